@@ -1,0 +1,1 @@
+"""What `nnUNetv2_train -tr` names: one thin file a method, named as its class."""
