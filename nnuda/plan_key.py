@@ -1,0 +1,78 @@
+"""The plan's extra key `domain_adaptation`: what was adapted to what. nnU-Net ignores it."""
+from __future__ import annotations
+
+from batchgenerators.utilities.file_and_folder_operations import join
+from jsonschema import Draft202012Validator
+from nnunetv2.paths import nnUNet_preprocessed
+
+KEY = "domain_adaptation"
+SCHEMA_VERSION = 1
+
+_NORMALIZATION = {
+    "type": "object",
+    "required": ["normalization_schemes", "use_mask_for_norm", "foreground_intensity_properties_per_channel",
+                 "statistics_from"],
+    "properties": {
+        "normalization_schemes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
+        "foreground_intensity_properties_per_channel": {"type": "object"},
+        "statistics_from": {"type": "string"},
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["schema_version", "planned_by", "plan", "source", "target", "geometry", "settings"],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "planned_by": {"type": "string"},
+        "plan": {"enum": ["extended", "fresh"]},
+        "source": {"type": "string"},
+        "target": {
+            "type": "object",
+            "required": ["name", "folder", "channel_names", "file_ending", "num_cases", "normalization"],
+            "properties": {
+                "name": {"type": "string"},
+                "folder": {"type": "string"},
+                "channel_names": {"type": "object"},
+                "file_ending": {"type": "string"},
+                "num_cases": {"type": "integer", "minimum": 1},
+                "normalization": _NORMALIZATION,
+            },
+        },
+        "geometry": {"type": "object", "required": ["source", "target"]},
+        "settings": {"type": "object"},
+    },
+}
+
+
+class PlanKeyError(ValueError):
+    """A plan that says nothing, or something else, about its target domain."""
+
+
+def read_key(plans: dict) -> dict:
+    """The plan's `domain_adaptation` key, checked.
+
+    Args:
+        plans: a plans.json as a dictionary.
+
+    Raises:
+        PlanKeyError: the key is missing, malformed, or speaks of another source; the message has the command to run.
+    """
+    source = plans["dataset_name"]
+    command = f"nnUDA_plan_and_preprocess -d {source} -t TARGET -p {plans['plans_name']}"
+    if KEY not in plans:
+        raise PlanKeyError(f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. Run: {command}")
+    key = plans[KEY]
+    error = next(Draft202012Validator(SCHEMA).iter_errors(key), None)
+    if error is not None:
+        where = ".".join(str(part) for part in [KEY, *error.path])
+        raise PlanKeyError(f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads ({error.message}). Run: {command}")
+    if key["source"] != source:
+        raise PlanKeyError(f"Plan {plans['plans_name']} belongs to the source {source}, but its key {KEY} was made for {key['source']}. "
+                           f"Run: {command}")
+    return key
+
+
+def target_folder(key: dict) -> str:
+    """Absolute folder of the target's fingerprint and preprocessed cases."""
+    return join(nnUNet_preprocessed, *key["target"]["folder"].split("/"))

@@ -1,0 +1,108 @@
+"""Settings: flat dotted keys, their presets in plans/*.json, and their checks.
+
+A preset entry is `{"value": ..., "schema": JSON schema, "source": where the value comes from, "help": one line}`.
+`base.json` holds what every trainer has; a method's preset adds its own keys and may give a base key another value.
+"""
+from __future__ import annotations
+
+import difflib
+import json
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Iterable
+
+from jsonschema import Draft202012Validator
+
+BASE = "base"
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist or a value that it cannot take."""
+
+
+@lru_cache
+def preset_names() -> tuple[str, ...]:
+    """Names of the method presets, that is, of the files in plans/ besides base.json."""
+    files = (entry.name for entry in resources.files("nnuda.plans").iterdir())
+    return tuple(sorted(name[:-5] for name in files if name.endswith(".json") and name != f"{BASE}.json"))
+
+
+@lru_cache
+def _read_preset(name: str) -> dict[str, dict]:
+    return json.loads(resources.files("nnuda.plans").joinpath(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def load_preset(name: str) -> dict[str, dict]:
+    """Every setting of a method: the base's entries, overlaid by the method's own.
+
+    Args:
+        name: a method's preset, for example "uuds".
+
+    Raises:
+        SettingsError: no such preset.
+    """
+    if name != BASE and name not in preset_names():
+        raise SettingsError(f"Expected one of the presets {', '.join(preset_names())}; got {name!r}.")
+    merged = {key: dict(entry) for key, entry in _read_preset(BASE).items()}
+    for key, entry in ({} if name == BASE else _read_preset(name)).items():
+        merged[key] = {**merged.get(key, {}), **entry}
+    return merged
+
+
+def _all_entries() -> dict[str, dict]:
+    entries: dict[str, dict] = {}
+    for name in preset_names():
+        entries = {**load_preset(name), **entries}
+    return entries
+
+
+def _check_value(key: str, value: Any, schema: dict) -> None:
+    error = next(Draft202012Validator(schema).iter_errors(value), None)
+    if error is not None:
+        raise SettingsError(f"Setting {key}: expected a value that meets {json.dumps(schema)}; got {json.dumps(value)} ({error.message}).")
+
+
+def validate_overrides(overrides: dict[str, Any]) -> None:
+    """Check keys and values against all presets: one plan may serve several trainers.
+
+    Raises:
+        SettingsError: an unknown key (names the nearest known one), or a value that its schema refuses.
+    """
+    entries = _all_entries()
+    for key, value in overrides.items():
+        if key not in entries:
+            nearest = difflib.get_close_matches(key, entries, n=1, cutoff=0.4)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise SettingsError(f"Unknown setting {key!r}.{hint} documentation/reference/settings.md lists all of them.")
+        _check_value(key, value, entries[key]["schema"])
+
+
+def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:
+    """`--set key=value` arguments as a dictionary; values are JSON, anything that is not JSON is taken as a string.
+
+    Raises:
+        SettingsError: no "=", an unknown key, a refused value.
+    """
+    overrides = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise SettingsError(f"Expected --set key=value; got {argument!r}.")
+        try:
+            overrides[key.strip()] = json.loads(text)
+        except json.JSONDecodeError:
+            overrides[key.strip()] = text
+    validate_overrides(overrides)
+    return overrides
+
+
+def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The values a trainer runs with: its preset, changed by the overrides that concern it.
+
+    Args:
+        preset: the trainer's preset.
+        overrides: the plan's settings; keys of other methods are left out.
+    """
+    validate_overrides(overrides)
+    entries = load_preset(preset)
+    return {key: overrides.get(key, entry["value"]) for key, entry in entries.items()}
