@@ -1,0 +1,1 @@
+"""Losses: one equation family a file, pure functions of tensors, usable without any trainer."""
