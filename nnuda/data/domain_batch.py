@@ -1,0 +1,46 @@
+"""What one training step sees of each domain. The target's batch has no label attribute: the label firewall is in the type."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """A batch of the labelled source.
+
+    Attributes:
+        image: (B, Cin, *S), augmented.
+        label: (B, 1, *S) label map or (B, R, *S) regions, or a list of them, one a deep-supervision resolution, finest first.
+    """
+
+    image: Tensor
+    label: Tensor | list[Tensor]
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """A batch of the unlabelled target: two views of the same patches, voxel by voxel aligned.
+
+    Attributes:
+        image: (B, Cin, *S), the strong view, which the network learns from.
+        weak: (B, Cin, *S), the weak view, moved like the strong one but with its intensities untouched; a teacher sees it.
+    """
+
+    image: Tensor
+    weak: Tensor
+
+
+def to_device(batch: dict, device: torch.device) -> tuple[SourceBatch, TargetBatch]:
+    """Move what the two-domain stream drew to the device."""
+
+    def move(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        if isinstance(value, list):
+            return [move(item) for item in value]
+        return value.to(device, non_blocking=True)
+
+    target = batch["target_domain"]
+    return (SourceBatch(move(batch["data"]), move(batch["target"])),
+            TargetBatch(move(target["strong"]), move(target["weak"])))

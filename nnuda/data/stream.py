@@ -1,0 +1,40 @@
+"""Both domains in one stream, which nnU-Net's training loop draws from as from its own."""
+from __future__ import annotations
+
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+
+from nnuda.data.target_loader import TargetLoader
+
+
+def target_augmenter(loader: TargetLoader, processes: int, pin_memory: bool) -> SingleThreadedAugmenter | NonDetMultiThreadedAugmenter:
+    """The loader in this process (`processes` = 0) or in background processes, as nnU-Net does for the source."""
+    if processes == 0:
+        return SingleThreadedAugmenter(loader, None)
+    return NonDetMultiThreadedAugmenter(data_loader=loader, transform=None, num_processes=processes, num_cached=max(3, processes),
+                                        seeds=None, pin_memory=pin_memory, wait_time=0.002)
+
+
+class TwoDomainStream:
+    """nnU-Net's source batch, with the target's views beside it under "target_domain".
+
+    Args:
+        source: nnU-Net's own training generator.
+        target: what `target_augmenter` made.
+    """
+
+    def __init__(self, source, target) -> None:
+        self.source = source
+        self.target = target
+
+    def __iter__(self) -> TwoDomainStream:
+        return self
+
+    def __next__(self) -> dict:
+        return {**next(self.source), "target_domain": next(self.target)}
+
+    def finish(self) -> None:
+        """End the background processes of both streams."""
+        for augmenter in (self.source, self.target):
+            if isinstance(augmenter, NonDetMultiThreadedAugmenter):
+                augmenter._finish()
