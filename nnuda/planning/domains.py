@@ -1,0 +1,131 @@
+"""The two domains as planning sees them: names, channels and image files. Of the target no label file is even listed."""
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+from nnunetv2.paths import nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+from nnuda.planning.errors import PlanningError
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain's images.
+
+    Attributes:
+        name: dataset name, for a folder of images the name given by the user.
+        folder: where its images lie (the dataset's folder in nnUNet_raw, or the folder given by the user).
+        dataset_json: the dataset.json; for a folder of images one made from what the user gave, without labels.
+        images: case identifier -> one file per channel (or a single file that holds them all).
+    """
+    name: str
+    folder: str
+    dataset_json: dict
+    images: dict[str, list[str]]
+
+    @property
+    def channel_names(self) -> dict[str, str]:
+        return self.dataset_json.get("channel_names", self.dataset_json.get("modality"))
+
+    @property
+    def file_ending(self) -> str:
+        return self.dataset_json["file_ending"]
+
+    def reader_class(self) -> type[BaseReaderWriter]:
+        """nnU-Net's choice of reader for this domain's first image."""
+        first = next(iter(self.images.values()))[0]
+        return determine_reader_writer_from_dataset_json(self.dataset_json, first, verbose=False)
+
+
+def load_dataset(dataset: str | int) -> Domain:
+    """A dataset in nnUNet_raw by number or name. Its labels are not looked at.
+
+    Raises:
+        PlanningError: no such dataset, no dataset.json, no images.
+    """
+    try:
+        name = str(maybe_convert_to_dataset_name(dataset))
+    except (RuntimeError, ValueError) as error:
+        raise PlanningError(f"No dataset {dataset} in nnUNet_raw={nnUNet_raw.get()}. Give the number of an existing dataset. {error}") from error
+    folder = join(nnUNet_raw, name)
+    if not isfile(join(folder, "dataset.json")):
+        raise PlanningError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw images in place, "
+                            f"or correct nnUNet_raw={nnUNet_raw.get()}.")
+    dataset_json = load_json(join(folder, "dataset.json"))
+    return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
+
+
+def load_folder(folder: str, name: str, channel_names: list[str], file_ending: str) -> Domain:
+    """A plain folder of images named as nnU-Net names them (CASE_0000.nii.gz).
+
+    Args:
+        folder: where the images lie.
+        name: what the target is to be called.
+        channel_names: one a channel; they decide the normalisation, as in a dataset.json.
+        file_ending: the source's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise PlanningError(f"--target-name becomes part of a folder name: letters, digits, _ . and - only; got {name!r}.")
+    dataset_json = {"channel_names": {str(i): c for i, c in enumerate(channel_names)}, "file_ending": file_ending}
+    return Domain(name, os.path.abspath(folder), dataset_json, find_images(folder, file_ending))
+
+
+def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
+    """Cases of a folder: CASE_0000<ending>, CASE_0001<ending>, ... grouped by CASE and sorted.
+
+    Raises:
+        PlanningError: no folder, or no file of that form in it.
+    """
+    if not isdir(folder):
+        raise PlanningError(f"No folder {folder}: expected images named CASE_0000{file_ending} in it.")
+    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    cases: dict[str, list[str]] = {}
+    names = sorted(os.listdir(folder))
+    for match in filter(None, map(pattern.fullmatch, names)):
+        cases.setdefault(match[1], []).append(join(folder, match[0]))
+    if not cases:
+        seen = f"It holds {len(names)} other files, such as {names[0]}." if names else "It is empty."
+        raise PlanningError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the channel). {seen}")
+    return cases
+
+
+def _images_of_dataset(folder: str, dataset_json: dict) -> dict[str, list[str]]:
+    if "dataset" not in dataset_json:
+        return find_images(join(folder, "imagesTr"), dataset_json["file_ending"])
+    cases = {case: [_expand(folder, path) for path in entry["images"]] for case, entry in dataset_json["dataset"].items()}
+    gone = [path for paths in cases.values() for path in paths if not isfile(path)]
+    if gone or not cases:
+        raise PlanningError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them are missing"
+                            f"{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
+    return cases
+
+
+def _expand(folder: str, path: str) -> str:
+    return os.path.abspath(join(folder, os.path.expandvars(path)))
+
+
+def label_files(source: Domain) -> dict[str, str]:
+    """Where the labels of the source's cases lie. For the source only.
+
+    Returns:
+        case identifier -> label file.
+    """
+    if "dataset" in source.dataset_json:
+        return {case: _expand(source.folder, entry["label"]) for case, entry in source.dataset_json["dataset"].items()}
+    return {case: join(source.folder, "labelsTr", case + source.file_ending) for case in source.images}
+
+
+def read_case(reader_class: type[BaseReaderWriter], files: list[str]) -> tuple[np.ndarray, dict]:
+    """Read one case's channels.
+
+    Returns:
+        images (channels, *S) and nnU-Net's properties (spacing in mm, array order).
+    """
+    return reader_class().read_images(files)

@@ -1,0 +1,64 @@
+"""What a training step is expected to take on the GPU, by nnU-Net's own estimate."""
+from __future__ import annotations
+
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnuda.planning.errors import PlanningError
+from nnuda.settings import BASE, load_preset, preset_names
+
+BASE_TRAINER = "nnUDATrainer"
+# nnU-Net calibrates feature-map elements against 8 GB: (elements, batch size) by network class and dimension
+# (ExperimentPlanner and ResEncUNetPlanner, UNet_reference_val_* and UNet_reference_val_corresp_bs_*)
+REFERENCE_GB = 8
+REFERENCES = {("PlainConvUNet", 2): (85e6, 12), ("PlainConvUNet", 3): (560e6, 2),
+              ("ResidualEncoderUNet", 2): (135e6, 12), ("ResidualEncoderUNet", 3): (680e6, 2)}
+
+
+def preset_of_trainer(trainer: str) -> str:
+    """The preset behind a trainer's name: nnUDATrainerSourceOnly -> source_only.
+
+    Raises:
+        PlanningError: no such trainer; lists those there are.
+    """
+    presets = {f"{BASE_TRAINER}{name.replace('_', '')}".casefold(): name for name in preset_names()}
+    presets[BASE_TRAINER.casefold()] = BASE
+    if trainer.casefold() not in presets:
+        raise PlanningError(f"-tr: expected one of nnuda's trainers ({', '.join(['base', *preset_names()])} as {BASE_TRAINER}...), got {trainer}. "
+                            f"Leave -tr out to plan for {BASE_TRAINER}'s two-domain step.")
+    return presets[trainer.casefold()]
+
+
+def memory_factor(trainer: str, settings: dict) -> float:
+    """Memory of the trainer's step relative to nnU-Net's on the same plan.
+
+    Args:
+        trainer: name of the trainer.
+        settings: the plan's settings; `training.batch = total` halves the batch of each domain.
+    """
+    entries = load_preset(preset_of_trainer(trainer))
+    value = {key: settings.get(key, entries[key]["value"]) for key in ("planning.memory_factor", "training.batch") if key in entries}
+    return value.get("planning.memory_factor", 2.0) * (0.5 if value.get("training.batch") == "total" else 1.0)
+
+
+def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor: float) -> float | None:
+    """Expected GPU memory of a step, in GB.
+
+    Args:
+        plans: the plan.
+        dataset_json: the source's.
+        configuration: of the plan.
+        factor: from `memory_factor`.
+
+    Returns:
+        GB, or None for a network that nnU-Net has no reference for.
+    """
+    manager = PlansManager(plans).get_configuration(configuration)
+    reference = REFERENCES.get((manager.network_arch_class_name.rsplit(".", 1)[-1], len(manager.patch_size)))
+    if reference is None:
+        return None
+    channels = dataset_json.get("channel_names", dataset_json.get("modality"))
+    elements = ExperimentPlanner.static_estimate_VRAM_usage(
+        tuple(manager.patch_size), len(channels), len(dataset_json["labels"]), manager.network_arch_class_name,
+        manager.network_arch_init_kwargs, manager.network_arch_init_kwargs_req_import)
+    return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 1))

@@ -1,0 +1,48 @@
+"""One case through nnU-Net's preprocessor, moved into its folder when it is whole."""
+from __future__ import annotations
+
+import os
+import shutil
+
+from batchgenerators.utilities.file_and_folder_operations import join, load_pickle, maybe_mkdir_p, write_pickle
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+
+def preprocess_case(case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str, dataset_json: dict) -> None:
+    """Preprocess a case into `folder`, in nnU-Net's own file format.
+
+    Args:
+        case: identifier, the files' stem.
+        images: its image files.
+        label: its label file; None for the target, whose segmentation is then nnU-Net's non-zero mask (0 inside, -1 outside).
+        folder: the configuration's data folder.
+        plans: the plan that says how.
+        configuration: its configuration.
+        dataset_json: the source's dataset.json, read where there is a label.
+    """
+    plans_manager = PlansManager(plans)
+    configuration_manager = plans_manager.get_configuration(configuration)
+    aside = f"{folder}.{os.getpid()}.tmp"
+    maybe_mkdir_p(aside)
+    try:
+        preprocessor = configuration_manager.preprocessor_class(verbose=False)
+        preprocessor.run_case_save(join(aside, case), images, label, plans_manager, configuration_manager, dataset_json)
+        if label is None:
+            _add_empty_class_locations(join(aside, f"{case}.pkl"))
+        _move_case(case, aside, folder)
+    finally:
+        shutil.rmtree(aside)
+
+
+def _add_empty_class_locations(file: str) -> None:
+    # nnU-Net's data loader reads this entry of every case; its preprocessor writes it only where there is a label.
+    properties = load_pickle(file)
+    properties["class_locations"] = {}
+    write_pickle(properties, file)
+
+
+def _move_case(case: str, aside: str, folder: str) -> None:
+    # The image comes last: nnU-Net lists a folder's cases by their images, so a case appears only when it is whole.
+    image = f"{case}.b2nd"
+    for name in sorted(os.listdir(aside), key=lambda name: name == image):
+        os.replace(join(aside, name), join(folder, name))
