@@ -102,7 +102,13 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
     Args:
         preset: the trainer's preset.
         overrides: the plan's settings; keys of other methods are left out.
+
+    Raises:
+        SettingsError: an unknown key, or a value that this method refuses.
     """
     validate_overrides(overrides)
     entries = load_preset(preset)
-    return {key: overrides.get(key, entry["value"]) for key, entry in entries.items()}
+    settings = {key: overrides.get(key, entry["value"]) for key, entry in entries.items()}
+    for key, value in settings.items():
+        _check_value(key, value, entries[key]["schema"])
+    return settings

@@ -1,0 +1,63 @@
+"""Per-term curves: sums on the device while an epoch runs, one value a term at its end, a picture of all of them."""
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import matplotlib
+import torch
+from batchgenerators.utilities.file_and_folder_operations import join
+from torch import Tensor
+
+from nnuda.training.distributed import mean_over_ranks
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
+
+PREFIX = "nnUDA/"
+
+
+class EpochMeans:
+    """Means over an epoch of named scalars, without a device synchronisation a step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        self.counts: dict[str, int] = defaultdict(int)
+
+    def update(self, name: str, value: Tensor | float) -> None:
+        """Add one value, detached."""
+        self.sums[name] += value.detach().float() if isinstance(value, Tensor) else value
+        self.counts[name] += 1
+
+    def compute(self, names: list[str]) -> dict[str, float]:
+        """Mean of each name over this epoch and all ranks; NaN for one that had no value."""
+        values = torch.stack([self.sums[name] for name in names])
+        counts = torch.tensor([float(self.counts[name]) for name in names], device=self.device)
+        return dict(zip(names, mean_over_ranks(values, counts).tolist()))
+
+
+def plot_curves(logged: dict[str, list[float]], folder: str) -> None:
+    """Draw one panel a name into nnuda_progress.png.
+
+    Args:
+        logged: values an epoch by name; NaN where a term was off.
+        folder: results folder.
+    """
+    columns = min(3, len(logged))
+    rows = math.ceil(len(logged) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False)
+    for axis, (name, values) in zip(axes.flat, logged.items()):
+        axis.plot(range(len(values)), values, marker=".", linewidth=1.5)
+        axis.set_title(name.removeprefix(PREFIX))
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    for axis in list(axes.flat)[len(logged):]:
+        axis.set_axis_off()
+    figure.tight_layout()
+    figure.savefig(join(folder, "nnuda_progress.png"), dpi=80)
+    plt.close(figure)

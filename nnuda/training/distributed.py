@@ -1,0 +1,57 @@
+"""What DDP does for the network and must be done by hand for the modules beside it."""
+from __future__ import annotations
+
+from typing import Iterable
+
+import torch
+from torch import Tensor, distributed as dist, nn
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Mean over the ranks of each parameter's gradient; a rank without one counts as zero. Every rank must call it with the same parameters."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= dist.get_world_size()
+
+
+def broadcast_from_first(module: nn.Module) -> None:
+    """Give every rank the first rank's parameters and buffers."""
+    for tensor in module.state_dict().values():
+        dist.broadcast(tensor, src=0)
+
+
+def mean_over_ranks(value: Tensor, count: Tensor) -> Tensor:
+    """sum(value) / sum(count) over all ranks, NaN where nothing was counted. Without DDP: value / count."""
+    if dist.is_available() and dist.is_initialized():
+        value, count = value.clone(), count.clone()
+        dist.all_reduce(value)
+        dist.all_reduce(count)
+    return value / count
+
+
+def split_batch(batch_size: int, mode: str) -> tuple[int, int]:
+    """Batch sizes of source and target in one step.
+
+    Args:
+        batch_size: the plan's (or this rank's share of it).
+        mode: "each" or "total", setting `training.batch`.
+
+    Raises:
+        ValueError: "total" with a batch of one.
+    """
+    if mode == "each":
+        return batch_size, batch_size
+    if batch_size < 2:
+        raise ValueError(f"training.batch = total needs a batch of at least 2 to take half of it from each domain; got {batch_size} "
+                         "(with DDP: on this GPU). Use training.batch = each, or a plan with a larger batch.")
+    return batch_size - batch_size // 2, batch_size // 2
+
+
+def keep_in_graph(logits: Tensor, unused: Iterable[Tensor | None]) -> Tensor:
+    """The logits unchanged, with the other outputs hanging on them: DDP wants a gradient for every parameter in every step."""
+    for output in unused:
+        if output is not None:
+            logits = logits + 0 * output.float().mean()
+    return logits

@@ -1,0 +1,97 @@
+"""The frozen configuration: what a results folder was trained with, written into its plans.json at the start and never changed after."""
+from __future__ import annotations
+
+import json
+import os
+from copy import deepcopy
+from typing import Any
+
+from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+
+from nnuda.plan_key import KEY, read_key
+from nnuda.settings import effective_settings
+
+PLANS_SOURCE = "plans_source.json"
+
+
+class FrozenConfigurationError(RuntimeError):
+    """A start in a results folder that was made with another configuration."""
+
+
+def freeze(plans: dict, preset: str, dataset_json: dict) -> dict[str, Any]:
+    """Write what the network depends on into the plan that this training uses: effective settings and the names of the classes.
+
+    Args:
+        plans: the training's own copy of the plan; changed in place.
+        preset: the trainer's preset.
+        dataset_json: the source's.
+
+    Returns:
+        The effective settings.
+    """
+    key = read_key(plans)
+    key["effective_settings"] = effective_settings(preset, key["settings"])
+    key["foreground_classes"] = foreground_names(dataset_json)
+    return key["effective_settings"]
+
+
+def frozen_settings(plans: dict) -> dict[str, Any]:
+    """Effective settings of a plan that `freeze` has seen, for example a results folder's plans.json."""
+    return plans[KEY]["effective_settings"]
+
+
+def frozen_classes(plans: dict) -> list[str]:
+    """Names of the foreground classes (regions), in the order of the network's channels, of a plan that `freeze` has seen."""
+    return plans[KEY]["foreground_classes"]
+
+
+def foreground_names(dataset_json: dict) -> list[str]:
+    """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them; neither background nor ignore."""
+    labels = {name: value for name, value in dataset_json["labels"].items() if name not in ("background", "ignore")}
+    if any(isinstance(value, (list, tuple)) for value in labels.values()):
+        return list(labels)
+    return sorted(labels, key=lambda name: int(labels[name]))
+
+
+def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:
+    """Stop where the results folder was made with another target, settings or configuration.
+
+    Raises:
+        FrozenConfigurationError: lists every key that differs. Nothing was touched.
+    """
+    path = join(output_folder_base, PLANS_SOURCE)
+    if not isfile(path):
+        return
+    before, now = (_facts(p, configuration) for p in (load_json(path), json.loads(json.dumps(plans))))
+    changed = [f"  {key}: was {before[key]!r}, now {now.get(key)!r}" for key in before if before[key] != now.get(key)]
+    if changed:
+        raise FrozenConfigurationError(
+            f"{output_folder_base} was made with another configuration:\n" + "\n".join(changed) +
+            "\nNothing was changed. Give the variant a plan of its own name (nnUDA_configure -d ... -p ... --as NAME --set ...) "
+            "and train with -p NAME, or move that folder away.")
+
+
+def _facts(plans: dict, configuration: str) -> dict[str, Any]:
+    key = plans[KEY]
+    plan = {f"{configuration}.{name}": value for name, value in plans["configurations"].get(configuration, {}).items()}
+    return {"target": key["target"]["name"], "target normalization": key["target"]["normalization"], **key["effective_settings"], **plan}
+
+
+def plans_for_results(plans: dict) -> dict:
+    """The training's plan with the target's normalisation in every configuration, so that stock nnU-Net predicts target images right."""
+    normalization = plans[KEY]["target"]["normalization"]
+    result = deepcopy(plans)
+    result["foreground_intensity_properties_per_channel"] = normalization["foreground_intensity_properties_per_channel"]
+    for configuration in result["configurations"].values():
+        for name in ("normalization_schemes", "use_mask_for_norm"):
+            if name in configuration or "inherits_from" not in configuration:
+                configuration[name] = normalization[name]
+    return result
+
+
+def write_json(content: dict, path: str) -> None:
+    """Write aside, then rename: no reader ever sees half a file. Safe when several ranks write the same content."""
+    aside = f"{path}.{os.getpid()}.tmp"
+    with open(aside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=4)
+    os.replace(aside, path)

@@ -1,0 +1,57 @@
+"""`training.init_from`: start from the weights of a plain nnU-Net."""
+from __future__ import annotations
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
+from torch import nn
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
+
+
+def find_checkpoint(path: str) -> str:
+    """The checkpoint that `training.init_from` names.
+
+    Args:
+        path: a checkpoint, or a fold's results folder (fold_0, fold_all, ...), of which final, best, latest are tried in this order.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    candidates = [join(path, name) for name in CHECKPOINTS] if isdir(path) else [path]
+    for candidate in candidates:
+        if isfile(candidate):
+            return candidate
+    raise FileNotFoundError(f"training.init_from: expected a checkpoint, or a results folder fold_x with one of {', '.join(CHECKPOINTS)}; "
+                            f"found none at {path}.")
+
+
+def init_from(network: nn.Module, path: str) -> str:
+    """Take over every weight whose name and shape agree, segmentation heads included.
+
+    Args:
+        network: neither compiled nor wrapped for DDP.
+        path: see `find_checkpoint`.
+
+    Returns:
+        What was taken and what was not, for the log.
+
+    Raises:
+        ValueError: nothing agrees.
+    """
+    checkpoint = find_checkpoint(path)
+    given = torch.load(checkpoint, map_location="cpu", weights_only=False)["network_weights"]
+    own = network.state_dict()
+    taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    if not taken:
+        raise ValueError(f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. Expected a plain nnU-Net "
+                         "trained with the same plan and configuration.")
+    network.load_state_dict({**own, **taken})
+    missing = [name for name in own if name not in taken]
+    unused = [name for name in given if name not in taken]
+    report = f"training.init_from: took {len(taken)} of {len(own)} weights from {checkpoint}."
+    report += f" Not in it, or of another shape: {_short(missing)}." if missing else ""
+    return report + (f" Left over: {_short(unused)}." if unused else "")
+
+
+def _short(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

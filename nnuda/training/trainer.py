@@ -1,0 +1,372 @@
+"""The base trainer: nnU-Net's, with a second, unlabelled domain."""
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Iterator
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.paths import nnUNet_results
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from torch import Tensor, autocast, distributed as dist, nn
+from torch._dynamo import OptimizedModule
+
+from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
+from nnuda.data.stream import TwoDomainStream, target_augmenter
+from nnuda.data.target_loader import TargetLoader
+from nnuda.data.views import TwoViews, with_strong_augmentation
+from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
+from nnuda.plan_key import KEY, target_folder
+from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
+from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
+from nnuda.training.frozen import PLANS_SOURCE, freeze, plans_for_results, refuse_other_configuration, write_json
+from nnuda.training.init_from import find_checkpoint, init_from
+from nnuda.training.loss_terms import LossTerm, loss_terms
+from nnuda.training.random_state import get_random_state, seed_everything, set_random_state
+from nnuda.training.teacher import EmaTeacher
+
+STATE = "nnuda"  # the checkpoint's extra key
+
+
+@dataclass
+class DomainOutputs:
+    """What the network gave for both domains in one step.
+
+    Attributes:
+        source: logits of the source, (B, C, *S), a list of them with deep supervision, finest first.
+        target: likewise for the target's strong view.
+        extra: whatever else a method's forward returns, by name.
+    """
+
+    source: Tensor | list[Tensor]
+    target: Tensor | list[Tensor]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class nnUDATrainer(nnUNetTrainer):
+    """nnU-Net's trainer with an unlabelled target domain: base of every method.
+
+    A method gives `preset` and implements `adaptation_losses`; where its paper needs it, it overrides `source_loss`, `forward_domains`,
+    `build_modules` or `configure_adaptation_optimizers`. With every weight 0 this is nnUNetTrainer, step for step.
+    """
+
+    preset = "base"
+
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")):
+        self.settings = freeze(plans, self.preset, dataset_json)
+        if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
+            folder = join(nnUNet_results, plans["dataset_name"], f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
+            refuse_other_configuration(plans, configuration, folder)
+        if self.settings["training.init_from"] and not plans.get("continue_training", False):
+            find_checkpoint(self.settings["training.init_from"])
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.is_cascaded:
+            raise NotImplementedError("nnuda does not adapt the cascade's second stage. Train 2d, 3d_fullres or 3d_lowres.")
+
+        ### Some hyperparameters for you to fiddle with (with nnUDA_configure --set training.<name>=...)
+        self.initial_lr = self.settings["training.initial_lr"]
+        self.num_epochs = self.settings["training.num_epochs"]
+        self.num_iterations_per_epoch = self.settings["training.num_iterations_per_epoch"]
+        self.num_val_iterations_per_epoch = self.settings["training.num_val_iterations_per_epoch"]
+        self.save_every = self.settings["training.save_every"]
+
+        self.loss_terms = self.configure_loss_terms()
+        self.target = self.plans_manager.plans[KEY]["target"]
+        self.teacher: EmaTeacher | None = None
+        self.modules_beside = nn.ModuleDict()
+        self.batch_size_target = 0
+        self.step_in_epoch = 0
+        self.epoch_means = EpochMeans(self.device)
+        self.resumed = False
+        self.resumed_random_state: dict | None = None
+        for name in self.logged_names():
+            self.logger.local_logger.my_fantastic_logging[PREFIX + name] = []
+        self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target {self.target['name']}, "
+                               f"loss terms: {', '.join(['source', *self.loss_terms])}", add_timestamp=False)
+
+    # ---- what a method says -------------------------------------------------------------------------------------------
+
+    def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
+        """The method's terms, unweighted, by name; compute only those that are `active`. In fp32: autocast is off here."""
+        return {}
+
+    def source_loss(self, logits: Tensor | list[Tensor], source: SourceBatch) -> Tensor:
+        """Supervised loss on the source; nnU-Net's."""
+        return self.loss(logits, source.label)
+
+    def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
+        """One concatenated forward; one a domain where BatchNorm would mix their statistics."""
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules()):
+            return DomainOutputs(self.network(source.image), self.network(target.image))
+        outputs = self.network(torch.cat([source.image, target.image]))
+        size = len(source.image)
+        if isinstance(outputs, Tensor):
+            return DomainOutputs(outputs[:size], outputs[size:])
+        return DomainOutputs([output[:size] for output in outputs], [output[size:] for output in outputs])
+
+    def build_modules(self) -> nn.ModuleDict:
+        """Trainable modules beside the network: optimised, clipped, averaged over ranks and checkpointed by the base."""
+        return nn.ModuleDict()
+
+    def configure_loss_terms(self) -> dict[str, LossTerm]:
+        """Terms with a weight above 0."""
+        return loss_terms(self.settings)
+
+    def configure_adaptation_optimizers(self) -> tuple[Any, Any]:
+        """Optimiser and schedule while adapting: nnU-Net's, for the network and the modules beside it."""
+        optimizer, schedule = super().configure_optimizers()
+        if len(self.modules_beside):
+            optimizer.add_param_group({"params": list(self.modules_beside.parameters())})
+        return optimizer, schedule
+
+    # ---- setting up ---------------------------------------------------------------------------------------------------
+
+    @property
+    def adapts(self) -> bool:
+        """Whether any term reads target images. If not, this is nnU-Net's own training."""
+        return bool(self.loss_terms)
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without its DDP and compile wrappers."""
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def initialize(self) -> None:
+        """nnU-Net's, then the teacher."""
+        if self.settings["training.seed"] is not None:
+            seed_everything(self.settings["training.seed"] + self.local_rank)
+        super().initialize()
+        if "teacher" in self.loss_terms or self.settings["training.predict_with"] == "teacher":
+            self.teacher = EmaTeacher(self.bare_network, self.settings["teacher.decay"]).to(self.device)
+
+    def configure_optimizers(self) -> tuple[Any, Any]:
+        """nnU-Net's own while nothing adapts."""
+        if not self.adapts:
+            return super().configure_optimizers()
+        self.modules_beside = self.build_modules().to(self.device)
+        if self.is_ddp:
+            broadcast_from_first(self.modules_beside)
+        return self.configure_adaptation_optimizers()
+
+    def _set_batch_size_and_oversample(self) -> None:
+        super()._set_batch_size_and_oversample()
+        if self.adapts:
+            self.batch_size, self.batch_size_target = split_batch(self.batch_size, self.settings["training.batch"])
+
+    def get_training_transforms(self, *args, **kwargs):
+        """nnU-Net's, with the strong transforms where the setting asks for them."""
+        return with_strong_augmentation(nnUNetTrainer.get_training_transforms(*args, **kwargs), self.settings)
+
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """nnU-Net's for the source; a stream of both domains where a term needs the target."""
+        source, validation = super().get_dataloaders()
+        if not self.adapts:
+            return source, validation
+        processes = get_allowed_n_proc_DA()
+        target = target_augmenter(self.target_loader(), processes if processes == 0 else max(1, processes // 2), self.device.type == "cuda")
+        next(target)
+        return TwoDomainStream(source, target), validation
+
+    def target_loader(self) -> TargetLoader:
+        """Patches of the target in two views, through nnU-Net's own transforms."""
+        folder = join(target_folder(self.plans_manager.plans[KEY]), self.configuration_manager.data_identifier)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"Expected preprocessed cases of the target {self.target['name']} in {folder}; it is not there. Run: nnUDA_preprocess "
+                                    f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} -c {self.configuration_name}")
+        rotation, dummy_2d, initial_patch, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        patch_size = self.configuration_manager.patch_size
+        pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
+                                                use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
+        return TargetLoader(infer_dataset_class(folder)(folder), self.batch_size_target, initial_patch, patch_size, self.label_manager,
+                            transforms=TwoViews(pipeline))
+
+    def on_train_start(self) -> None:
+        """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
+        if not self.was_initialized:
+            self.initialize()
+        if self.settings["training.init_from"] and not self.resumed:
+            self.print_to_log_file(init_from(self.bare_network, self.settings["training.init_from"]))
+        super().on_train_start()
+        if self.is_ddp:
+            dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
+        plans = self.plans_manager.plans
+        write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
+        write_json(plans_for_results(plans), join(self.output_folder_base, "plans.json"))
+        if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
+            set_random_state(self.resumed_random_state)
+
+    # ---- one step -----------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over, in [0, 1)."""
+        return (self.current_epoch + self.step_in_epoch / self.num_iterations_per_epoch) / self.num_epochs
+
+    def active(self, name: str) -> bool:
+        """Whether a term has a weight above 0 in this step."""
+        return name in self.loss_terms and self.loss_terms[name].weight_at(self.progress) > 0
+
+    def train_step(self, batch: dict) -> dict:
+        """One step on both domains; nnU-Net's own while nothing adapts."""
+        if not self.adapts:
+            result = super().train_step(batch)
+        else:
+            result = self.adaptation_step(*to_device(batch, self.device))
+        if self.teacher is not None:
+            self.teacher.update(self.bare_network)
+        self.step_in_epoch += 1
+        return result
+
+    def adaptation_step(self, source: SourceBatch, target: TargetBatch) -> dict:
+        """Forward both domains, sum the weighted terms, update."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.device.type, enabled=True) if self.device.type == "cuda" else nullcontext():
+            outputs = self.forward_domains(source, target)
+            losses = {"source": self.source_loss(outputs.source, source)}
+        with autocast(self.device.type, enabled=False) if self.device.type == "cuda" else nullcontext():
+            losses |= self.adaptation_losses(source, target, outputs)
+            losses |= self.teacher_loss(target, outputs)
+        total = sum(loss * self.weight(name) for name, loss in losses.items())
+        self.update(total)
+        for name, loss in losses.items():
+            self.epoch_means.update(name, loss)
+        return {"loss": total.detach().cpu().numpy()}
+
+    def weight(self, name: str) -> float:
+        """Present weight of a term; the source's is 1."""
+        return 1.0 if name == "source" else self.loss_terms[name].weight_at(self.progress)
+
+    def teacher_loss(self, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
+        """The common term: the EMA teacher's confident pseudo-labels of the weak view, learnt on the strong view."""
+        if not self.active("teacher"):
+            return {}
+        with autocast(self.device.type, enabled=True) if self.device.type == "cuda" else nullcontext():
+            teacher = self.teacher(target.weak)
+        return {"teacher": confident_pseudo_label_loss(finest(outputs.target), teacher, self.settings["teacher.confidence"],
+                                                       regions=self.label_manager.has_regions)}
+
+    def update(self, total: Tensor) -> None:
+        """Backward, average over ranks, unscale, clip, step."""
+        beside = list(self.modules_beside.parameters())
+        scaler = self.grad_scaler
+        (total if scaler is None else scaler.scale(total)).backward()
+        if self.is_ddp:
+            average_gradients(beside)
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        for parameters in (self.network.parameters(), beside):
+            nn.utils.clip_grad_norm_(parameters, self.settings["training.gradient_clip"])
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+
+    # ---- epochs and logging -------------------------------------------------------------------------------------------
+
+    def logged_names(self) -> list[str]:
+        """Names of the curves: the source's loss and each term that is on."""
+        return ["source", *self.loss_terms] if self.adapts else []
+
+    def on_train_epoch_start(self) -> None:
+        """nnU-Net's; a new epoch's means."""
+        super().on_train_epoch_start()
+        self.step_in_epoch = 0
+        self.epoch_means.reset()
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """nnU-Net's; log each term's mean, NaN for one that was off."""
+        super().on_train_epoch_end(train_outputs)
+        self.step_in_epoch = 0
+        if self.logged_names():
+            means = self.epoch_means.compute(self.logged_names())
+            for name, value in means.items():
+                self.logger.log(PREFIX + name, value, self.current_epoch)
+            self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
+
+    def on_epoch_end(self) -> None:
+        """nnU-Net's; draw the curves."""
+        super().on_epoch_end()
+        if self.local_rank == 0 and self.logged_names():
+            logged = self.logger.local_logger.my_fantastic_logging
+            plot_curves({name: logged[PREFIX + name] for name in self.logged_names()}, self.output_folder)
+
+    def on_train_end(self) -> None:
+        """nnU-Net's; end the target's processes too."""
+        super().on_train_end()
+        if isinstance(self.dataloader_train, TwoDomainStream):
+            self.dataloader_train.finish()
+
+    @contextmanager
+    def prediction_weights(self) -> Iterator[None]:
+        """The weights to predict with inside the block (`training.predict_with`), the student's again after it."""
+        if self.settings["training.predict_with"] == "student":
+            yield
+            return
+        student = {name: value.clone() for name, value in self.bare_network.state_dict().items()}
+        self.bare_network.load_state_dict(self.teacher.network.state_dict())
+        yield
+        self.bare_network.load_state_dict(student)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's, with the weights that prediction will use."""
+        with self.prediction_weights():
+            super().perform_actual_validation(save_probabilities)
+
+    # ---- checkpoints --------------------------------------------------------------------------------------------------
+
+    def adaptation_state(self) -> dict[str, Any]:
+        """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only; a method adds its statistics."""
+        return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
+                "teacher": None if self.teacher is None else self.teacher.state_dict()}
+
+    def load_adaptation_state(self, state: dict[str, Any]) -> None:
+        """Put back what `adaptation_state` returned."""
+        self.bare_network.load_state_dict(state["student"])
+        self.modules_beside.load_state_dict(state["modules"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, with the adaptation's state and every rank's random state under one more key; written aside, then renamed."""
+        random_states = [get_random_state()]
+        if self.is_ddp:
+            random_states = [None] * dist.get_world_size()
+            dist.all_gather_object(random_states, get_random_state())
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return super().save_checkpoint(filename)
+        aside = f"{filename}.tmp"
+        with self.prediction_weights():
+            super().save_checkpoint(aside)
+        checkpoint = torch.load(aside, map_location="cpu", weights_only=False)
+        checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
+        if self.settings["training.predict_with"] == "student":
+            checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
+        torch.save(checkpoint, aside)
+        os.replace(aside, filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """nnU-Net's, then the adaptation's state.
+
+        Raises:
+            RuntimeError: the checkpoint is not one of nnuda's.
+        """
+        super().load_checkpoint(filename_or_checkpoint)
+        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False).get(STATE)
+        if state is None:
+            raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start from its weights, use "
+                               "nnUDA_configure --set training.init_from=...")
+        self.load_adaptation_state(state)
+        self.resumed = True
+        if self.local_rank < len(state["random_states"]):
+            self.resumed_random_state = state["random_states"][self.local_rank]
+
+
+def finest(logits: Tensor | list[Tensor]) -> Tensor:
+    """The full-resolution output."""
+    return logits if isinstance(logits, Tensor) else logits[0]
