@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +11,8 @@ from nnuda.losses.domain_distillation import domain_distillation
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.supervised_contrastive import pool_blocks, supervised_contrastive
 from nnuda.losses.uncertain_pseudo_label import uncertain_pseudo_label_loss
-from nnuda.networks.build_uuds import build_uuds_network, deep_supervision_scales
+from nnuda.networks.build_uuds import build_uuds_network
+from nnuda.networks.clip_resnet import clip_strides
 from nnuda.networks.projection import contrast_projection
 from nnuda.networks.uuds import UUDSNetwork, UUDSOutput
 from nnuda.text.dimension import text_dimension
@@ -51,8 +53,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
                                   settings, len(frozen_classes(plans_manager.plans)), text_dimension(settings["uuds.text.model"]))
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        scales = super()._get_deep_supervision_scales()
-        return scales if scales is None else deep_supervision_scales(self.settings, scales)
+        if self.settings["uuds.image_encoder"] == "nnunet" or not self.enable_deep_supervision:
+            return super()._get_deep_supervision_scales()
+        return (1 / np.cumprod(np.vstack(clip_strides()), axis=0)).tolist()[:-1]
 
     def build_modules(self) -> nn.ModuleDict:
         """Text encoder with both prompts, and the MLP of L_BSCL."""

@@ -47,7 +47,7 @@ def frozen_classes(plans: dict) -> list[str]:
 
 def foreground_names(dataset_json: dict) -> list[str]:
     """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them; neither background nor ignore."""
-    labels = {name: value for name, value in dataset_json["labels"].items() if name not in ("background", "ignore")}
+    labels = {name: value for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])}
     if any(isinstance(value, (list, tuple)) for value in labels.values()):
         return list(labels)
     return sorted(labels, key=lambda name: int(labels[name]))
