@@ -1,9 +1,10 @@
-"""The MLP in front of a contrastive loss."""
+"""The MLP from pooled segmentation features to the embeddings of L_BSCL (UUDS, section 3.1.2)."""
+
 from __future__ import annotations
 
 from torch import nn
 
 
-def contrast_projection(channels: int, embedding: int) -> nn.Sequential:
-    """Linear - ReLU - Linear from pooled features (N, channels) to embeddings (N, embedding); SupContrast, arXiv 2004.11362, section 3.1."""
-    return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True), nn.Linear(channels, embedding))
+def contrast_projection(in_channels: int, channels: int) -> nn.Sequential:
+    """Linear, ReLU, linear, as in supervised contrastive learning: (N, in_channels) -> (N, channels)."""
+    return nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(inplace=True), nn.Linear(in_channels, channels))
