@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from functools import lru_cache
 from importlib import resources
 from typing import Any, Iterable
 
 from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
 BASE = "base"
+
+# JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight silently turns its term off.
+_Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({
+    "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+}))
 
 
 class SettingsError(ValueError):
@@ -49,15 +57,19 @@ def load_preset(name: str) -> dict[str, dict]:
     return merged
 
 
-def _all_entries() -> dict[str, dict]:
-    entries: dict[str, dict] = {}
+def _schemas() -> dict[str, dict]:
+    """What each known key may be in at least one preset: a method may narrow a base key, another one not."""
+    schemas: dict[str, list[dict]] = {}
     for name in preset_names():
-        entries = {**load_preset(name), **entries}
-    return entries
+        for key, entry in load_preset(name).items():
+            known = schemas.setdefault(key, [])
+            if entry["schema"] not in known:
+                known.append(entry["schema"])
+    return {key: known[0] if len(known) == 1 else {"anyOf": known} for key, known in schemas.items()}
 
 
 def _check_value(key: str, value: Any, schema: dict) -> None:
-    error = next(Draft202012Validator(schema).iter_errors(value), None)
+    error = next(_Validator(schema).iter_errors(value), None)
     if error is not None:
         raise SettingsError(f"Setting {key}: expected a value that meets {json.dumps(schema)}; got {json.dumps(value)} ({error.message}).")
 
@@ -66,15 +78,15 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
     """Check keys and values against all presets: one plan may serve several trainers.
 
     Raises:
-        SettingsError: an unknown key (names the nearest known one), or a value that its schema refuses.
+        SettingsError: an unknown key (names the nearest known one), or a value that every preset refuses.
     """
-    entries = _all_entries()
+    schemas = _schemas()
     for key, value in overrides.items():
-        if key not in entries:
-            nearest = difflib.get_close_matches(key, entries, n=1, cutoff=0.4)
+        if key not in schemas:
+            nearest = difflib.get_close_matches(key, schemas, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise SettingsError(f"Unknown setting {key!r}.{hint} documentation/reference/settings.md lists all of them.")
-        _check_value(key, value, entries[key]["schema"])
+        _check_value(key, value, schemas[key])
 
 
 def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:
