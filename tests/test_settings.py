@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from nnuda.settings import (SettingsError, effective_settings, load_preset, parse_set_arguments, preset_names,
+                            validate_overrides)
+
+
+def test_a_method_preset_overlays_the_base():
+    base, uuds = load_preset("base"), load_preset("uuds")
+    assert base.keys() < uuds.keys()
+    assert uuds["planning.memory_factor"]["value"] != base["planning.memory_factor"]["value"]
+    assert uuds["planning.memory_factor"]["schema"] == base["planning.memory_factor"]["schema"]  # inherited
+
+
+def test_a_preset_can_be_changed_without_changing_the_next_one_loaded():
+    load_preset("uuds")["teacher.weight"]["value"] = 7
+    assert load_preset("uuds")["teacher.weight"]["value"] == 0
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(SettingsError, match="source_only.*uuds.*got 'uudz'"):
+        load_preset("uudz")
+
+
+def test_set_arguments_are_json_or_bare_words():
+    parsed = parse_set_arguments(["training.num_epochs=5", "uuds.domain_prompt=false", "uuds.text.model=null", "uuds.dam=adain",
+                                  "uuds.text.domain_prompt=a = b", "training.init_from=/data/fold_0"])
+    assert parsed == {"training.num_epochs": 5, "uuds.domain_prompt": False, "uuds.text.model": None, "uuds.dam": "adain",
+                      "uuds.text.domain_prompt": "a = b", "training.init_from": "/data/fold_0"}
+
+
+def test_no_equals_sign():
+    with pytest.raises(SettingsError, match="Expected --set key=value; got 'training.num_epochs'"):
+        parse_set_arguments(["training.num_epochs"])
+
+
+@pytest.mark.parametrize("written, nearest", [("training.num_epoch", "training.num_epochs"), ("teacher.wieght", "teacher.weight"),
+                                              ("uuds.contrast.temperature", "uuds.contrast")])
+def test_an_unknown_key_names_the_nearest(written, nearest):
+    with pytest.raises(SettingsError, match=f"Unknown setting '{written}'. Did you mean {nearest}"):
+        parse_set_arguments([f"{written}=1"])
+
+
+@pytest.mark.parametrize("argument", [
+    "training.num_epochs=0", "training.num_epochs=true", "training.num_epochs=ten", "uuds.dam=gates", "teacher.decay=1",
+    "training.num_epochs=1e3",      # range() takes no float
+    "training.seed=-1",
+    "teacher.weight=NaN",           # would switch the term off without a word
+    "teacher.weight=Infinity", "uuds.pseudo_label.chi=1e999", "uuds.pseudo_label.chi=0",
+])
+def test_a_value_outside_its_schema(argument):
+    with pytest.raises(SettingsError, match=f"Setting {argument.partition('=')[0]}: expected a value that meets"):
+        parse_set_arguments([argument])
+
+
+def test_what_one_method_refuses_another_may_take():
+    """Only source_only narrows the optimiser to nnU-Net's: the plan may hold "paper", for UUDS."""
+    overrides = parse_set_arguments(["training.optimizer=paper"])
+    assert effective_settings("uuds", overrides)["training.optimizer"] == "paper"
+    with pytest.raises(SettingsError, match="training.optimizer"):
+        effective_settings("source_only", overrides)
+    with pytest.raises(SettingsError, match="training.optimizer"):
+        validate_overrides({"training.optimizer": "adam"})
+
+
+def test_effective_settings_take_the_overrides_that_concern_the_method():
+    overrides = {"training.num_epochs": 3, "uuds.dam": "adain"}
+    assert effective_settings("uuds", overrides) == {**effective_settings("uuds", {}), **overrides}
+    plain = effective_settings("source_only", overrides)
+    assert plain["training.num_epochs"] == 3 and not any(key.startswith("uuds.") for key in plain)
+
+
+def test_every_preset_runs_as_it_stands():
+    for name in preset_names():
+        assert effective_settings(name, {}) == {key: entry["value"] for key, entry in load_preset(name).items()}
