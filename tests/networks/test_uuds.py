@@ -197,6 +197,7 @@ def test_batch_norm_keeps_the_domains_apart() -> None:
     assert all(torch.equal(statistics[k], same_statistics[k]) for k in statistics)
 
     network.load_state_dict(state)
+    network.set_text(*text)
     network(x[3:])
     alone = batch_norms(network)
     assert alone and all(torch.equal(statistics[k], alone[k]) for k in statistics)
