@@ -1,33 +1,24 @@
-"""Options that the planning commands share, and the lines that each begins with."""
+"""The domains on the command line, and the lines that each planning command begins with."""
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Callable
+import os
 
 from nnunetv2.configuration import default_num_processes
 
-from nnuda.plan_key import PlanKeyError
+from nnuda.plan_key import read_key, target_folder
 from nnuda.planning.domains import Domain, load_dataset, load_folder
 from nnuda.planning.errors import PlanningError
-from nnuda.settings import SettingsError
-
-
-def run_command(command: Callable[[list[str] | None], None], arguments: list[str] | None) -> None:
-    """Run a command; what the user can mend is said in one line, without a traceback."""
-    try:
-        command(arguments)
-    except (PlanningError, PlanKeyError, SettingsError) as error:
-        sys.exit(f"Error: {error}")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, metavar="SOURCE", help="labelled source: number or name of a dataset in nnUNet_raw")
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-t", required=True, metavar="TARGET",
-                        help="unlabelled target: number or name of a dataset in nnUNet_raw, or a folder of images named CASE_0000<ending>")
+def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    default = "" if required else " (default: the plan's, where that is a dataset)"
+    parser.add_argument("-t", required=required, metavar="TARGET",
+                        help=f"unlabelled target: number or name of a dataset in nnUNet_raw, or the path of a folder of images named CASE_0000<ending>{default}")
     parser.add_argument("--target-channel-names", nargs="+", metavar="NAME",
                         help="channel names of a folder of images, in order; as in a dataset.json they decide the normalisation (CT or not)")
     parser.add_argument("--target-name", metavar="NAME", help="what a folder of images is to be called")
@@ -42,7 +33,9 @@ def read_domains(args: argparse.Namespace) -> tuple[Domain, Domain]:
     """Source and target as named on the command line; says which is which."""
     source = load_dataset(args.d)
     target = read_target(args, source)
-    print_domains(source, target)
+    print(f"Labelled source:   {source.name} ({len(source.images)} cases, {', '.join(source.channel_names.values())})")
+    print(f"Unlabelled target: {target.name} ({len(target.images)} cases, {', '.join(target.channel_names.values())}; its labels are never opened)",
+          flush=True)
     return source, target
 
 
@@ -52,19 +45,50 @@ def read_target(args: argparse.Namespace, source: Domain) -> Domain:
     Raises:
         PlanningError: a folder without --target-channel-names and --target-name, or these with a dataset.
     """
-    described = args.target_channel_names is not None and args.target_name is not None
-    if "/" not in args.t and "\\" not in args.t:
-        if args.target_channel_names or args.target_name:
-            raise PlanningError(f"-t {args.t} is a dataset, which brings its own name and channel names: leave --target-channel-names and "
-                                f"--target-name out, or write a folder as ./{args.t}.")
+    described = args.target_channel_names is not None, args.target_name is not None
+    is_path = os.path.basename(args.t) != args.t or args.t in (".", "..")
+    if not is_path and any(described):
+        raise PlanningError(f"-t {args.t} is a dataset, which brings its own name and channel names: leave --target-channel-names and "
+                            f"--target-name out, or write a folder as ./{args.t}.")
+    if not is_path:
         return load_dataset(args.t)
-    if not described:
+    if not all(described):
         raise PlanningError(f"-t {args.t} is a folder of images: say what they are with --target-channel-names (for example CT, or T1; "
                             f"one a channel) and --target-name.")
-    return load_folder(args.t, args.target_name, args.target_channel_names, source.file_ending)
+    return load_folder(args.t, args.target_name, args.target_channel_names, source)
 
 
-def print_domains(source: Domain, target: Domain) -> None:
-    print(f"Labelled source:   {source.name} ({len(source.images)} cases, {', '.join(source.channel_names.values())})")
-    print(f"Unlabelled target: {target.name} ({len(target.images)} cases, {', '.join(target.channel_names.values())}; its labels are never opened)",
-          flush=True)
+def read_domains_of_plan(args: argparse.Namespace, plans: dict) -> tuple[Domain, Domain]:
+    """Source, and the target that a plan names; says which is which.
+
+    Raises:
+        PlanningError: the plan's target is gone, or -t names another.
+    """
+    named = read_key(plans)["target"]["name"]
+    if args.t is None:
+        args.t = named
+    try:
+        source, target = read_domains(args)
+    except PlanningError as error:
+        if args.t != named:
+            raise
+        raise PlanningError(f"Plan {plans['plans_name']} names the target {named}, which is gone or is a folder of images: for a folder give -t FOLDER "
+                            f"--target-name {named} and --target-channel-names. {error}") from error
+    if target.name != named:
+        raise PlanningError(f"Plan {plans['plans_name']} names the target {named}, not {target.name}. A second target needs a plan of its own: "
+                            f"nnUDA_plan_and_preprocess -d {source.name} -t {args.t} -overwrite_plans_name NAME.")
+    return source, target
+
+
+def print_domains_of_plan(plans: dict) -> None:
+    """Say which domains a plan is for, without looking at any image.
+
+    Raises:
+        PlanningError: what was made of the target is gone.
+    """
+    key = read_key(plans)
+    print(f"Labelled source:   {key['source']}")
+    print(f"Unlabelled target: {key['target']['name']}", flush=True)
+    if not os.path.isdir(target_folder(key)):
+        raise PlanningError(f"Plan {plans['plans_name']} names the target {key['target']['name']}, but {target_folder(key)} is gone. "
+                            f"Run: nnUDA_plan_and_preprocess -d {key['source']} -t {key['target']['name']} -p {plans['plans_name']}")

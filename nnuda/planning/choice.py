@@ -107,4 +107,4 @@ def _check_free(source_name: str, name: str) -> None:
     if taken:
         raise PlanningError(f"There is no plan {name} of {source_name}, but preprocessed data of that name ({', '.join(taken)}), which another "
                             f"plan may use (there are: {', '.join(existing_plans(source_name)) or 'none'}). Take one of those with -p, "
-                            f"or add -overwrite_plans_name NAME for a fresh plan.")
+                            f"add -overwrite_plans_name NAME for a fresh plan beside it, or remove that data if nothing uses it.")

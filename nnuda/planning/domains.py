@@ -62,19 +62,20 @@ def load_dataset(dataset: str | int) -> Domain:
     return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
 
 
-def load_folder(folder: str, name: str, channel_names: list[str], file_ending: str) -> Domain:
+def load_folder(folder: str, name: str, channel_names: list[str], source: Domain) -> Domain:
     """A plain folder of images named as nnU-Net names them (CASE_0000.nii.gz).
 
     Args:
         folder: where the images lie.
         name: what the target is to be called.
         channel_names: one a channel; they decide the normalisation, as in a dataset.json.
-        file_ending: the source's.
+        source: gives file ending and reader.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise PlanningError(f"--target-name becomes part of a folder name: letters, digits, _ . and - only; got {name!r}.")
-    dataset_json = {"channel_names": {str(i): c for i, c in enumerate(channel_names)}, "file_ending": file_ending}
-    return Domain(name, os.path.abspath(folder), dataset_json, find_images(folder, file_ending))
+    dataset_json = {key: source.dataset_json[key] for key in ("file_ending", "overwrite_image_reader_writer") if key in source.dataset_json}
+    dataset_json["channel_names"] = {str(i): channel_name for i, channel_name in enumerate(channel_names)}
+    return Domain(name, os.path.abspath(folder), dataset_json, find_images(folder, source.file_ending))
 
 
 def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:

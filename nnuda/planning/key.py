@@ -1,8 +1,8 @@
-"""Write the plan's `domain_adaptation` key."""
+"""The content of the plan's `domain_adaptation` key."""
 from __future__ import annotations
 
 import nnuda
-from nnuda.plan_key import KEY, SCHEMA_VERSION
+from nnuda.plan_key import SCHEMA_VERSION
 from nnuda.planning.domains import Domain
 from nnuda.planning.fingerprint import relative_target_folder
 from nnuda.planning.normalization import target_normalization
@@ -39,8 +39,3 @@ def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: di
         "memory": memory,
         "settings": settings,
     }
-
-
-def with_key(plans: dict, key: dict) -> dict:
-    """A plan with the key, everything else as it was."""
-    return {**plans, KEY: key}

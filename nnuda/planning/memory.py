@@ -1,6 +1,8 @@
 """What a training step is expected to take on the GPU, by nnU-Net's own estimate."""
 from __future__ import annotations
 
+from importlib import resources
+
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -24,9 +26,15 @@ def preset_of_trainer(trainer: str) -> str:
     presets = {f"{BASE_TRAINER}{name.replace('_', '')}".casefold(): name for name in preset_names()}
     presets[BASE_TRAINER.casefold()] = BASE
     if trainer.casefold() not in presets:
-        raise PlanningError(f"-tr: expected one of nnuda's trainers ({', '.join(['base', *preset_names()])} as {BASE_TRAINER}...), got {trainer}. "
+        raise PlanningError(f"-tr: expected one of nnuda's trainers ({', '.join(known_trainers())}); got {trainer}. "
                             f"Leave -tr out to plan for {BASE_TRAINER}'s two-domain step.")
     return presets[trainer.casefold()]
+
+
+def known_trainers() -> list[str]:
+    """The base and the trainers that nnuda installs."""
+    files = (entry.name for entry in resources.files("nnuda.trainers").iterdir())
+    return [BASE_TRAINER, *sorted(name[:-3] for name in files if name.startswith(BASE_TRAINER))]
 
 
 def memory_factor(trainer: str, settings: dict) -> float:

@@ -1,9 +1,11 @@
 """From two fingerprints to a plan with the key `domain_adaptation`."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 
-from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.plan_key import KEY
@@ -11,8 +13,9 @@ from nnuda.planning.choice import PlanChoice, load_plan, plan_file
 from nnuda.planning.domains import Domain
 from nnuda.planning.files import write_json
 from nnuda.planning.geometry import geometry_facts, orientations
-from nnuda.planning.key import make_key, with_key
+from nnuda.planning.key import make_key
 from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor
+from nnuda.planning.planner import PLANNERS
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class PlanRequest:
     target: Domain
     choice: PlanChoice
     trainer: str = BASE_TRAINER
-    settings: dict | None = field(default=None)
+    settings: dict | None = None
 
 
 def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprint: dict) -> dict:
@@ -49,17 +52,30 @@ def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprin
     old_key = (base or {}).get(KEY, {})
     settings = old_key.get("settings", {}) if request.settings is None else request.settings
     factor = memory_factor(request.trainer, settings)
-    plans = base or ExperimentPlanner(source.name, plans_name=choice.name).plan_experiment()
+    plans, target_gb = (base, None) if base else _plan_afresh(source, target_fingerprint, choice, factor)
+    if base and "memory" in old_key:
+        target_gb = old_key["memory"]["target_gb"]
     reader_class = PlansManager(plans).image_reader_writer_class
     geometry = {"source": geometry_facts(source_fingerprint, orientations(source, reader_class)),
                 "target": geometry_facts(target_fingerprint, orientations(target, reader_class))}
-    memory = {"target_gb": choice.gpu_memory_target, "step": request.trainer,
-              "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor)}
-    origin = "fresh" if base is None else old_key.get("plan", "extended")
+    memory = {"target_gb": target_gb, "step": request.trainer, "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor)}
+    origin = old_key.get("plan", "extended") if base else "fresh"
     key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin)
-    plans = with_key({**plans, "plans_name": choice.name}, key)
+    plans = {**plans, "plans_name": choice.name, KEY: key}
     write_json(plans, plan_file(source.name, choice.name))
     return plans
+
+
+def _plan_afresh(source: Domain, target_fingerprint: dict, choice: PlanChoice, factor: float) -> tuple[dict, float]:
+    """Run nnUDAPlanner or a variant; its plan, and the GPU memory in GB that the whole step was planned for."""
+    with warnings.catch_warnings():
+        # the ResEnc planners warn when their GPU memory target is not the default one: here the user asked for it
+        warnings.filterwarnings("ignore", message="WARNING: You are running nnUNetPlanner")
+        planner = PLANNERS[choice.planner](source.name, target_fingerprint, factor, choice.gpu_memory_target, choice.name)
+    # nnU-Net prints each configuration as a dictionary of a screen's length
+    with redirect_stdout(StringIO()):
+        planner.plan_experiment()
+    return planner.plans, planner.gpu_memory_target_in_gb
 
 
 def trainable_configurations(plans: dict) -> list[str]:

@@ -21,7 +21,9 @@ def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int
     Returns:
         the results in the order of `arguments`.
     """
-    if num_processes <= 1 or len(arguments) <= 1:
+    if not arguments:
+        return []
+    if num_processes <= 1 or len(arguments) == 1:
         return [function(*a) for a in tqdm(arguments, desc=description)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_processes, len(arguments)), mp_context=context) as pool:

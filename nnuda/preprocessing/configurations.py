@@ -12,6 +12,25 @@ from nnuda.preprocessing.source import preprocessed_cases
 STOCK_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
 
 
+def check_configurations(plans: dict | None, asked: list[str] | None) -> None:
+    """Check -c before any long work.
+
+    Args:
+        plans: the existing plan; None where a fresh one is to be made.
+        asked: -c, or None.
+
+    Raises:
+        PlanningError: the plan has, or will have, no such configuration, or it is the cascade's second stage.
+    """
+    trainable = trainable_configurations(plans) if plans else list(STOCK_CONFIGURATIONS)
+    which = f"plan {plans['plans_name']}" if plans else "a fresh plan"
+    for name in asked or []:
+        if name == "3d_cascade_fullres" or (plans and name in plans["configurations"] and name not in trainable):
+            raise PlanningError(f"-c {name}: the second stage of a cascade, which nnuda does not train. Take one of: {', '.join(trainable)}.")
+        if name not in trainable:
+            raise PlanningError(f"-c {name}: {which} has no such configuration. It has: {', '.join(trainable)}.")
+
+
 def choose_configurations(source_name: str, plans: dict, asked: list[str] | None) -> list[str]:
     """The configurations asked for; else those that the source is preprocessed for; else nnU-Net's own three.
 
@@ -21,16 +40,12 @@ def choose_configurations(source_name: str, plans: dict, asked: list[str] | None
         asked: -c, or None.
 
     Raises:
-        PlanningError: the plan has no such configuration, or it is the cascade's second stage.
+        PlanningError: the plan has no such configuration.
     """
-    trainable = trainable_configurations(plans)
-    for name in asked or []:
-        if name not in trainable:
-            reason = "is the second stage of a cascade, which nnuda does not train" if name in plans["configurations"] else "is not in the plan"
-            raise PlanningError(f"-c {name}: configuration {name} {reason}. Plan {plans['plans_name']} has: {', '.join(trainable)}.")
+    check_configurations(plans, asked)
     if asked:
         return asked
-    manager = PlansManager(plans)
+    trainable, manager = trainable_configurations(plans), PlansManager(plans)
     used = [name for name in trainable
             if preprocessed_cases(join(nnUNet_preprocessed, source_name, manager.get_configuration(name).data_identifier))]
     return used or [name for name in STOCK_CONFIGURATIONS if name in trainable]

@@ -1,0 +1,35 @@
+"""nnUDA_configure: a variant of a plan, under a name of its own. Nothing is preprocessed again."""
+from __future__ import annotations
+
+import argparse
+
+from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+from nnuda.cli.domain_arguments import add_source, print_domains_of_plan
+from nnuda.cli.run_command import run_command
+from nnuda.planning.choice import load_plan, plan_file
+from nnuda.planning.variant import write_variant
+from nnuda.settings import parse_set_arguments
+
+
+def main(arguments: list[str] | None = None) -> None:
+    run_command(_configure, arguments)
+
+
+def _configure(arguments: list[str] | None) -> None:
+    parser = argparse.ArgumentParser(prog="nnUDA_configure", description=__doc__)
+    add_source(parser)
+    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan to start from (default: nnUNetPlans)")
+    parser.add_argument("--as", required=True, dest="name", metavar="NAME", help="name of the new plan, to be trained with -p NAME")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable")
+    args = parser.parse_args(arguments)
+    source_name = str(maybe_convert_to_dataset_name(args.d))
+    plans = load_plan(source_name, args.p)
+    print_domains_of_plan(plans)
+    settings = write_variant(plans, args.name, parse_set_arguments(args.settings))
+    print(f"Plan: {plan_file(source_name, args.name)} (copy of {args.p})")
+    print(f"Settings: {', '.join(f'{name}={value}' for name, value in settings.items()) or 'presets'}")
+
+
+if __name__ == "__main__":
+    main()

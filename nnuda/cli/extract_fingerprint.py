@@ -1,0 +1,29 @@
+"""nnUDA_extract_fingerprint: the source's fingerprint by nnU-Net, the target's from images alone."""
+from __future__ import annotations
+
+import argparse
+
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.plan_arguments import add_fingerprint, check_pair, extract_fingerprints
+from nnuda.cli.run_command import run_command
+from nnuda.planning.choice import existing_plans
+from nnuda.planning.fingerprint import fingerprint_file
+
+
+def main(arguments: list[str] | None = None) -> None:
+    run_command(_extract, arguments)
+
+
+def _extract(arguments: list[str] | None) -> None:
+    parser = argparse.ArgumentParser(prog="nnUDA_extract_fingerprint", description=__doc__)
+    for add in (add_source, add_target, add_processes, add_fingerprint):
+        add(parser)
+    args = parser.parse_args(arguments)
+    source, target = read_domains(args)
+    check_pair(source, target, None)
+    extract_fingerprints(args, source, target, fresh=not existing_plans(source.name))
+    print(f"Target fingerprint: {fingerprint_file(source.name, target.name)}")
+
+
+if __name__ == "__main__":
+    main()

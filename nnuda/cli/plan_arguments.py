@@ -1,0 +1,93 @@
+"""Options that name a plan, and what the planning commands say about it."""
+from __future__ import annotations
+
+import argparse
+
+from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnuda.plan_key import KEY
+from nnuda.planning.cautions import cautions
+from nnuda.planning.checks import check_domains
+from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
+from nnuda.planning.domains import Domain
+from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
+from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer
+from nnuda.planning.plan import PlanRequest, write_plan
+from nnuda.preprocessing.configurations import check_configurations
+from nnuda.settings import parse_set_arguments
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", metavar="PLANS", help="an existing plan of the source, extended and never re-planned (default: nnUNetPlans)")
+    parser.add_argument("-overwrite_plans_name", metavar="NAME", help="name of the plan to write, where it is not to be the existing one")
+    parser.add_argument("-pl", metavar="PLANNER", help=f"planner of a fresh plan: {', '.join(DEFAULT_NAMES)} (default: {DEFAULT_PLANNER})")
+    parser.add_argument("-gpu_memory_target", type=float, metavar="GB", help="for the whole two-domain step of a fresh plan (default: the planner's own)")
+    parser.add_argument("-tr", default=BASE_TRAINER, metavar="TRAINER", help=f"trainer whose step the memory is planned for (default: {BASE_TRAINER})")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable")
+
+
+def add_fingerprint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verify_dataset_integrity", action="store_true",
+                        help="check the source with nnU-Net's own check, and read every image of the target")
+    parser.add_argument("--clean", action="store_true",
+                        help="make what was derived from the target again (and the source's fingerprint, where a fresh plan is made)")
+
+
+def read_request(args: argparse.Namespace, source: Domain, target: Domain, configurations: list[str] | None = None) -> PlanRequest:
+    """What the options ask for, after every check that needs no long work; prints the warnings."""
+    settings = None if args.settings is None else parse_set_arguments(args.settings)
+    preset_of_trainer(args.tr)
+    choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
+    base = load_plan(source.name, choice.base) if choice.base else None
+    check_configurations(base, configurations)
+    check_pair(source, target, base)
+    return PlanRequest(source, target, choice, args.tr, settings)
+
+
+def check_pair(source: Domain, target: Domain, plans: dict | None) -> None:
+    """Check the two domains against each other; print the warnings."""
+    reader_class = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
+    check_domains(source, target, reader_class)
+    for text in cautions(source, target, reader_class):
+        print(f"\n{'!' * 100}\nWARNING: {text}\n{'!' * 100}\n", flush=True)
+
+
+def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domain, fresh: bool) -> tuple[dict, dict]:
+    """Both fingerprints, made where they are missing.
+
+    Args:
+        args: with np, clean, verify_dataset_integrity.
+        source: the labelled dataset.
+        target: the unlabelled images.
+        fresh: whether --clean reaches the source's fingerprint: an existing plan keeps what it was made from.
+    """
+    if args.verify_dataset_integrity:
+        verify_dataset_integrity(source.folder, args.np)
+    return (extract_source_fingerprint(source.name, args.np, args.clean and fresh),
+            extract_target_fingerprint(source.name, target, args.np, args.clean or args.verify_dataset_integrity))
+
+
+def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
+    """Fingerprints and plan; says what the plan is and what it expects of the GPU."""
+    choice = request.choice
+    fingerprints = extract_fingerprints(args, request.source, request.target, fresh=choice.base is None)
+    plans = write_plan(request, *fingerprints)
+    _print_plan(plans, choice)
+    return plans
+
+
+def _print_plan(plans: dict, choice: PlanChoice) -> None:
+    key = plans[KEY]
+    origin = {None: f"made by {choice.planner}", choice.name: "existing plan, extended"}.get(choice.base, f"copy of {choice.base}")
+    print(f"Plan: {join(nnUNet_preprocessed, key['source'], choice.name)}.json ({origin})")
+    normalization = key["target"]["normalization"]
+    print(f"Target normalisation: {', '.join(normalization['normalization_schemes'])}; statistics from {normalization['statistics_from']}")
+    memory = key["memory"]
+    aim = f" (planned for {memory['target_gb']:g} GB)" if memory["target_gb"] else ""
+    expected = ", ".join(f"{name} {gb:g} GB" for name, gb in memory["expected_gb_per_configuration"].items())
+    print(f"Expected GPU memory of a step of {memory['step']}{aim}: {expected}")
+    if key["settings"]:
+        print(f"Settings: {', '.join(f'{name}={value}' for name, value in key['settings'].items())}", flush=True)
