@@ -1,0 +1,94 @@
+"""Label files for scoring: read as nnU-Net reads them, and refused where two do not lie on the same grid."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import (determine_reader_writer_from_dataset_json,
+                                                     recursive_find_reader_writer_by_name)
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+
+
+class EvaluationError(ValueError):
+    """Something that forbids a score; the message says what and how to mend it."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A label file: integer labels (*S), spacing along each axis and its unit, what the header says of its place."""
+
+    labels: np.ndarray
+    spacing: tuple[float, ...]
+    unit: str
+    place: dict[str, np.ndarray]
+
+
+def find_reader(dataset_json: dict, plans: dict | None, example_file: str) -> type[BaseReaderWriter]:
+    """nnU-Net's reader: the one that plans name, else the one that dataset.json and the file ending lead to."""
+    if plans is not None:
+        return recursive_find_reader_writer_by_name(plans["image_reader_writer"])
+    return determine_reader_writer_from_dataset_json(dataset_json, example_file, verbose=False)
+
+
+def _unit(file: str, reader: type[BaseReaderWriter], properties: dict) -> str:
+    """mm where the format has a spacing; TIFF has one where a spacing file lies beside it, as nnU-Net has it."""
+    has_header = "sitk_stuff" in properties or "nibabel_stuff" in properties
+    has_spacing_file = issubclass(reader, Tiff3DIO) and os.path.isfile(os.path.splitext(file)[0] + ".json")
+    return "mm" if has_header or has_spacing_file else "pixels"
+
+
+def _place(properties: dict) -> dict[str, np.ndarray]:
+    """Origin and direction (SimpleITK's readers) or affine (nibabel's), nothing for formats without a header."""
+    itk, nibabel = properties.get("sitk_stuff", {}), properties.get("nibabel_stuff", {})
+    found = {"origin": itk.get("origin"), "direction": itk.get("direction"), "affine": nibabel.get("original_affine")}
+    return {name: np.asarray(value, dtype=float) for name, value in found.items() if value is not None}
+
+
+def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int]) -> LabelMap:
+    """Reads a label file.
+
+    Args:
+        file: path.
+        reader: nnU-Net's reader class.
+        allowed: the labels of dataset.json, background and ignore included.
+
+    Raises:
+        EvaluationError: more than one channel, or a value that dataset.json does not name.
+    """
+    image, properties = reader().read_seg(file)
+    if image.shape[0] != 1:
+        raise EvaluationError(f"Expected a label map with one channel; {file} has {image.shape[0]}. "
+                              "Store labels as a grey-scale image.")
+    labels = image[0]
+    found = pd.unique(labels.ravel())  # np.unique sorts, which takes seconds on a large volume
+    unknown = sorted(set(found.tolist()) - set(allowed))
+    if unknown:
+        raise EvaluationError(f"Expected the labels {list(allowed)} of dataset.json; {file} also holds {unknown[:5]}. "
+                              "Give the dataset.json that belongs to these files with -djfile.")
+    spacing = tuple(float(size) for size in properties["spacing"])
+    return LabelMap(labels.astype(np.int32), spacing, _unit(file, reader, properties), _place(properties))
+
+
+def check_same_grid(case: str, reference: LabelMap, prediction: LabelMap) -> None:
+    """Same shape, spacing, origin and direction (to 1e-3), or an error that names the case.
+
+    Raises:
+        EvaluationError: the two label maps do not lie on the same grid.
+    """
+    differences = []
+    if reference.labels.shape != prediction.labels.shape:
+        differences.append(f"shape: reference {reference.labels.shape}, prediction {prediction.labels.shape}")
+    pairs = {"spacing": (reference.spacing, prediction.spacing)}
+    pairs.update({name: (value, prediction.place[name]) for name, value in reference.place.items()})
+    for name, (expected, got) in pairs.items():
+        if np.shape(expected) != np.shape(got) or not np.allclose(expected, got, atol=1e-3):
+            rounded = [np.round(value, 4).tolist() for value in (expected, got)]
+            differences.append(f"{name}: reference {rounded[0]}, prediction {rounded[1]}")
+    if differences:
+        raise EvaluationError(f"Case {case}: reference and prediction do not lie on the same grid. "
+                              f"{'; '.join(differences)}. "
+                              "Predict on the image that the reference was drawn on, or resample the prediction to it.")

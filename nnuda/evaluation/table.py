@@ -1,0 +1,73 @@
+"""Scores as tables on the terminal."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nnuda.evaluation.gap import gap_closed
+from nnuda.evaluation.metrics import METRICS
+from nnuda.evaluation.summary import EMPTY_COUNTS
+
+DECIMALS = {"Dice": 3, "ASSD": 2, "HD95": 2}
+
+
+def _number(value: float, metric: str) -> str:
+    return "-" if math.isnan(value) else f"{value:.{DECIMALS[metric]}f}"
+
+
+def _title(metric: str, unit: str) -> str:
+    return metric if metric == "Dice" else f"{metric} ({unit})"
+
+
+def score_table(scores: dict) -> Table:
+    """Mean ± standard deviation per class, and how often a mask was empty.
+
+    Args:
+        scores: what `evaluate_folder` returns.
+    """
+    table = Table(title=f"{scores['num_cases']} cases, mean ± standard deviation", box=box.SIMPLE_HEAD,
+                  caption="empty: cases with an empty prediction / empty reference / both empty")
+    table.add_column("class", no_wrap=True)
+    for title in [_title(metric, scores["unit"]) for metric in METRICS] + ["empty"]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, values in scores["per_class"].items():
+        cells = [f"{_number(values[m]['mean'], m)} ± {_number(values[m]['std'], m)}" for m in METRICS]
+        table.add_row(name, *cells, " / ".join(str(values[count]) for count in EMPTY_COUNTS))
+    table.add_section()
+    table.add_row("mean of classes", *(_number(scores["foreground_mean"][metric], metric) for metric in METRICS), "")
+    return table
+
+
+def comparison_table(scores: Mapping[str, dict], source_only: str, oracle: str, title: str | None = None) -> Table:
+    """One row a result: Dice per class, means over classes, and the share of the gap in mean Dice that it closes.
+
+    Args:
+        scores: name of a row -> what `evaluate_folder` returned for it, all on the same cases.
+        source_only, oracle: the names of the rows between which the gap lies.
+        title: above the table.
+    """
+    classes, unit = list(scores[source_only]["per_class"]), scores[source_only]["unit"]
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    means = [f"mean\n{_title(metric, unit)}" for metric in METRICS]
+    for column in [*(f"Dice\n{name}" for name in classes), *means, "gap\nclosed"]:
+        table.add_column(column, justify="right", no_wrap=True)
+    ends = [scores[name]["foreground_mean"]["Dice"] for name in (source_only, oracle)]
+    for name, result in scores.items():
+        dice = [_number(result["per_class"][label]["Dice"]["mean"], "Dice") for label in classes]
+        closed = gap_closed(ends[0], result["foreground_mean"]["Dice"], ends[1])
+        table.add_row(name, *dice, *(_number(result["foreground_mean"][metric], metric) for metric in METRICS),
+                      "-" if math.isnan(closed) else f"{100 * closed:.0f} %")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table; where the output is no terminal, as wide as it needs, so that a log file loses no column."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=Console(width=10_000).measure(table).maximum)
+    console.print(table)
