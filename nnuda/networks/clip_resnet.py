@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -143,26 +144,20 @@ def positions_on_grid(embedding: Tensor, grid: Sequence[int]) -> Tensor:
     return torch.cat((embedding[:1], resized[0].flatten(1).T))
 
 
-def load_clip_weights(encoder: ClipImageEncoder, file: str) -> None:
-    """Put the image tower of an open_clip checkpoint into the encoder.
+def load_clip_weights(encoder: ClipImageEncoder, model: str, file: str) -> None:
+    """Put the image tower of a CLIP checkpoint into the encoder.
 
     Args:
-        encoder: The encoder.
-        file: Local checkpoint of a whole CLIP model, of the same open_clip model as the encoder.
+        encoder: The encoder, built for the same model.
+        model: Name of the open_clip model.
+        file: Local checkpoint of the whole CLIP model.
 
     Raises:
-        ValueError: The file holds another model.
+        ValueError: The file does not hold this model.
     """
-    from open_clip.factory import load_state_dict
+    from nnuda.text.towers import load_clip
 
-    state = load_state_dict(file)
-    visual = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}
+    visual = load_clip(model, Path(file)).visual.state_dict()
     if encoder.visual.attnpool is None:
         visual = {name: value for name, value in visual.items() if not name.startswith("attnpool.")}
-    try:
-        encoder.visual.load_state_dict(visual, strict=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{file} does not hold the image tower of this CLIP ResNet. "
-            f"Give uuds.clip.pretrained the weights of uuds.clip.model. ({str(error)[:300]})"
-        ) from error
+    encoder.visual.load_state_dict(visual, strict=True)
