@@ -1,0 +1,165 @@
+"""A picture of cases with the outlines of reference and predictions, one column each."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnuda.evaluation.evaluate import class_labels
+from nnuda.evaluation.reading import EvaluationError, find_reader, read_labels
+
+LARGEST = "largest foreground"
+WINDOW_PERCENTILES = (1, 99)
+# Okabe and Ito: told apart by colour-blind readers, ordered here by contrast to grey.
+COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+PANEL_INCHES = 2.3
+LEGEND_INCHES = 1.7
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a case: image (H,W), name of outlines -> labels (H,W), height of a pixel over its width."""
+
+    image: np.ndarray
+    labels: dict[str, np.ndarray]
+    aspect: float
+
+
+def choose_slice(labels: np.ndarray, axis: int, choice: str | int) -> int:
+    """Index of the slice with the most foreground (the middle one where there is none), or the one asked for."""
+    length = labels.shape[axis]
+    if choice != LARGEST:
+        if not 0 <= int(choice) < length:
+            raise EvaluationError(f"Expected a slice between 0 and {length - 1}, or {LARGEST!r}; got {choice!r}.")
+        return int(choice)
+    areas = np.count_nonzero(labels, axis=tuple(other for other in range(labels.ndim) if other != axis))
+    return int(areas.argmax()) if areas.any() else length // 2
+
+
+def read_slice(image_file: str, label_files: Mapping[str, str], reader: type[BaseReaderWriter], allowed: Sequence[int],
+               choice: str | int = LARGEST) -> Slice:
+    """The slice of a case across its axis of largest spacing, which for 2D images is the first one, of length one.
+
+    Args:
+        image_file: image; its first channel is shown.
+        label_files: name of outlines -> label file. The first one decides the slice.
+        reader: nnU-Net's reader class.
+        allowed: the labels of dataset.json.
+        choice: index of the slice, or "largest foreground".
+    """
+    image, properties = reader().read_images((image_file,))
+    labels = {name: read_labels(file, reader, allowed).labels for name, file in label_files.items()}
+    for name, label_map in labels.items():
+        if label_map.shape != image.shape[1:]:
+            raise EvaluationError(f"Expected labels of the image's shape {image.shape[1:]} in {label_files[name]}; got "
+                                  f"{label_map.shape}.")
+    spacing = np.asarray(properties["spacing"], dtype=float)
+    axis = int(spacing.argmax())
+    index = choose_slice(next(iter(labels.values())), axis, choice if image.shape[1 + axis] > 1 else 0)
+    height, width = np.delete(spacing, axis)
+    return Slice(image[0].take(index, axis), {name: label_map.take(index, axis) for name, label_map in labels.items()},
+                 height / width)
+
+
+def crop_to_foreground(view: Slice, margin: float = 0.35) -> Slice:
+    """The square in pixels around all outlines, wider by `margin` of its side each way, as far as the image reaches."""
+    foreground = np.any([labels > 0 for labels in view.labels.values()], axis=0)
+    if not foreground.any():
+        return view
+    spans = [np.flatnonzero(foreground.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
+    half = max(last - first + 1 for first, last in spans) * (0.5 + margin)
+    window = tuple(slice(max(0, int((first + last + 1) / 2 - half)), int(np.ceil((first + last + 1) / 2 + half)))
+                   for first, last in spans)
+    return Slice(view.image[window], {name: labels[window] for name, labels in view.labels.items()}, view.aspect)
+
+
+def class_colours(names: Sequence[str]) -> dict[str, str | tuple]:
+    """One colour a class."""
+    if len(names) <= len(COLOURS):
+        return dict(zip(names, COLOURS))
+    return {name: matplotlib.colormaps["hsv"](i / len(names)) for i, name in enumerate(names)}
+
+
+def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping, style: str) -> None:
+    for name, region in regions.items():
+        mask = region_or_label_to_mask(labels, region if np.isscalar(region) else tuple(region))
+        if mask.any():  # an edge of zeros closes the outline of what touches the border
+            axis_y, axis_x = (np.arange(-1, length + 1) for length in mask.shape)
+            axes.contour(axis_x, axis_y, np.pad(mask, 1).astype(float), [0.5], colors=[colours[name]], linestyles=style,
+                         linewidths=1.3 if style == "solid" else 1.1)
+
+
+def _panel(axes: Axes, view: Slice, name: str, regions: Mapping, colours: Mapping) -> None:
+    low, high = np.percentile(view.image, WINDOW_PERCENTILES)
+    axes.imshow(view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=view.aspect)
+    first = next(iter(view.labels))
+    if name != first:
+        _outline(axes, view.labels[first], regions, colours, "dotted")
+    _outline(axes, view.labels[name], regions, colours, "solid")
+    axes.set_xlim(-0.5, view.image.shape[1] - 0.5)
+    axes.set_ylim(view.image.shape[0] - 0.5, -0.5)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _legend(figure: Figure, colours: Mapping, reference: str) -> None:
+    handles = [Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour in colours.items()]
+    handles.append(Line2D([], [], color="0.4", linewidth=1.2, linestyle="dotted", label=f"dotted: {reference}"))
+    columns = max(1, int(figure.get_figwidth() // LEGEND_INCHES))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+
+def _save(figure: Figure, output_png: str) -> None:
+    aside = f"{output_png}.{os.getpid()}.tmp"
+    figure.savefig(aside, format="png", dpi=150)
+    os.replace(aside, output_png)
+
+
+def draw_overlays(images: Mapping[str, str], contours: Mapping[str, Mapping[str, str]], output_png: str,
+                  dataset_json: dict, slices: str | int = LARGEST, max_cases: int = 4,
+                  plans: dict | None = None) -> list[str]:
+    """Draws one row a case and one column a set of outlines; the first set is dotted in the columns of the others.
+
+    Args:
+        images: case -> image file (the first channel's).
+        contours: title of a column -> case -> label file; the first one (the reference) decides slice and order.
+        output_png: the picture.
+        dataset_json: content of the dataset.json: labels or regions, file ending.
+        slices: index of the slice of 3D images, or "largest foreground".
+        max_cases: draws the first so many cases that have an image and all label files.
+        plans: content of a plans.json, where it should decide the reader.
+
+    Returns:
+        The cases drawn.
+
+    Raises:
+        EvaluationError: no case has an image and all label files.
+    """
+    cases = [case for case in images if all(case in files for files in contours.values())][:max_cases]
+    if not cases:
+        raise EvaluationError(f"Expected at least one case with an image and a file for each of {list(contours)}; "
+                              "found none.")
+    regions, allowed, _ = class_labels(dataset_json)
+    reader = find_reader(dataset_json, plans, images[cases[0]])
+    colours = class_colours(list(regions))
+    figure = Figure(figsize=(PANEL_INCHES * len(contours) + 0.3, PANEL_INCHES * len(cases) + 0.8), layout="constrained")
+    grid = figure.subplots(len(cases), len(contours), squeeze=False)
+    for row, case in zip(grid, cases):
+        files = {name: of_case[case] for name, of_case in contours.items()}
+        view = crop_to_foreground(read_slice(images[case], files, reader, allowed, slices))
+        for axes, name in zip(row, contours):
+            _panel(axes, view, name, regions, colours)
+        row[0].set_ylabel(case, fontsize=9)
+    for axes, name in zip(grid[0], contours):
+        axes.set_title(name, fontsize=11)
+    _legend(figure, colours, next(iter(contours)))
+    _save(figure, output_png)
+    return cases
