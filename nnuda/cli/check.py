@@ -1,0 +1,99 @@
+"""nnUDA_check: what is installed, what nnU-Net finds, what is wrong and how to mend it."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from nnuda import __version__
+from nnuda.registration import SWITCH, VARIABLE, trainers_folder
+
+TESTED_NNUNET = (2, 8)
+PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerators", "batchgeneratorsv2", "open_clip_torch", "acvl-utils",
+            "SimpleITK", "numpy")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the report; exit with 1 where something is wrong."""
+    argparse.ArgumentParser(prog="nnUDA_check", description=__doc__).parse_args(arguments)
+    print(f"nnuda {__version__}, Python {platform.python_version()} ({sys.executable})")
+    problems = [*_versions(), *_paths(), *_trainers(), *_device()]
+    for problem, remedy in problems:
+        print(f"\nWRONG: {problem}\n  -> {remedy}")
+    print(f"\n{len(problems)} problem(s) found." if problems else "\nEverything is in place.")
+    sys.exit(1 if problems else 0)
+
+
+def _versions() -> list[tuple[str, str]]:
+    print("\nPackages")
+    problems = []
+    for name in PACKAGES:
+        try:
+            print(f"  {name:32}{metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            print(f"  {name:32}missing")
+            problems.append((f"{name} is not installed.", "Run pip install . in nnuda's folder again, in this environment."))
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        version = metadata.version("nnunetv2")
+        if tuple(int(part) for part in version.split(".")[:2]) != TESTED_NNUNET:
+            problems.append((f"nnuda was built for nnunetv2 2.8; this is {version}.",
+                             'Run pip install "nnunetv2>=2.8.1,<2.9". Models of that version keep working; another version may have moved '
+                             "the hooks that nnuda uses."))
+    return problems
+
+
+def _paths() -> list[tuple[str, str]]:
+    print("\nnnU-Net's folders")
+    problems = []
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        folder = os.environ.get(variable)
+        print(f"  {variable:32}{folder or 'not set'}")
+        if not folder:
+            problems.append((f"{variable} is not set.", f"export {variable}=/a/folder, in the job script too."))
+        elif not os.path.isdir(folder):
+            problems.append((f"{variable} names {folder}, which is no folder.", f"mkdir -p {folder}, or correct the variable."))
+        elif not os.access(folder, os.W_OK) and variable != "nnUNet_raw":
+            problems.append((f"{variable}: {folder} cannot be written to.", "Choose a folder of your own, or ask for write permission."))
+    return problems
+
+
+def _trainers() -> list[tuple[str, str]]:
+    folder = trainers_folder()
+    names = sorted(path.stem for path in Path(folder).glob("nnUDATrainer*.py"))
+    registered = folder in os.environ.get(VARIABLE, "").split(os.pathsep)
+    print(f"\nTrainers in {folder} ({VARIABLE} {'has it' if registered else 'lacks it'})")
+    if not registered:
+        reason = f"{SWITCH}=0 is set: unset it" if os.environ.get(SWITCH) == "0" else "the .pth file of the installation is missing: run pip install . again"
+        return [(f"nnU-Net does not look for trainers in {folder}.", f"{reason}; or export {VARIABLE}={folder}")]
+    return [problem for name in names for problem in _find(name)]
+
+
+def _find(name: str) -> list[tuple[str, str]]:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            trainer = recursive_find_trainer_class_by_name(name)
+    except Exception as error:  # whatever stops nnU-Net's search is what the user must hear of
+        print(f"  {name:32}not found")
+        return [(f"nnU-Net cannot load {name}: {type(error).__name__}: {error}",
+                 f"Every file in the folders of {VARIABLE} must import: mend or remove the one named above.")]
+    print(f"  {name:32}{(trainer.__doc__ or '').strip().splitlines()[0]}")
+    return []
+
+
+def _device() -> list[tuple[str, str]]:
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; pass -device cpu (or mps) to nnU-Net's commands"
+    print(f"\nGPU: {gpu}")
+    return []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("nnUNet_compile", "f")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """Two toy domains, planned and preprocessed; the target has no labels on disk. Plans are shared: make variants."""
+    made = Toy(tmp_path_factory.mktemp("toy"))
+    write_dataset(made.raw / SOURCE, labelled=True, inverted=False)
+    write_dataset(made.raw / TARGET, labelled=False, inverted=True)
+    made.plan()
+    return made
+
+
+@pytest.fixture
+def toy_environment(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """The toy's folders and the CPU's settings in this process's environment."""
+    for name, value in {**CPU, **toy.folders}.items():
+        monkeypatch.setenv(name, value)
+    return toy
