@@ -21,7 +21,8 @@ class BuildPyWithPth(build_py):
                 file.write(PTH_LINE)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        return [*super().get_outputs(include_bytecode), os.path.join(self.build_lib, PTH_NAME)]
+        pth = [] if self.editable_mode else [os.path.join(self.build_lib, PTH_NAME)]
+        return [*super().get_outputs(include_bytecode), *pth]
 
 
 class _StrategyWithPth:
