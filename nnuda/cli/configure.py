@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import argparse
 
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
 from nnuda.cli.domain_arguments import add_source, print_domains_of_plan
 from nnuda.cli.run_command import run_command
 from nnuda.planning.choice import load_plan, plan_file
+from nnuda.planning.domains import dataset_name
 from nnuda.planning.variant import write_variant
 from nnuda.settings import parse_set_arguments
 
@@ -23,7 +22,7 @@ def _configure(arguments: list[str] | None) -> None:
     parser.add_argument("--as", required=True, dest="name", metavar="NAME", help="name of the new plan, to be trained with -p NAME")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable")
     args = parser.parse_args(arguments)
-    source_name = str(maybe_convert_to_dataset_name(args.d))
+    source_name = dataset_name(args.d)
     plans = load_plan(source_name, args.p)
     print_domains_of_plan(plans)
     settings = write_variant(plans, args.name, parse_set_arguments(args.settings))

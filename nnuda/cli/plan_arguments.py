@@ -13,6 +13,7 @@ from nnuda.planning.cautions import cautions
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
 from nnuda.planning.domains import Domain
+from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer
 from nnuda.planning.plan import PlanRequest, write_plan
@@ -65,9 +66,16 @@ def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domai
         fresh: whether --clean reaches the source's fingerprint: an existing plan keeps what it was made from.
     """
     if args.verify_dataset_integrity:
-        verify_dataset_integrity(source.folder, args.np)
+        _verify(source, args.np)
     return (extract_source_fingerprint(source.name, args.np, args.clean and fresh),
             extract_target_fingerprint(source.name, target, args.np, args.clean or args.verify_dataset_integrity))
+
+
+def _verify(source: Domain, num_processes: int) -> None:
+    try:
+        verify_dataset_integrity(source.folder, num_processes)
+    except (AssertionError, RuntimeError, FileNotFoundError) as error:
+        raise PlanningError(f"Source {source.name} did not pass nnU-Net's integrity check; mend the dataset and run again. {error}") from error
 
 
 def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:

@@ -10,7 +10,7 @@ from nnuda.cli.plan_arguments import check_pair
 from nnuda.cli.run_command import run_command
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.domains import Domain, load_dataset
+from nnuda.planning.domains import Domain, dataset_name
 from nnuda.planning.fingerprint import fingerprint_file
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
@@ -43,7 +43,7 @@ def _preprocess(arguments: list[str] | None) -> None:
     add_processes(parser)
     parser.add_argument("--clean", action="store_true", help="preprocess all target cases again")
     args = parser.parse_args(arguments)
-    plans = load_plan(load_dataset(args.d).name, args.p)
+    plans = load_plan(dataset_name(args.d), args.p)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)
     check_pair(source, target, plans)

@@ -8,6 +8,7 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, 
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.plan_key import KEY
+from nnuda.planning.domains import check_name
 from nnuda.planning.errors import PlanningError
 
 DEFAULT_PLANNER = "nnUDAPlanner"
@@ -72,6 +73,8 @@ def choose_plan(source_name: str, target_name: str, plans_name: str | None, plan
     """
     if planner is not None and planner not in DEFAULT_NAMES:
         raise PlanningError(f"-pl: expected one of {', '.join(DEFAULT_NAMES)}; got {planner}.")
+    if new_name is not None:
+        check_name(new_name, "-overwrite_plans_name")
     name = plans_name or DEFAULT_NAMES[planner or DEFAULT_PLANNER]
     choice = PlanChoice(new_name or name, None, planner or DEFAULT_PLANNER, gpu_memory_target)
     if planner is not None or gpu_memory_target is not None:

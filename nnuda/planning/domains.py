@@ -38,10 +38,36 @@ class Domain:
     def file_ending(self) -> str:
         return self.dataset_json["file_ending"]
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each case's files: tells images that were replaced under their old names."""
+        return {case: sum(os.path.getsize(path) for path in files) for case, files in self.images.items()}
+
     def reader_class(self) -> type[BaseReaderWriter]:
         """nnU-Net's choice of reader for this domain's first image."""
         first = next(iter(self.images.values()))[0]
         return determine_reader_writer_from_dataset_json(self.dataset_json, first, verbose=False)
+
+
+def dataset_name(dataset: str | int) -> str:
+    """The name behind a dataset's number.
+
+    Raises:
+        PlanningError: no such dataset, or more than one.
+    """
+    try:
+        return str(maybe_convert_to_dataset_name(dataset))
+    except (RuntimeError, ValueError) as error:
+        raise PlanningError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. {error}") from error
+
+
+def check_name(name: str, option: str) -> None:
+    """Plans' and targets' names become parts of folder names, which nnU-Net takes apart at double underscores.
+
+    Raises:
+        PlanningError: another character, or a double underscore.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or "__" in name:
+        raise PlanningError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
 
 
 def load_dataset(dataset: str | int) -> Domain:
@@ -50,10 +76,7 @@ def load_dataset(dataset: str | int) -> Domain:
     Raises:
         PlanningError: no such dataset, no dataset.json, no images.
     """
-    try:
-        name = str(maybe_convert_to_dataset_name(dataset))
-    except (RuntimeError, ValueError) as error:
-        raise PlanningError(f"No dataset {dataset} in nnUNet_raw={nnUNet_raw.get()}. Give the number of an existing dataset. {error}") from error
+    name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
     if not isfile(join(folder, "dataset.json")):
         raise PlanningError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw images in place, "
@@ -71,8 +94,7 @@ def load_folder(folder: str, name: str, channel_names: list[str], source: Domain
         channel_names: one a channel; they decide the normalisation, as in a dataset.json.
         source: gives file ending and reader.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise PlanningError(f"--target-name becomes part of a folder name: letters, digits, _ . and - only; got {name!r}.")
+    check_name(name, "--target-name")
     dataset_json = {key: source.dataset_json[key] for key in ("file_ending", "overwrite_image_reader_writer") if key in source.dataset_json}
     dataset_json["channel_names"] = {str(i): channel_name for i, channel_name in enumerate(channel_names)}
     return Domain(name, os.path.abspath(folder), dataset_json, find_images(folder, source.file_ending))

@@ -44,16 +44,16 @@ def extract_target_fingerprint(source_name: str, target: Domain, num_processes: 
         source_name: the source's dataset name; the fingerprint lies under it.
         target: the target's images.
         num_processes: worker processes.
-        overwrite: make it again even where it is there and lists the same cases.
+        overwrite: make it again even where it is there and of the same files.
 
     Returns:
         nnU-Net's keys (spacings, shapes_after_crop, foreground_intensity_properties_per_channel,
-        median_relative_size_after_cropping), `intensities_from` (one entry a channel) and `cases`.
+        median_relative_size_after_cropping), `intensities_from` (one entry a channel) and `cases` (bytes of each).
     """
     file = fingerprint_file(source_name, target.name)
     if isfile(file) and not overwrite:
         fingerprint = load_json(file)
-        if fingerprint["cases"] == list(target.images):
+        if fingerprint["cases"] == target.sizes():
             return fingerprint
     ct_channels = [get_normalization_scheme(name).__name__ == "CTNormalization" for name in target.channel_names.values()]
     num_samples = min(MAX_VOXELS // len(target.images), MAX_VOXELS_PER_CASE)
@@ -62,7 +62,7 @@ def extract_target_fingerprint(source_name: str, target: Domain, num_processes: 
     results = run_cases(analyze_target_case, arguments, num_processes, f"Fingerprint of target {target.name}")
     fingerprint = _summarise(results)
     fingerprint["intensities_from"] = [BODY if ct else NON_ZERO for ct in ct_channels]
-    fingerprint["cases"] = list(target.images)
+    fingerprint["cases"] = target.sizes()
     write_json(fingerprint, file)
     return fingerprint
 

@@ -1,13 +1,13 @@
 """A plan copied under another name with other settings."""
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
+from nnuda.planning.domains import check_name
 from nnuda.planning.errors import PlanningError
 from nnuda.planning.files import write_json
 
@@ -26,8 +26,7 @@ def write_variant(plans: dict, name: str, overrides: dict) -> dict:
     Raises:
         PlanningError: the name is taken or no file name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or "__" in name:
-        raise PlanningError(f"--as: the name becomes part of folder names: letters, digits, _ . and -, no double _; got {name!r}.")
+    check_name(name, "--as")
     file = plan_file(plans["dataset_name"], name)
     if isfile(file):
         raise PlanningError(f"A plan {name} is there already ({file}). Its runs belong to it: give another name with --as.")

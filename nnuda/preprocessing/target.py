@@ -18,7 +18,7 @@ from nnuda.preprocessing.source import preprocessed_cases
 def preprocess_target(target: Domain, plans: dict, configurations: list[str], num_processes: int = 1, overwrite: bool = False) -> None:
     """Preprocess the target's images for a plan, into target_folder(key)/<data_identifier>/.
 
-    Cases that are there and were made in the same way (spacing, normalisation, resampling) stay.
+    Cases that are there stay, unless files were replaced or removed or the plan preprocesses in another way than it did.
 
     Args:
         target: the target's images.
@@ -31,10 +31,10 @@ def preprocess_target(target: Domain, plans: dict, configurations: list[str], nu
     for configuration in configurations:
         configuration_manager = PlansManager(as_target).get_configuration(configuration)
         folder = join(target_folder(read_key(plans)), configuration_manager.data_identifier)
-        recipe = _recipe(as_target, configuration_manager)
+        recipe = {**_recipe(as_target, configuration_manager), "cases": target.sizes()}
         # beside the folder, not in it: nnU-Net refuses data folders with files of more than one kind
         recipe_file = f"{folder}.json"
-        if isdir(folder) and (overwrite or not isfile(recipe_file) or load_json(recipe_file) != recipe):
+        if isdir(folder) and (overwrite or not isfile(recipe_file) or _is_stale(load_json(recipe_file), recipe)):
             shutil.rmtree(folder)
         maybe_mkdir_p(folder)
         write_json(recipe, recipe_file)
@@ -42,6 +42,12 @@ def preprocess_target(target: Domain, plans: dict, configurations: list[str], nu
         arguments = [(case, files, None, folder, as_target, configuration, {})
                      for case, files in target.images.items() if case not in present]
         run_cases(preprocess_case, arguments, num_processes, f"Preprocessing target {target.name}, {configuration}")
+
+
+def _is_stale(old: dict, new: dict) -> bool:
+    """Whether what was preprocessed is not what would be; cases that were only added do not count."""
+    kept = {case: size for case, size in new["cases"].items() if case in old.get("cases", {})}
+    return old != {**new, "cases": kept}
 
 
 def _recipe(plans: dict, configuration: ConfigurationManager) -> dict:
