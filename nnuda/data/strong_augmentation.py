@@ -41,7 +41,7 @@ def bezier_curve(inner: Tensor, falling: bool) -> tuple[Tensor, Tensor]:
     points = torch.cat([torch.zeros(1, 2), inner, torch.ones(1, 2)])
     t = torch.linspace(0, 1, _CURVE_POINTS)[:, None]
     curve = ((1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1] + 3 * (1 - t) * t ** 2 * points[2] + t ** 3 * points[3])
-    x, y = curve.sort(0).values.unbind(1)
+    x, y = curve.sort(0).values.T.contiguous()  # searchsorted warns of strides
     return x, 1 - y if falling else y
 
 
