@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+
+from nnuda.data.strong_augmentation import (RandomConvolution, RandomIntensityCurve, bezier_curve, interpolate, standardize,
+                                            strong_transforms)
+
+TRANSFORMS = {"rising": RandomIntensityCurve(0.0), "falling": RandomIntensityCurve(1.0), "convolution": RandomConvolution(4, 2)}
+SHAPES = [(1, 12, 14), (3, 6, 8, 10)]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def ranks(value: torch.Tensor) -> torch.Tensor:
+    return value.flatten().argsort().argsort()
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_curve_is_monotone_and_stays_in_the_unit_square(falling):
+    corners = [torch.tensor([[a, b], [c, d]], dtype=torch.float32) for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)]
+    for inner in [*corners, *torch.rand(50, 2, 2)]:
+        x, y = bezier_curve(inner, falling)
+        assert (x.diff() >= 0).all() and (y.diff() * (-1 if falling else 1) >= 0).all()
+        assert 0 <= min(x.min(), y.min()) and max(x.max(), y.max()) <= 1
+        assert [x[0], x[-1]] == [0, 1] and [y[0], y[-1]] == ([1, 0] if falling else [0, 1])
+
+
+def test_a_curve_is_the_bezier_curve_of_its_points():
+    x, y = bezier_curve(torch.tensor([[0.2, 0.7], [0.5, 0.9]]), False)
+    t = 51 / 255
+    assert x[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.2 + 3 * (1 - t) * t ** 2 * 0.5 + t ** 3, abs=1e-6)
+    assert y[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.7 + 3 * (1 - t) * t ** 2 * 0.9 + t ** 3, abs=1e-6)
+
+
+def test_points_on_the_diagonal_change_nothing():
+    third = torch.tensor([[1 / 3, 1 / 3], [2 / 3, 2 / 3]])
+    value = torch.rand(100)
+    assert torch.allclose(interpolate(value, *bezier_curve(third, False)), value, atol=1e-6)
+    assert torch.allclose(interpolate(value, *bezier_curve(third, True)), 1 - value, atol=1e-6)
+
+
+def test_interpolation_is_piecewise_linear():
+    x, y = torch.tensor([0.0, 0.5, 0.5, 1.0]), torch.tensor([0.0, 0.2, 0.6, 1.0])
+    assert torch.allclose(interpolate(torch.tensor([0.0, 0.25, 0.75, 1.0]), x, y), torch.tensor([0.0, 0.1, 0.8, 1.0]))
+
+
+def test_a_falling_curve_inverts_the_ranks_and_a_rising_one_keeps_them():
+    image = torch.randperm(64).float().view(1, 8, 8)
+    third = torch.tensor([[0.3, 0.1], [0.6, 0.8]])
+    rising = TRANSFORMS["rising"]._apply_to_image(image, [bezier_curve(third, False)])
+    falling = TRANSFORMS["falling"]._apply_to_image(image, [bezier_curve(third, True)])
+    assert torch.equal(ranks(rising), ranks(image))
+    assert torch.equal(ranks(falling), 63 - ranks(image))
+
+
+def test_the_share_of_falling_curves():
+    def falls(inversion: float) -> int:
+        curves = RandomIntensityCurve(inversion).get_parameters(image=torch.zeros(400, 1, 1))["curves"]
+        return sum(int(y[0] > y[-1]) for _, y in curves)
+
+    assert falls(0.0) == 0 and falls(1.0) == 400 and 140 < falls(0.5) < 260
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_each_channel_comes_out_with_zero_mean_and_unit_variance(name, shape):
+    image = torch.randn(shape) * 7 + 100
+    before = image.clone()
+    out = TRANSFORMS[name](image=image)["image"].flatten(1)
+    assert torch.equal(image, before), "changed in place"
+    assert torch.allclose(out.mean(1), torch.zeros(shape[0]), atol=1e-4)
+    assert torch.allclose(out.std(1, unbiased=False), torch.ones(shape[0]), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rising", "falling"])
+def test_a_curve_leaves_every_region_where_it_is(name):
+    image = torch.zeros(1, 16, 16)
+    image[:, 2:7, 5:9] = 3
+    image[:, 10:12, 1:15] = 1
+    out = TRANSFORMS[name](image=image)["image"]
+    levels = [out[image == level] for level in (0.0, 1.0, 3.0)]
+    assert all((level == level[0]).all() for level in levels)
+    assert len({round(level[0].item(), 3) for level in levels}) == 3
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_convolution_leaves_a_square_where_it_is(dim):
+    """Away from the border of the square, farther than four layers of 3x3 reach, inside and outside stay constant."""
+    image = torch.zeros(1, *[32] * dim)
+    inside, outside = (slice(None), *[slice(14, 18)] * dim), (slice(None), *[slice(4, 5)] * dim)
+    image[(slice(None), *[slice(9, 23)] * dim)] = 5
+    for _ in range(5):
+        out = TRANSFORMS["convolution"](image=image)["image"]
+        assert out.shape == image.shape
+        assert torch.allclose(out[inside], out[inside].flatten()[0], atol=1e-4)
+        assert not torch.allclose(out[inside].mean(), out[outside].mean(), atol=1e-2)
+
+
+def test_only_the_mixture_of_a_convolution_depends_on_its_share():
+    image, convolution = torch.randn(2, 9, 9), TRANSFORMS["convolution"]
+    drawn = convolution.get_parameters(image=image)
+    assert torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 0.0), standardize(image), atol=1e-4)
+    assert not torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 1.0), standardize(image), atol=0.1)
+
+
+def test_the_convolution_network_has_the_asked_layers_and_channels():
+    drawn = RandomConvolution(layers=3, channels=5).get_parameters(image=torch.zeros(2, 4, 4))
+    assert [tuple(kernel.shape[:2]) for kernel in drawn["kernels"]] == [(5, 2), (5, 5), (2, 5)]
+    sizes = {kernel.shape[-1] for _ in range(20) for kernel in TRANSFORMS["convolution"].get_parameters(image=torch.zeros(1, 4, 4))["kernels"]}
+    assert sizes == {1, 3}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e4])
+def test_a_constant_image_stays_finite(name, shape, value):
+    assert TRANSFORMS[name](image=torch.full(shape, value))["image"].isfinite().all()
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_draw_alone_is_random(name):
+    image, transform = torch.randn(2, 8, 8), TRANSFORMS[name]
+    drawn = transform.get_parameters(image=image)
+    state = torch.get_rng_state()
+    first = transform._apply_to_image(image, **drawn)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(transform._apply_to_image(image, **drawn), first)
+    assert not torch.equal(transform(image=image)["image"], first)
+
+
+def settings(probability: float) -> dict:
+    return {"augmentation.curve_probability": probability, "augmentation.convolution_probability": probability,
+            "augmentation.curve_inversion": 0.5, "augmentation.convolution_layers": 4, "augmentation.convolution_channels": 2}
+
+
+def test_probability_0_changes_nothing_and_1_always_something():
+    image = torch.randn(1, 8, 8)
+    segmentation = torch.randint(-1, 2, (1, 8, 8))
+    off, on = ComposeTransforms(strong_transforms(settings(0.0))), ComposeTransforms(strong_transforms(settings(1.0)))
+    for _ in range(10):
+        untouched, changed = off(image=image, segmentation=segmentation), on(image=image, segmentation=segmentation)
+        assert torch.equal(untouched["image"], image) and not torch.equal(changed["image"], image)
+        assert torch.equal(changed["segmentation"], segmentation)
+
+
+def test_the_same_seed_gives_the_same_view():
+    image, transform = torch.randn(2, 6, 7, 8), ComposeTransforms(strong_transforms(settings(0.7)))
+    views = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        views.append(transform(image=image)["image"])
+    assert torch.equal(views[0], views[1]) and not torch.equal(views[0], views[2])
