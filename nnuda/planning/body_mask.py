@@ -16,12 +16,14 @@ def body_mask(image: np.ndarray) -> np.ndarray:
         image: (*S) in HU.
 
     Returns:
-        (*S) bool. Where nothing is above the threshold: every voxel above the smallest value, or all of them.
+        (*S) bool, never empty: where nothing is above the threshold every voxel above the floor, in a constant image all of them.
     """
     above_floor = image > image.min()
-    components, count = ndimage.label(image > BODY_THRESHOLD_HU)
+    if not above_floor.any():
+        return np.ones(image.shape, dtype=bool)
+    components, count = ndimage.label((image > BODY_THRESHOLD_HU) & above_floor)
     if count == 0:
-        return above_floor if above_floor.any() else np.ones(image.shape, dtype=bool)
+        return above_floor
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     # Filled holes hold lungs and bowel gas, but also what lies at the floor value inside (clipped or padded images).

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.planning.errors import PlanningError
@@ -66,7 +66,18 @@ def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor:
     if reference is None:
         return None
     channels = dataset_json.get("channel_names", dataset_json.get("modality"))
-    elements = ExperimentPlanner.static_estimate_VRAM_usage(
+    elements = feature_map_elements(
         tuple(manager.patch_size), len(channels), len(dataset_json["labels"]), manager.network_arch_class_name,
         manager.network_arch_init_kwargs, manager.network_arch_init_kwargs_req_import)
     return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 1))
+
+
+def feature_map_elements(patch_size: tuple[int, ...], input_channels: int, output_channels: int, arch_class_name: str, arch_kwargs: dict,
+                         arch_kwargs_req_import: tuple[str, ...]) -> float:
+    """ExperimentPlanner.static_estimate_VRAM_usage, which crashes where nnUNet_n_proc_DA is 0.
+
+    Returns:
+        elements of all convolutions' outputs for one patch.
+    """
+    network = get_network_from_plans(arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False)
+    return network.compute_conv_feature_map_size(patch_size)

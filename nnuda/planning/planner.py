@@ -9,6 +9,8 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     nnUNetPlannerResEncL, nnUNetPlannerResEncM, nnUNetPlannerResEncXL)
 
+from nnuda.planning.memory import feature_map_elements
+
 # Enough rows that a case's weight is exact to 1 % with a hundred cases a domain, few enough for nnU-Net's loop over them.
 MAX_POOLED_ROWS = 10_000
 
@@ -51,6 +53,8 @@ class TwoDomainPlanning:
         # slices lie along this axis: the source's, because its labels are what the network learns from
         self.low_resolution_axis = int(np.argmax(np.median(self.dataset_fingerprint["spacings"], axis=0)))
         self.dataset_fingerprint = pool_fingerprints(self.dataset_fingerprint, target_fingerprint)
+
+    static_estimate_VRAM_usage = staticmethod(feature_map_elements)
 
     def determine_fullres_target_spacing(self) -> np.ndarray:
         """nnU-Net's rule over both domains, with the source's low-resolution axis.

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_images, write_nifti
+
+from nnuda.planning.domains import load_dataset
+from nnuda.planning.errors import PlanningError
+from nnuda.planning.fingerprint import BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint, extract_target_fingerprint, fingerprint_file
+
+
+def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):
+    """Same voxels, same statistics; nnU-Net looks under labels, so label every non-zero voxel."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(50, 9, (6, 20, 22)).astype(np.float32)
+    image[:, :4] = 0
+    write_nifti(tmp_path / "a_0000.nii.gz", image, (3, 1, 2))
+    write_nifti(tmp_path / "a.nii.gz", (image != 0).astype(np.uint8), (3, 1, 2))
+    files, n = [str(tmp_path / "a_0000.nii.gz")], 4000
+    shape, spacing, intensities, size = analyze_target_case(files, SimpleITKIO, [False], n)
+    stock_shape, stock_spacing, stock_intensities, _, stock_size = DatasetFingerprintExtractor.analyze_case(
+        files, str(tmp_path / "a.nii.gz"), SimpleITKIO, n)
+    assert shape == stock_shape == (6, 16, 22) and size == stock_size
+    assert np.array_equal(spacing, stock_spacing)
+    assert np.array_equal(intensities[0], stock_intensities[0])
+
+
+def test_summary_is_nnunets(pair):
+    """Statistics of the drawn intensities, against nnU-Net's own run on the source (whose labels are its boxes)."""
+    stock = extract_source_fingerprint(SOURCE)
+    for i in range(3):  # only the box is non-zero now: the non-zero mask is the label
+        reader = SimpleITKIO()
+        file = str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")
+        image, properties = reader.read_images([file])
+        label, _ = reader.read_seg(file.replace("imagesTr", "labelsTr").replace("_0000", ""))
+        (pair.raw / "Dataset703_Boxes" / "imagesTr").mkdir(parents=True, exist_ok=True)
+        write_nifti(pair.raw / "Dataset703_Boxes" / "imagesTr" / f"case{i}_0000.nii.gz", (image * (label > 0))[0], properties["spacing"])
+    (pair.raw / "Dataset703_Boxes" / "dataset.json").write_text((pair.raw / SOURCE / "dataset.json").read_text())
+    ours = extract_target_fingerprint(SOURCE, load_dataset(703))
+    assert ours["spacings"] == stock["spacings"]
+    for key, value in stock["foreground_intensity_properties_per_channel"][0].items():
+        assert ours["foreground_intensity_properties_per_channel"]["0"][key] == pytest.approx(value, rel=2e-3), key
+
+
+def test_ct_channels_are_measured_in_the_body_others_where_they_are_not_zero(folders):
+    raw = folders.raw
+    write_dataset(raw, SOURCE, labelled=True, channel_names=("MR", "T2"))
+    write_dataset(raw, TARGET, labelled=False, channel_names=("CT", "MR"), cases=1)
+    image = np.full((8, 32, 32), -1000, np.float32)
+    image[2:6, 8:24, 8:24] = 40
+    write_nifti(raw / TARGET / "imagesTr" / "case0_0000.nii.gz", image, (4, 1, 1))
+    write_nifti(raw / TARGET / "imagesTr" / "case0_0001.nii.gz", image, (4, 1, 1))
+    fingerprint = extract_target_fingerprint(SOURCE, load_dataset(702))
+    assert fingerprint["intensities_from"] == [BODY, NON_ZERO]
+    ct, mr = (fingerprint["foreground_intensity_properties_per_channel"][c] for c in "01")
+    assert ct["mean"] == ct["min"] == ct["max"] == 40
+    assert mr["median"] == -1000 and mr["max"] == 40
+
+
+def test_another_number_of_channels_than_named(tmp_path):
+    write_images(tmp_path, cases=1)
+    file = tmp_path / "case0_0000.nii.gz"
+    with pytest.raises(PlanningError, match=f"{file}: expected 2 channels as named in channel_names, got 1"):
+        analyze_target_case([str(file)], SimpleITKIO, [False, False], 10)
+
+
+def test_nan(tmp_path):
+    image = np.ones((4, 8, 8), np.float32)
+    image[0, 0, 0] = np.nan
+    write_nifti(tmp_path / "a_0000.mha", image, (1, 1, 1))  # ITK's NIfTI reader turns NaN to 0
+    with pytest.raises(PlanningError, match="a_0000.mha: NaN in the image"):
+        analyze_target_case([str(tmp_path / "a_0000.mha")], SimpleITKIO, [False], 10)
+
+
+def test_is_read_again_only_where_files_changed(pair):
+    target = load_dataset(TARGET)
+    first = extract_target_fingerprint(SOURCE, target)
+    file = fingerprint_file(SOURCE, TARGET)
+    assert json.load(open(file)) == first and first["cases"] == target.sizes()
+    edit_json(pair.of_target / "fingerprint.json", median_relative_size_after_cropping=0.123)
+    assert extract_target_fingerprint(SOURCE, target)["median_relative_size_after_cropping"] == 0.123
+    assert extract_target_fingerprint(SOURCE, target, overwrite=True) == first
+    edit_json(pair.of_target / "fingerprint.json", median_relative_size_after_cropping=0.123)
+    write_images(pair.raw / TARGET / "imagesTr", cases=1, prefix="new")
+    assert len(extract_target_fingerprint(SOURCE, load_dataset(TARGET))["spacings"]) == 5
+
+
+def test_two_processes_give_the_same(pair):
+    target = load_dataset(TARGET)
+    assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(SOURCE, target, 1, overwrite=True)
