@@ -1,6 +1,7 @@
 """Both domains in one stream, which nnU-Net's training loop draws from as from its own."""
 from __future__ import annotations
 
+import numpy as np
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 
@@ -11,8 +12,9 @@ def target_augmenter(loader: TargetLoader, processes: int, pin_memory: bool) -> 
     """The loader in this process (`processes` = 0) or in background processes, as nnU-Net does for the source."""
     if processes == 0:
         return SingleThreadedAugmenter(loader, None)
+    seeds = np.random.SeedSequence().generate_state(processes).tolist()  # without seeds, forked processes repeat each other's torch numbers
     return NonDetMultiThreadedAugmenter(data_loader=loader, transform=None, num_processes=processes, num_cached=max(3, processes),
-                                        seeds=None, pin_memory=pin_memory, wait_time=0.002)
+                                        seeds=seeds, pin_memory=pin_memory, wait_time=0.002)
 
 
 class TwoDomainStream:

@@ -11,6 +11,7 @@ The random draw (`get_parameters`) is apart from its application (`_apply_to_ima
 """
 from __future__ import annotations
 
+import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
@@ -19,6 +20,11 @@ from torch.nn.functional import conv2d, conv3d, leaky_relu
 
 _CURVE_POINTS = 256
 _EPS = 1e-5
+
+
+def _generator() -> torch.Generator:
+    """A generator seeded by NumPy's: nnU-Net's background processes have a NumPy state each, but the same torch state."""
+    return torch.Generator().manual_seed(int(np.random.randint(2 ** 31)))
 
 
 def standardize(image: Tensor) -> Tensor:
@@ -64,9 +70,9 @@ class RandomIntensityCurve(ImageOnlyTransform):
         self.inversion = inversion
 
     def get_parameters(self, **data_dict) -> dict:
-        channels = data_dict["image"].shape[0]
-        falling = torch.rand(channels) < self.inversion
-        return {"curves": [bezier_curve(torch.rand(2, 2), bool(fall)) for fall in falling]}
+        generator, channels = _generator(), data_dict["image"].shape[0]
+        falling = torch.rand(channels, generator=generator) < self.inversion
+        return {"curves": [bezier_curve(torch.rand(2, 2, generator=generator), bool(fall)) for fall in falling]}
 
     def _apply_to_image(self, img: Tensor, curves: list[tuple[Tensor, Tensor]]) -> Tensor:
         low, high = img.flatten(1).min(1).values, img.flatten(1).max(1).values
@@ -90,14 +96,14 @@ class RandomConvolution(ImageOnlyTransform):
         self.channels = channels
 
     def get_parameters(self, **data_dict) -> dict:
-        image = data_dict["image"]
+        generator, image = _generator(), data_dict["image"]
         widths = [image.shape[0]] + [self.channels] * (self.layers - 1) + [image.shape[0]]
         kernels, shifts = [], []
         for fan_in, fan_out in zip(widths[:-1], widths[1:]):
-            size = 3 if torch.rand(()) < 0.5 else 1
-            kernels.append(torch.randn(fan_out, fan_in, *[size] * (image.ndim - 1)))
-            shifts.append(torch.randn(fan_out))
-        return {"kernels": kernels, "shifts": shifts, "share": float(torch.rand(()))}
+            size = 3 if torch.rand((), generator=generator) < 0.5 else 1
+            kernels.append(torch.randn(fan_out, fan_in, *[size] * (image.ndim - 1), generator=generator))
+            shifts.append(torch.randn(fan_out, generator=generator))
+        return {"kernels": kernels, "shifts": shifts, "share": float(torch.rand((), generator=generator))}
 
     def _apply_to_image(self, img: Tensor, kernels: list[Tensor], shifts: list[Tensor], share: float) -> Tensor:
         convolve = conv2d if img.ndim == 3 else conv3d

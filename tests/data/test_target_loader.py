@@ -95,3 +95,15 @@ def test_the_stream_joins_both_domains_and_ends(write_cases, processes):
     for worker in workers:
         worker.join(10)
         assert not worker.is_alive()
+
+
+class TorchNumber:
+    def __call__(self, image: torch.Tensor, segmentation: torch.Tensor) -> dict:
+        return {"weak": torch.rand(1), "strong": torch.rand(1)}
+
+
+def test_background_processes_do_not_repeat_each_other(write_cases):
+    target = target_augmenter(loader(write_cases([(4, 20, 20)]), 1, (8, 8), (8, 8), TorchNumber()), 3, pin_memory=False)
+    numbers = [next(target)["weak"].item() for _ in range(12)]
+    target._finish()
+    assert len(set(numbers)) == 12
