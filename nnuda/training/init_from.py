@@ -36,10 +36,14 @@ def init_from(network: nn.Module, path: str) -> str:
         What was taken and what was not, for the log.
 
     Raises:
-        ValueError: nothing agrees.
+        ValueError: no checkpoint of nnU-Net's, or nothing agrees.
     """
     checkpoint = find_checkpoint(path)
-    given = torch.load(checkpoint, map_location="cpu", weights_only=False)["network_weights"]
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    if not isinstance(content, dict) or "network_weights" not in content:
+        raise ValueError(f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). Expected a checkpoint_*.pth "
+                         "of a plain nnU-Net.")
+    given = content["network_weights"]
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
