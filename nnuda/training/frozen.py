@@ -48,9 +48,10 @@ def frozen_classes(plans: dict) -> list[str]:
 def foreground_names(dataset_json: dict) -> list[str]:
     """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them; neither background nor ignore."""
     labels = {name: value for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])}
-    if any(isinstance(value, (list, tuple)) for value in labels.values()):
+    values = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in labels.items()}
+    if any(len(value) > 1 for value in values.values()):  # when nnU-Net speaks of regions
         return list(labels)
-    return sorted(labels, key=lambda name: int(labels[name]))
+    return sorted(labels, key=lambda name: int(values[name][0]))
 
 
 def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:
@@ -73,8 +74,14 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
 
 def _facts(plans: dict, configuration: str) -> dict[str, Any]:
     key = plans[KEY]
-    plan = {f"{configuration}.{name}": value for name, value in plans["configurations"].get(configuration, {}).items()}
-    return {"target": key["target"]["name"], "target normalization": key["target"]["normalization"], **key["effective_settings"], **plan}
+    plan = {f"{configuration}.{name}": value for name, value in _inherited(plans["configurations"], configuration).items()}
+    return {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
+            "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
+
+
+def _inherited(configurations: dict, name: str) -> dict[str, Any]:
+    own = configurations.get(name, {})
+    return {**_inherited(configurations, own["inherits_from"]), **own} if "inherits_from" in own else own
 
 
 def plans_for_results(plans: dict) -> dict:
