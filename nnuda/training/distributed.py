@@ -8,8 +8,18 @@ from torch import Tensor, distributed as dist, nn
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Mean over the ranks of each parameter's gradient; a rank without one counts as zero. Every rank must call it with the same parameters."""
-    for parameter in parameters:
+    """Mean over the ranks of each parameter's gradient. Every rank must call it with the same parameters.
+
+    A rank without one counts as zero. Where no rank has one it stays None, as on one GPU: a zero would set weight decay and momentum going.
+    """
+    parameters = list(parameters)
+    if not parameters:
+        return
+    ranks = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=parameters[0].device)
+    dist.all_reduce(ranks)
+    for parameter, count in zip(parameters, ranks.tolist()):
+        if count == 0:
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
