@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nnuda.training.teacher import EmaTeacher
+
+
+def student() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+
+
+def set_all(module: nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(value)
+
+
+def weight(teacher: EmaTeacher) -> float:
+    values = torch.cat([parameter.flatten() for parameter in teacher.network.parameters()])
+    assert (values == values[0]).all()
+    return values[0].item()
+
+
+def test_closed_form_of_three_updates():
+    """alpha_t = min(1 - 1/(t + 1), 0.6): 0, 1/2, 0.6."""
+    network = student()
+    teacher = EmaTeacher(network, decay=0.6)
+    for value, expected in ((1.0, 1.0), (4.0, 2.5), (8.0, 0.6 * 2.5 + 0.4 * 8)):
+        set_all(network, value)
+        teacher.update(network)
+        assert weight(teacher) == pytest.approx(expected, rel=1e-6)
+    assert int(teacher.steps) == 3
+
+
+def test_the_first_update_takes_the_student_whole():
+    network = student()
+    teacher = EmaTeacher(network, decay=0.99)
+    set_all(network, 1 / 3)
+    teacher.update(network)
+    assert all(torch.equal(a, b) for a, b in zip(teacher.network.state_dict().values(), network.state_dict().values()))
+
+
+def test_buffers_are_copied_not_averaged():
+    network = student()
+    teacher = EmaTeacher(network, decay=0.99)
+    for _ in range(3):
+        network(torch.randn(4, 1, 5, 5) + 3)
+        teacher.update(network)
+    assert torch.equal(teacher.network[1].running_mean, network[1].running_mean) and int(teacher.network[1].num_batches_tracked) == 3
+
+
+def test_the_student_is_left_alone_and_nothing_is_learnt():
+    network = student()
+    teacher = EmaTeacher(network, decay=0.9)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    teacher.update(network)
+    set_all(teacher.network, 5.0)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not teacher(torch.randn(2, 1, 4, 4, requires_grad=True)).requires_grad
+
+
+def test_batch_norm_predicts_with_running_statistics():
+    network = student().train()
+    teacher = EmaTeacher(network, decay=0.9)
+    image = torch.randn(4, 1, 5, 5) * 9
+    assert torch.equal(teacher(image), network.eval()(image))
+    assert int(teacher.network[1].num_batches_tracked) == 0
+
+
+def test_deep_supervision_gives_the_full_resolution():
+    class Deep(nn.Module):
+        def forward(self, image):
+            return [image, image[..., ::2, ::2]]
+
+    image = torch.randn(1, 1, 4, 4)
+    assert torch.equal(EmaTeacher(Deep(), 0.9)(image), image)
+
+
+def test_a_reloaded_teacher_continues_with_its_step_count():
+    network = student()
+    teacher = EmaTeacher(network, decay=0.9)
+    for _ in range(2):
+        teacher.update(network)
+    other = EmaTeacher(student(), decay=0.9)
+    other.load_state_dict(teacher.state_dict())
+    set_all(network, 2.0)
+    for one in (teacher, other):
+        one.update(network)
+    assert int(other.steps) == 3
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in teacher.state_dict().items())
