@@ -153,10 +153,10 @@ def test_state_loads_strictly_into_a_fresh_network() -> None:
         assert torch.equal(network.eval()(x)[0], other.eval()(x)[0])
 
 
-def test_compiles_to_the_same() -> None:
+def test_compiles_to_one_graph() -> None:
     network, x, text = awaken(clip_network()), images(4), text_vectors()
     expected = network(x, text, num_source=2)
-    got = torch.compile(network, backend="eager")(x, text, num_source=2)
+    got = torch.compile(network, backend="eager", fullgraph=True)(x, text, num_source=2)
     assert torch.allclose(got.logits[0], expected.logits[0], atol=1e-4)
     assert torch.allclose(got.x_g_synthetic, expected.x_g_synthetic, atol=1e-4)
 
