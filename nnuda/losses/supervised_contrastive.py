@@ -61,7 +61,8 @@ def supervised_contrastive(
     with torch.autocast(z.device.type, enabled=False):
         z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
         similarity = z @ z.T / tau
-        # The smallest number and not -inf: the gradient of a logsumexp over nothing but -inf is NaN.
+        # The smallest number and not -inf: over nothing but -inf the backward of logsumexp makes NaN, which the masks
+        # below would hide, but autograd's anomaly mode stops at.
         denominator = similarity.masked_fill(~contrast, torch.finfo(z.dtype).min).logsumexp(1)
         attraction = (similarity * positive).sum(1) / positive.sum(1).clamp(min=1)
         counts = positive.any(1) & (~same).any()

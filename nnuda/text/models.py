@@ -33,7 +33,7 @@ def model_config(model: str) -> dict[str, Any]:
     own = not any(key in text for key in ("hf_model_name", "hf_tokenizer_name", "embed_cls", "proj_type", "proj_bias"))
     if not own or text.get("pool_type", "argmax") != "argmax":
         raise ValueError(
-            f"Expected a model with CLIP's own text transformer, tokenizer and end-of-text pooling; {model} has another. "
-            "Take one of the RN50, RN101 or ViT-B-32 families, for example RN50-quickgelu."
+            "Expected a model with CLIP's own text transformer, tokenizer and end-of-text pooling; "
+            f"{model} has another. Take one of the RN50, RN101 or ViT-B-32 families, for example RN50-quickgelu."
         )
     return config

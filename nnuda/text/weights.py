@@ -119,8 +119,8 @@ def _check_quick_gelu(model: str, config: dict[str, Any], trained_with: bool, wh
     words = ("with", "without") if trained_with else ("without", "with")
     other = f"{model}-quickgelu" if trained_with else model.removesuffix("-quickgelu")
     raise ValueError(
-        f"{what} was trained {words[0]} QuickGELU, the configuration {model} is {words[1]}: its vectors would be wrong. "
-        f"Take the model {other}."
+        f"{what} was trained {words[0]} QuickGELU, the configuration {model} is {words[1]}: its vectors would be wrong."
+        f" Take the model {other}."
     )
 
 

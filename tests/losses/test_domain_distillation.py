@@ -62,7 +62,9 @@ def test_is_log_2_at_equal_similarities(tau):
     assert domain_distillation(x, x, TEXT, tau, "literal").item() == pytest.approx(-0.693147, abs=1e-6)
 
 
-@pytest.mark.parametrize("s_s, s_t, infonce, literal", [(0.9, 0.1, 0.371101, -1.171101), (0.1, 0.9, 1.171101, -0.371101)])
+@pytest.mark.parametrize(
+    "s_s, s_t, infonce, literal", [(0.9, 0.1, 0.371101, -1.171101), (0.1, 0.9, 1.171101, -0.371101)]
+)
 def test_closed_forms_at_tau_1(s_s, s_t, infonce, literal):
     x_g_s, x_g_t = vectors(s_s), vectors(s_t)
     assert domain_distillation(x_g_s, x_g_t, TEXT, 1.0).item() == pytest.approx(infonce, abs=1e-6)
@@ -134,7 +136,9 @@ def test_autocast_does_not_change_the_value():
     assert inside.dtype == torch.float32 and torch.equal(inside, domain_distillation(*inputs))
 
 
-@pytest.mark.parametrize("shapes", [((2, 3), (2, 4), (3,)), ((2, 3), (2, 3), (1, 3)), ((0, 3), (2, 3), (3,)), ((3,), (3,), (3,))])
+@pytest.mark.parametrize(
+    "shapes", [((2, 3), (2, 4), (3,)), ((2, 3), (2, 3), (1, 3)), ((0, 3), (2, 3), (3,)), ((3,), (3,), (3,))]
+)
 def test_wrong_shapes_are_named(shapes):
     with pytest.raises(ValueError, match=r"x_g_s \(B_s, D\)"):
         domain_distillation(*(torch.zeros(shape) for shape in shapes))

@@ -29,10 +29,10 @@ def naive(z: torch.Tensor, label: torch.Tensor, tau: float, form: str) -> float:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("label", [[0, 0, 1, 1, 0, 1, 1], [0, 0, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 1, 1], [0, 1, 2, 2, 1, 1, 5]])
+@pytest.mark.parametrize("label", ["0011011", "0000001", "1111111", "0122115"])
 def test_equals_the_naive_loop(form, label):
     torch.manual_seed(0)
-    z, label = torch.randn(7, 5, dtype=torch.float64), torch.tensor(label)
+    z, label = torch.randn(7, 5, dtype=torch.float64), torch.tensor([int(digit) for digit in label])
     for tau in (0.07, 1.0):
         loss = supervised_contrastive(z, label, tau, form)
         assert loss.item() == pytest.approx(naive(z, label, tau, form), rel=1e-10, abs=1e-12)
@@ -70,8 +70,9 @@ def test_orthogonal_classes():
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_one_label_only_is_zero_with_a_graph_and_zero_gradient(form, n):
     z = torch.randn(n, 3, requires_grad=True)
-    loss = supervised_contrastive(z, torch.ones(n, dtype=torch.bool), form=form)
-    loss.backward()
+    with torch.autograd.set_detect_anomaly(True):  # no NaN on the way back either
+        loss = supervised_contrastive(z, torch.ones(n, dtype=torch.bool), form=form)
+        loss.backward()
     assert loss.item() == 0 and torch.equal(z.grad, torch.zeros_like(z))
 
 

@@ -50,8 +50,13 @@ def test_layout_of_the_tokens(pad):
     tokenizer = open_clip.SimpleTokenizer()
     start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
     tokens = prompt_tokens(tokenizer, "a photo", ["left_atrium", "lesion"], 3, 77, pad)
-    a, photo, left, atrium, lesion, stop = (tokenizer.encode(word) for word in ("a", "photo", "left", "atrium", "lesion", "."))
-    rows = [[start, *a, *photo, end], [start, 0, 0, 0, *left, *atrium, *stop, end], [start, 0, 0, 0, *lesion, *stop, end]]
+    words = ("a", "photo", "left", "atrium", "lesion", ".")
+    a, photo, left, atrium, lesion, stop = (tokenizer.encode(word) for word in words)
+    rows = [
+        [start, *a, *photo, end],
+        [start, 0, 0, 0, *left, *atrium, *stop, end],
+        [start, 0, 0, 0, *lesion, *stop, end],
+    ]
     assert tokens.shape == (3, 77 if pad else max(len(row) for row in rows))
     for row, expected in zip(tokens.tolist(), rows):
         assert row[: len(expected)] == expected and set(row[len(expected) :]) <= {0}
