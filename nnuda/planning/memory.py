@@ -69,7 +69,7 @@ def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor:
     elements = feature_map_elements(
         tuple(manager.patch_size), len(channels), len(dataset_json["labels"]), manager.network_arch_class_name,
         manager.network_arch_init_kwargs, manager.network_arch_init_kwargs_req_import)
-    return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 1))
+    return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 2))
 
 
 def feature_map_elements(patch_size: tuple[int, ...], input_channels: int, output_channels: int, arch_class_name: str, arch_kwargs: dict,
