@@ -54,6 +54,16 @@ def test_a_falling_curve_inverts_the_ranks_and_a_rising_one_keeps_them():
     assert torch.equal(ranks(falling), 63 - ranks(image))
 
 
+def test_each_channel_has_its_own_range_and_curve():
+    image = torch.randn(2, 8, 8) * torch.tensor([1.0, 1e3])[:, None, None]
+    transform = RandomIntensityCurve(0.5)
+    curves = transform.get_parameters(image=image)["curves"]
+    both = transform._apply_to_image(image, curves)
+    for i in range(2):
+        assert torch.allclose(both[i:i + 1], transform._apply_to_image(image[i:i + 1], curves[i:i + 1]), atol=1e-5)
+    assert not torch.equal(*(torch.stack(curve) for curve in curves))
+
+
 def test_the_share_of_falling_curves():
     def falls(inversion: float) -> int:
         curves = RandomIntensityCurve(inversion).get_parameters(image=torch.zeros(400, 1, 1))["curves"]
