@@ -1,6 +1,8 @@
 """The plan's extra key `domain_adaptation`: what was adapted to what. nnU-Net ignores it."""
 from __future__ import annotations
 
+from copy import deepcopy
+
 from batchgenerators.utilities.file_and_folder_operations import join
 from jsonschema import Draft202012Validator
 from nnunetv2.paths import nnUNet_preprocessed
@@ -76,3 +78,22 @@ def read_key(plans: dict) -> dict:
 def target_folder(key: dict) -> str:
     """Absolute folder of the target's fingerprint and preprocessed cases."""
     return join(nnUNet_preprocessed, *key["target"]["folder"].split("/"))
+
+
+def plans_with_target_normalization(plans: dict) -> dict:
+    """A copy of the plan that preprocesses target images: normalisation of the target, everything else of the source.
+
+    Args:
+        plans: a plan with the key `domain_adaptation`.
+
+    Returns:
+        the copy; stock nnU-Net preprocesses and predicts target images with it.
+    """
+    normalization = plans[KEY]["target"]["normalization"]
+    plans = deepcopy(plans)
+    for configuration in plans["configurations"].values():
+        if "inherits_from" not in configuration or {"normalization_schemes", "use_mask_for_norm"} & set(configuration):
+            configuration["normalization_schemes"] = list(normalization["normalization_schemes"])
+            configuration["use_mask_for_norm"] = list(normalization["use_mask_for_norm"])
+    plans["foreground_intensity_properties_per_channel"] = deepcopy(normalization["foreground_intensity_properties_per_channel"])
+    return plans

@@ -124,3 +124,9 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
     for key, value in settings.items():
         _check_value(key, value, entries[key]["schema"])
     return settings
+
+
+def settings_of_all_presets(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Every method's own keys with the values that the overrides leave them, for planning, which may not know the trainer yet."""
+    defaults = {key: entry["value"] for name in preset_names() for key, entry in load_preset(name).items()}
+    return {**defaults, **overrides}

@@ -12,10 +12,12 @@ from nnuda.losses.identity import identity_loss
 from nnuda.losses.supervised_contrastive import pool_blocks, supervised_contrastive
 from nnuda.losses.uncertain_pseudo_label import uncertain_pseudo_label_loss
 from nnuda.networks.build_uuds import build_uuds_network
-from nnuda.networks.clip_resnet import clip_strides
+from nnuda.networks.clip_resnet import clip_strides, load_clip_weights
 from nnuda.networks.projection import contrast_projection
 from nnuda.networks.uuds import UUDSNetwork, UUDSOutput
+from nnuda.plan_key import KEY
 from nnuda.text.dimension import text_dimension
+from nnuda.text.pretrained import planned_file
 from nnuda.training.distributed import keep_in_graph
 from nnuda.training.frozen import frozen_classes, frozen_settings
 from nnuda.training.loss_terms import LossTerm
@@ -61,7 +63,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         """Text encoder with both prompts, and the MLP of L_BSCL."""
         from nnuda.text.prompt_encoder import build_text_encoder  # open_clip takes seconds to import
 
-        text = build_text_encoder(self.settings["uuds.text.model"], self.settings["uuds.text.pretrained"],
+        text = build_text_encoder(self.settings["uuds.text.model"], self.planned_file("uuds.text.pretrained"),
                                   frozen_classes(self.plans_manager.plans), self.settings["uuds.text.context_length"],
                                   self.settings["uuds.text.domain_prompt"])
         if text.from_scratch:
@@ -69,6 +71,20 @@ class nnUDATrainerUUDS(nnUDATrainer):
                                    "The paper starts from CLIP's.")
         return nn.ModuleDict({"text": text, "projection": contrast_projection(self.bare_network.content_channels,
                                                                               self.settings["uuds.projection.channels"])})
+
+    def load_initial_weights(self) -> None:
+        """CLIP's image tower where it is the encoder, then the base's."""
+        if self.settings["uuds.image_encoder"] == "clip":
+            file = self.planned_file("uuds.clip.pretrained")
+            if file is None:
+                self.print_to_log_file("NOTE: the CLIP image encoder starts from random weights (uuds.clip.pretrained is null). The paper starts from CLIP's.")
+            else:
+                load_clip_weights(self.bare_network.encoder, self.settings["uuds.clip.model"], file)
+        super().load_initial_weights()
+
+    def planned_file(self, key: str) -> str | None:
+        """Local file of pretrained weights, the one that planning found."""
+        return planned_file(key, self.settings, self.plans_manager.plans[KEY].get("weights", {}))
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
         """Without a prompt there is nothing to distil or contrast (Table 3)."""

@@ -19,7 +19,7 @@ import nnuda
 from nnuda.evaluation.metrics import DEFINITIONS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
-from nnuda.planning.files import write_json
+from nnuda.files import write_json
 
 ORACLE_NOTE = "These scores need labels of the target. They were used for scoring only, not for training or selection."
 

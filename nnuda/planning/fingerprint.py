@@ -12,7 +12,7 @@ from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization impo
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.domains import Domain, read_case
 from nnuda.planning.errors import PlanningError
-from nnuda.planning.files import write_json
+from nnuda.files import write_json
 from nnuda.planning.run_cases import run_cases
 
 NON_ZERO, BODY = "non-zero voxels", "body"

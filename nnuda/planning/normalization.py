@@ -6,8 +6,6 @@ from copy import deepcopy
 from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.plan_key import KEY
-
 SOURCE_FOREGROUND = "source foreground (CT and CT)"
 CT = "CTNormalization"
 
@@ -58,22 +56,3 @@ def _join(origins: list[str]) -> str:
     if len(set(origins)) == 1:
         return origins[0]
     return "; ".join(f"channel {c}: {origin}" for c, origin in enumerate(origins))
-
-
-def plans_with_target_normalization(plans: dict) -> dict:
-    """A copy of the plan that preprocesses target images: normalisation of the target, everything else of the source.
-
-    Args:
-        plans: a plan with the key `domain_adaptation`.
-
-    Returns:
-        the copy; stock nnU-Net preprocesses and predicts target images with it.
-    """
-    normalization = plans[KEY]["target"]["normalization"]
-    plans = deepcopy(plans)
-    for configuration in plans["configurations"].values():
-        if "inherits_from" not in configuration or {"normalization_schemes", "use_mask_for_norm"} & set(configuration):
-            configuration["normalization_schemes"] = list(normalization["normalization_schemes"])
-            configuration["use_mask_for_norm"] = list(normalization["use_mask_for_norm"])
-    plans["foreground_intensity_properties_per_channel"] = deepcopy(normalization["foreground_intensity_properties_per_channel"])
-    return plans

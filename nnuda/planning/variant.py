@@ -9,7 +9,9 @@ from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
 from nnuda.planning.domains import check_name
 from nnuda.planning.errors import PlanningError
-from nnuda.planning.files import write_json
+from nnuda.files import write_json
+from nnuda.settings import settings_of_all_presets
+from nnuda.text.pretrained import resolve_pretrained
 
 
 def write_variant(plans: dict, name: str, overrides: dict) -> dict:
@@ -33,5 +35,6 @@ def write_variant(plans: dict, name: str, overrides: dict) -> dict:
     variant = deepcopy(plans)
     variant["plans_name"] = name
     variant[KEY]["settings"] = {**read_key(plans)["settings"], **overrides}
+    variant[KEY]["weights"] = resolve_pretrained(settings_of_all_presets(variant[KEY]["settings"]))
     write_json(variant, file)
     return variant[KEY]["settings"]

@@ -8,8 +8,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnuda.plan_key import read_key, target_folder
 from nnuda.planning.domains import Domain
-from nnuda.planning.files import write_json
-from nnuda.planning.normalization import plans_with_target_normalization
+from nnuda.files import write_json
+from nnuda.plan_key import plans_with_target_normalization
 from nnuda.planning.run_cases import run_cases
 from nnuda.preprocessing.save_case import preprocess_case
 from nnuda.preprocessing.source import preprocessed_cases

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
-from copy import deepcopy
 from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
@@ -82,23 +80,3 @@ def _facts(plans: dict, configuration: str) -> dict[str, Any]:
 def _inherited(configurations: dict, name: str) -> dict[str, Any]:
     own = configurations.get(name, {})
     return {**_inherited(configurations, own["inherits_from"]), **own} if "inherits_from" in own else own
-
-
-def plans_for_results(plans: dict) -> dict:
-    """The training's plan with the target's normalisation in every configuration, so that stock nnU-Net predicts target images right."""
-    normalization = plans[KEY]["target"]["normalization"]
-    result = deepcopy(plans)
-    result["foreground_intensity_properties_per_channel"] = normalization["foreground_intensity_properties_per_channel"]
-    for configuration in result["configurations"].values():
-        for name in ("normalization_schemes", "use_mask_for_norm"):
-            if name in configuration or "inherits_from" not in configuration:
-                configuration[name] = normalization[name]
-    return result
-
-
-def write_json(content: dict, path: str) -> None:
-    """Write aside, then rename: no reader ever sees half a file. Safe when several ranks write the same content."""
-    aside = f"{path}.{os.getpid()}.tmp"
-    with open(aside, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=4)
-    os.replace(aside, path)

@@ -19,11 +19,12 @@ from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews, with_strong_augmentation
+from nnuda.files import write_json
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
-from nnuda.plan_key import KEY, target_folder
+from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
-from nnuda.training.frozen import PLANS_SOURCE, freeze, plans_for_results, refuse_other_configuration, write_json
+from nnuda.training.frozen import PLANS_SOURCE, freeze, refuse_other_configuration
 from nnuda.training.init_from import find_checkpoint, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.random_state import get_random_state, seed_everything, set_random_state
@@ -144,6 +145,11 @@ class nnUDATrainer(nnUNetTrainer):
         if "teacher" in self.loss_terms or self.settings["training.predict_with"] == "teacher":
             self.teacher = EmaTeacher(self.bare_network, self.settings["teacher.decay"]).to(self.device)
 
+    def load_initial_weights(self) -> None:
+        """Weights that a new training starts from, besides nnU-Net's random ones."""
+        if self.settings["training.init_from"]:
+            self.print_to_log_file(init_from(self.bare_network, self.settings["training.init_from"]))
+
     def configure_optimizers(self) -> tuple[Any, Any]:
         """nnU-Net's own while nothing adapts."""
         if not self.adapts:
@@ -189,14 +195,14 @@ class nnUDATrainer(nnUNetTrainer):
         """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
         if not self.was_initialized:
             self.initialize()
-        if self.settings["training.init_from"] and not self.resumed:
-            self.print_to_log_file(init_from(self.bare_network, self.settings["training.init_from"]))
+        if not self.resumed:
+            self.load_initial_weights()
         super().on_train_start()
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
         plans = self.plans_manager.plans
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_for_results(plans), join(self.output_folder_base, "plans.json"))
+        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, "plans.json"))
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
 

@@ -7,7 +7,8 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.plan_key import KEY
-from nnuda.planning.normalization import SOURCE_FOREGROUND, plans_with_target_normalization, target_normalization
+from nnuda.plan_key import plans_with_target_normalization
+from nnuda.planning.normalization import SOURCE_FOREGROUND, target_normalization
 
 
 def plans_of(*schemes: str) -> dict:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnuda.training.curves import EpochMeans
 from nnuda.training.distributed import average_gradients, broadcast_from_first, keep_in_graph, mean_over_ranks, split_batch
-from nnuda.training.frozen import write_json
+from nnuda.files import write_json
 
 CPU = torch.device("cpu")
 BIG = {"configurations": {str(i): list(range(50)) for i in range(300)}}

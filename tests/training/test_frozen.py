@@ -7,10 +7,11 @@ from copy import deepcopy
 import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError
+from nnuda.files import write_json
+from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, plans_with_target_normalization
 from nnuda.settings import SettingsError
 from nnuda.training.frozen import (PLANS_SOURCE, FrozenConfigurationError, foreground_names, freeze, frozen_classes,
-                                   frozen_settings, plans_for_results, refuse_other_configuration, write_json)
+                                   frozen_settings, refuse_other_configuration)
 
 DATASET = {"labels": {"background": 0, "right": 2, "left": 1, "ignore": 3}}
 
@@ -23,7 +24,7 @@ def plans() -> dict:
         "configurations": {"2d": {"batch_size": 12, "patch_size": [32, 32], "normalization_schemes": ["CTNormalization"],
                                   "use_mask_for_norm": [False]},
                            "2d_large": {"inherits_from": "2d", "batch_size": 24},
-                           "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]}},
+                           "2d_masked": {"inherits_from": "2d", **target}},
         KEY: {"schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended", "source": "Dataset501_S",
               "target": {"name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T", "channel_names": {"0": "MR"},
                          "file_ending": ".nii.gz", "num_cases": 3,
@@ -132,18 +133,18 @@ def test_an_inherited_change_is_seen(frozen, tmp_path):
 
 def test_the_results_plan_normalises_as_the_target_everywhere(frozen):
     before = deepcopy(frozen)
-    made = plans_for_results(frozen)
+    made = plans_with_target_normalization(frozen)
     assert frozen == before
     assert made["foreground_intensity_properties_per_channel"] == {"0": {"mean": 7.0}}
     target = {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True]}
     assert made["configurations"] == {"2d": {"batch_size": 12, "patch_size": [32, 32], **target}, "2d_large": before["configurations"]["2d_large"],
-                                      "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]}}
+                                      "2d_masked": {"inherits_from": "2d", **target}}
     assert {name: made[name] for name in ("dataset_name", "plans_name", KEY)} == {name: before[name] for name in ("dataset_name", "plans_name", KEY)}
 
 
 def test_an_inherited_mask_of_the_source_does_not_survive(frozen):
     frozen[KEY]["target"]["normalization"]["use_mask_for_norm"] = [False]
-    assert plans_for_results(frozen)["configurations"]["2d_masked"]["use_mask_for_norm"] == [False]
+    assert plans_with_target_normalization(frozen)["configurations"]["2d_masked"]["use_mask_for_norm"] == [False]
 
 
 def test_writing_replaces_and_leaves_nothing_aside(tmp_path):
