@@ -24,7 +24,7 @@ def plans() -> dict:
         "configurations": {"2d": {"batch_size": 12, "patch_size": [32, 32], "normalization_schemes": ["CTNormalization"],
                                   "use_mask_for_norm": [False]},
                            "2d_large": {"inherits_from": "2d", "batch_size": 24},
-                           "2d_masked": {"inherits_from": "2d", **target}},
+                           "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]}},
         KEY: {"schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended", "source": "Dataset501_S",
               "target": {"name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T", "channel_names": {"0": "MR"},
                          "file_ending": ".nii.gz", "num_cases": 3,
