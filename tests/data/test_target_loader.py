@@ -13,6 +13,8 @@ from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews
 
+# batchgenerators' own thread may still be reading from a background process that has just ended
+ENDING = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 LABELS = LabelManager({"background": 0, "organ": 1, "ignore": 2}, None)
 
 
@@ -80,6 +82,7 @@ def test_the_same_seeds_give_the_same_batches(write_cases, initial, final):
         assert not all(torch.equal(a[name], b[name]) for a, b in zip(first, other))
 
 
+@ENDING
 @pytest.mark.parametrize("processes", [0, 2])
 def test_the_stream_joins_both_domains_and_ends(write_cases, processes):
     folder = write_cases([(4, 20, 20), (4, 20, 20)])
@@ -102,6 +105,7 @@ class TorchNumber:
         return {"weak": torch.rand(1), "strong": torch.rand(1)}
 
 
+@ENDING
 def test_background_processes_do_not_repeat_each_other(write_cases):
     target = target_augmenter(loader(write_cases([(4, 20, 20)]), 1, (8, 8), (8, 8), TorchNumber()), 3, pin_memory=False)
     numbers = [next(target)["weak"].item() for _ in range(12)]
