@@ -1,0 +1,80 @@
+"""Every trainer, by discovery, in 2D and 3D, through the stock commands in subprocesses; the target has no labels on disk (release gate 4)."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from toy import SOURCE, TARGET, run
+
+from nnuda.registration import trainers_folder
+
+TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDATrainer*.py"))
+SETTINGS = {"training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0}
+
+
+@pytest.fixture(scope="session")
+def plans_name(toy) -> str:
+    return toy.variant("gate4", SETTINGS)
+
+
+@pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_trains_and_predicts(toy, plans_name, trainer, configuration, tmp_path):
+    assert not (toy.raw / TARGET / "labelsTr").exists()
+    log = toy.train(trainer, configuration, plans_name)
+    assert f"labelled source {SOURCE} -> unlabelled target {TARGET}" in log
+
+    results = toy.results / f"{trainer}__{plans_name}__{configuration}"
+    assert (results / "fold_all" / "nnuda_progress.png").is_file()
+    assert (results / "fold_all" / "checkpoint_final.pth").is_file()
+    frozen, source = (json.loads((results / name).read_text()) for name in ("plans.json", "plans_source.json"))
+    assert frozen["domain_adaptation"]["effective_settings"]["training.augmentation"] == "strong"
+    normalization = frozen["domain_adaptation"]["target"]["normalization"]
+    assert frozen["foreground_intensity_properties_per_channel"] == normalization["foreground_intensity_properties_per_channel"]
+    assert source["foreground_intensity_properties_per_channel"] != frozen["foreground_intensity_properties_per_channel"]
+
+    run(["nnUNetv2_predict", "-i", str(toy.raw / TARGET / "imagesTr"), "-o", str(tmp_path), "-d", "501", "-c", configuration, "-f", "all",
+         "-tr", trainer, "-p", plans_name, "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_tta"], toy.environment)
+    for i in range(4):
+        image, label = (sitk.ReadImage(str(path)) for path in (toy.raw / TARGET / "imagesTr" / f"case{i}_0000.nii.gz", tmp_path / f"case{i}.nii.gz"))
+        assert label.GetSize() == image.GetSize() and label.GetSpacing() == image.GetSpacing()
+        assert set(np.unique(sitk.GetArrayFromImage(label))) <= {0, 1, 2}
+
+
+def test_another_configuration_does_not_touch_the_results(toy, plans_name):
+    """Needs the 2D run of the test above; the same plan name with another setting stops at the start."""
+    results = toy.results / f"nnUDATrainerSourceOnly__{plans_name}__2d_toy"
+    if not results.exists():
+        toy.train("nnUDATrainerSourceOnly", "2d_toy", plans_name)
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    file = toy.preprocessed / f"{plans_name}.json"
+    original = file.read_text()
+    plans = json.loads(original)
+    plans["domain_adaptation"]["settings"]["teacher.decay"] = 0.5
+    try:
+        file.write_text(json.dumps(plans))
+        log = toy.train("nnUDATrainerSourceOnly", "2d_toy", plans_name, expect=1)
+    finally:
+        file.write_text(original)
+    assert "teacher.decay: was 0.99, now 0.5" in log and "nnUDA_configure" in log
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+
+
+def test_a_plan_without_the_key_names_the_command(toy):
+    file = toy.preprocessed / "nokey.json"
+    plans = json.loads((toy.preprocessed / "nnUNetPlans.json").read_text())
+    del plans["domain_adaptation"]
+    file.write_text(json.dumps({**plans, "plans_name": "nokey"}))
+    log = toy.train("nnUDATrainerSourceOnly", "2d_toy", "nokey", expect=1)
+    assert "nnUDA_plan_and_preprocess -d Dataset501_ToySource -t TARGET -p nokey" in log
+    assert not (toy.results / "nnUDATrainerSourceOnly__nokey__2d_toy").exists()
+
+
+def test_continues_and_validates_through_the_stock_flags(toy):
+    name = toy.variant("resumed", {"training.num_epochs": 1})
+    toy.train("nnUDATrainerSourceOnly", "2d_toy", name)
+    assert "Using device: cpu" in toy.train("nnUDATrainerSourceOnly", "2d_toy", name, "--c")
+    assert "Mean Validation Dice" in toy.train("nnUDATrainerSourceOnly", "2d_toy", name, "--val")
