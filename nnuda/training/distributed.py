@@ -63,5 +63,5 @@ def keep_in_graph(logits: Tensor, unused: Iterable[Tensor | None]) -> Tensor:
     """The logits unchanged, with the other outputs hanging on them: DDP wants a gradient for every parameter in every step."""
     for output in unused:
         if output is not None:
-            logits = logits + 0 * output.float().mean()
+            logits = logits + 0 * output.float().clamp(-1, 1).mean()  # 0 * inf would be NaN
     return logits

@@ -316,8 +316,10 @@ class nnUDATrainer(nnUNetTrainer):
             return
         student = {name: value.clone() for name, value in self.bare_network.state_dict().items()}
         self.bare_network.load_state_dict(self.teacher.network.state_dict())
-        yield
-        self.bare_network.load_state_dict(student)
+        try:
+            yield
+        finally:
+            self.bare_network.load_state_dict(student)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, with the weights that prediction will use."""
