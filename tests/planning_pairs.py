@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import SimpleITK as sitk
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset, preprocess_dataset
 
 from nnuda.cli.plan_and_preprocess import main as plan_and_preprocess
+from nnuda.planning import fingerprint
 
 SOURCE, TARGET = "Dataset701_Source", "Dataset702_Target"
 LABELS = {"background": 0, "box": 1}
@@ -47,6 +49,7 @@ class Folders:
             (self.root / name).mkdir(parents=True, exist_ok=True)
             monkeypatch.setenv(f"nnUNet_{name}", str(self.root / name))
         monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+        monkeypatch.setattr(fingerprint, "MAX_VOXELS", 10 ** 5)  # nnU-Net's 1e8 take seconds, and half a GB
         return self
 
 
@@ -119,14 +122,20 @@ def pair(folders: Folders) -> Folders:
     return folders
 
 
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, command: Callable[[], None]) -> Folders:
+    """A pair that a command was run on. Each conftest that imports a fixture has it for itself: the folder is what they share."""
+    made = Folders(tmp_path_factory.getbasetemp() / f"pair-{name}")
+    if not made.root.exists():
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            made.use(monkeypatch)
+            write_pair(made.raw)
+            command()
+    return made
+
+
 @pytest.fixture(scope="session")
 def _planned_once(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    made = Folders(tmp_path_factory.mktemp("planned"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        made.use(monkeypatch)
-        write_pair(made.raw)
-        plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"])
-    return made
+    return _made_once(tmp_path_factory, "planned", lambda: plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"]))
 
 
 @pytest.fixture
@@ -138,12 +147,7 @@ def planned(_planned_once: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def _stock_once(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    made = Folders(tmp_path_factory.mktemp("stock"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        made.use(monkeypatch)
-        write_pair(made.raw)
-        run_stock(701)
-    return made
+    return _made_once(tmp_path_factory, "stock", lambda: run_stock(701))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer
 from nnuda.planning.plan import PlanRequest, write_plan
+from nnuda.planning.weights import pretrained_weights
 from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments
 
@@ -44,6 +45,7 @@ def read_request(args: argparse.Namespace, source: Domain, target: Domain, confi
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
+    pretrained_weights((base or {}).get(KEY, {}).get("settings", {}) if settings is None else settings)
     check_pair(source, target, base)
     return PlanRequest(source, target, choice, args.tr, settings)
 
@@ -67,7 +69,7 @@ def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domai
     """
     if args.verify_dataset_integrity:
         _verify(source, args.np)
-    return (extract_source_fingerprint(source.name, args.np, args.clean and fresh),
+    return (extract_source_fingerprint(source, args.np, args.clean and fresh),
             extract_target_fingerprint(source.name, target, args.np, args.clean or args.verify_dataset_integrity))
 
 

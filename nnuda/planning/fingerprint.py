@@ -9,10 +9,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 
-from nnuda.planning.body_mask import body_mask
-from nnuda.planning.domains import Domain, read_case
-from nnuda.planning.errors import PlanningError
 from nnuda.files import write_json
+from nnuda.planning.body_mask import body_mask
+from nnuda.planning.domains import Domain, label_files, read_case
+from nnuda.planning.errors import PlanningError
 from nnuda.planning.run_cases import run_cases
 
 NON_ZERO, BODY = "non-zero voxels", "body"
@@ -29,12 +29,26 @@ def fingerprint_file(source_name: str, target_name: str) -> str:
     return join(nnUNet_preprocessed, *relative_target_folder(source_name, target_name).split("/"), "fingerprint.json")
 
 
-def extract_source_fingerprint(source_name: str, num_processes: int = 1, overwrite: bool = False) -> dict:
-    """The source's fingerprint, nnU-Net's own: read where it is there, else made by nnU-Net."""
-    file = join(nnUNet_preprocessed, source_name, "dataset_fingerprint.json")
+def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
+    """The source's fingerprint: nnU-Net's own where it is there, else the same one made with nnU-Net's own analysis of a case.
+
+    Args:
+        source: the labelled dataset.
+        num_processes: worker processes; nnU-Net's extractor would start a pool for one, too.
+        overwrite: make it again.
+
+    Returns:
+        the content of dataset_fingerprint.json.
+    """
+    file = join(nnUNet_preprocessed, source.name, "dataset_fingerprint.json")
     if isfile(file) and not overwrite:
         return load_json(file)
-    return DatasetFingerprintExtractor(source_name, num_processes).run(overwrite_existing=overwrite)
+    labels, reader_class = label_files(source), source.reader_class()
+    arguments = [(files, labels[case], reader_class, MAX_VOXELS // len(labels)) for case, files in source.images.items()]
+    results = run_cases(DatasetFingerprintExtractor.analyze_case, arguments, num_processes, f"Fingerprint of source {source.name}")
+    fingerprint = _summarise([(shape, spacing, intensities, size) for shape, spacing, intensities, _, size in results])
+    write_json(fingerprint, file)
+    return fingerprint
 
 
 def extract_target_fingerprint(source_name: str, target: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
@@ -100,9 +114,9 @@ def analyze_target_case(files: list[str], reader_class: type[BaseReaderWriter], 
 
 def _summarise(results: list[tuple]) -> dict:
     shapes, spacings, intensities, relative_sizes = zip(*results)
-    per_channel = [np.concatenate(channel).astype(np.float64) for channel in zip(*intensities)]
+    per_channel = [np.concatenate(channel) for channel in zip(*intensities)]
     return {
-        "spacings": [list(s) for s in spacings],
+        "spacings": [[float(s) for s in spacing] for spacing in spacings],
         "shapes_after_crop": [[int(n) for n in shape] for shape in shapes],
         "foreground_intensity_properties_per_channel": {str(c): _properties(v) for c, v in enumerate(per_channel)},
         "median_relative_size_after_cropping": float(np.median(relative_sizes)),
@@ -110,6 +124,6 @@ def _summarise(results: list[tuple]) -> dict:
 
 
 def _properties(values: np.ndarray) -> dict[str, float]:
-    low, median, high = np.percentile(values, (0.5, 50.0, 99.5))
+    low, median, high = np.percentile(values, np.array((0.5, 50.0, 99.5)))
     return {"mean": float(values.mean()), "median": float(median), "std": float(values.std()), "min": float(values.min()),
             "max": float(values.max()), "percentile_99_5": float(high), "percentile_00_5": float(low)}

@@ -6,8 +6,7 @@ from nnuda.plan_key import SCHEMA_VERSION
 from nnuda.planning.domains import Domain
 from nnuda.planning.fingerprint import relative_target_folder
 from nnuda.planning.normalization import target_normalization
-from nnuda.settings import settings_of_all_presets
-from nnuda.text.pretrained import resolve_pretrained
+from nnuda.planning.weights import pretrained_weights
 
 
 def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict, settings: dict,
@@ -40,5 +39,5 @@ def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: di
         "geometry": geometry,
         "memory": memory,
         "settings": settings,
-        "weights": resolve_pretrained(settings_of_all_presets(settings)),
+        "weights": pretrained_weights(settings),
     }

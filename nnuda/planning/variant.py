@@ -5,13 +5,12 @@ from copy import deepcopy
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
+from nnuda.files import write_json
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
 from nnuda.planning.domains import check_name
 from nnuda.planning.errors import PlanningError
-from nnuda.files import write_json
-from nnuda.settings import settings_of_all_presets
-from nnuda.text.pretrained import resolve_pretrained
+from nnuda.planning.weights import pretrained_weights
 
 
 def write_variant(plans: dict, name: str, overrides: dict) -> dict:
@@ -35,6 +34,6 @@ def write_variant(plans: dict, name: str, overrides: dict) -> dict:
     variant = deepcopy(plans)
     variant["plans_name"] = name
     variant[KEY]["settings"] = {**read_key(plans)["settings"], **overrides}
-    variant[KEY]["weights"] = resolve_pretrained(settings_of_all_presets(variant[KEY]["settings"]))
+    variant[KEY]["weights"] = pretrained_weights(variant[KEY]["settings"])
     write_json(variant, file)
     return variant[KEY]["settings"]

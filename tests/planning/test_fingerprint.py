@@ -8,6 +8,7 @@ from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor impo
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_images, write_nifti
 
+from nnuda.planning import fingerprint as fingerprint_module
 from nnuda.planning.domains import load_dataset
 from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint, extract_target_fingerprint, fingerprint_file
@@ -29,9 +30,10 @@ def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):
     assert np.array_equal(intensities[0], stock_intensities[0])
 
 
-def test_summary_is_nnunets(pair):
+def test_summary_is_nnunets(pair, monkeypatch):
     """Statistics of the drawn intensities, against nnU-Net's own run on the source (whose labels are its boxes)."""
-    stock = extract_source_fingerprint(SOURCE)
+    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10 ** 6)
+    stock = extract_source_fingerprint(load_dataset(SOURCE))
     for i in range(3):  # only the box is non-zero now: the non-zero mask is the label
         reader = SimpleITKIO()
         file = str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")
@@ -42,8 +44,18 @@ def test_summary_is_nnunets(pair):
     (pair.raw / "Dataset703_Boxes" / "dataset.json").write_text((pair.raw / SOURCE / "dataset.json").read_text())
     ours = extract_target_fingerprint(SOURCE, load_dataset(703))
     assert ours["spacings"] == stock["spacings"]
-    for key, value in stock["foreground_intensity_properties_per_channel"][0].items():
+    for key, value in stock["foreground_intensity_properties_per_channel"]["0"].items():
         assert ours["foreground_intensity_properties_per_channel"]["0"][key] == pytest.approx(value, rel=2e-3), key
+
+
+def test_the_sources_is_nnunets_to_the_last_digit(stock, monkeypatch):
+    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10 ** 8)
+    file = stock.of_source / "dataset_fingerprint.json"
+    by_stock = json.loads(file.read_text())
+    assert extract_source_fingerprint(load_dataset(SOURCE)) == by_stock, "read where it is there"
+    file.unlink()
+    extract_source_fingerprint(load_dataset(SOURCE))
+    assert json.loads(file.read_text()) == by_stock
 
 
 def test_ct_channels_are_measured_in_the_body_others_where_they_are_not_zero(folders):

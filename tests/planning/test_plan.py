@@ -16,7 +16,7 @@ from nnuda.planning.variant import write_variant
 
 def write(choice: PlanChoice, **options) -> dict:
     source, target = load_dataset(SOURCE), load_dataset(TARGET)
-    return write_plan(PlanRequest(source, target, choice, **options), extract_source_fingerprint(SOURCE),
+    return write_plan(PlanRequest(source, target, choice, **options), extract_source_fingerprint(source),
                       extract_target_fingerprint(SOURCE, target))
 
 
