@@ -13,8 +13,8 @@ from toy import CPU, SOURCE, TARGET, Toy, write_dataset
 SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0, "uuds.pseudo_label.chi": 0.69}
 VARIANTS = {
     "ignore": {"labels": {"background": 0, "left box": 1, "right box": 2, "ignore": 3}},
-    "regions": {"labels": {"background": 0, "both": [1, 2], "right box": [2]}, "extra": {"regions_class_order": [1, 2]}},
-    "regions_ignore": {"labels": {"background": 0, "both": [1, 2], "right box": [2], "ignore": 3}, "extra": {"regions_class_order": [1, 2]}},
+    "regions": {"labels": {"background": 0, "both": [1, 2], "right box": 2}, "extra": {"regions_class_order": [1, 2]}},
+    "regions_ignore": {"labels": {"background": 0, "both": [1, 2], "right box": 2, "ignore": 3}, "extra": {"regions_class_order": [1, 2]}},
 }
 
 
