@@ -1,0 +1,87 @@
+"""Writes reference/settings.md from the presets in plans/. Run it after a change to one of them: python documentation/write_settings.py"""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nnuda.planning.memory import known_trainers, preset_of_trainer
+from nnuda.settings import BASE, load_preset, preset_names
+
+PAGE = Path(__file__).parent / "reference" / "settings.md"
+INTRODUCTION = """\
+<!-- Written by documentation/write_settings.py from plans/*.json. Change those, not this page. -->
+# Settings
+
+Every hyper-parameter has one place: the presets in `plans/`. `base.json` holds what all trainers share, `<method>.json` what a method adds or changes.
+Another value is given when a plan is made or copied, with `--set key=value` (repeatable):
+
+<!-- not run: an example; the arguments are checked -->
+```bash
+nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.augmentation=strong --set teacher.weight=1
+```
+
+- A value is JSON: `1`, `0.5`, `true`, `null`, `"text"`. A bare word is taken as text.
+- An unknown key is an error that names the nearest known key. So is a value that a key cannot take.
+- `nnUDA_configure` adds to the settings of the plan that it copies. `nnUDA_plan_and_preprocess --set` replaces those of the plan; without `--set` they stay.
+- A plan may carry settings of several methods. A trainer reads the common ones and its own.
+- A loss term whose weight is 0 is not computed. With all weights 0 no target image is read while training, and each step is nnU-Net's
+  (on strongly augmented images with `training.augmentation=strong`).
+- The values that a training ran with lie in its results folder, see [the plan's key](plan-key.md). They never change after the start.
+
+"Share of the training" is counted in epochs: 0.1 of 1000 epochs is 100 epochs.
+"""
+
+
+def number_range(schema: dict[str, Any]) -> str:
+    """The bounds of a number, such as ` >= 1`; empty where there are none."""
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    parts = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def allowed(schema: dict[str, Any]) -> str:
+    """What a schema takes, in words."""
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    words = {"boolean": "`true` or `false`", "string": "text", "null": "`null`",
+             "integer": f"integer{number_range(schema)}", "number": f"number{number_range(schema)}"}
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def per_preset(key: str, field: str, show) -> str:
+    """A field of a setting; where a method's differs from the base's, that too."""
+    owners = [name for name in (BASE, *preset_names()) if key in load_preset(name)]
+    first = load_preset(owners[0])[key][field]
+    others = [(name, load_preset(name)[key][field]) for name in owners[1:]]
+    return "; ".join([show(first), *(f"{name}: {show(value)}" for name, value in others if value != first)])
+
+
+def row(key: str) -> str:
+    """A setting's line of the table."""
+    cells = [f"`{key}`", per_preset(key, "value", lambda value: f"`{json.dumps(value)}`".replace('"', "")), per_preset(key, "schema", allowed),
+             per_preset(key, "help", str), per_preset(key, "source", str)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(title: str, text: str, keys: list[str]) -> str:
+    """A section with the settings of one preset."""
+    head = "| Key | Default | Allowed | What it does | Where the value comes from |\n|---|---|---|---|---|"
+    return "\n".join([f"\n## {title}", "", text, "", head, *map(row, keys)]) + "\n"
+
+
+def settings_page() -> str:
+    """The content of reference/settings.md."""
+    base = list(load_preset(BASE))
+    page = INTRODUCTION + table("Common to all trainers (`plans/base.json`)", "A method's own default stands behind its preset's name.", base)
+    for name in preset_names():
+        added = [key for key in load_preset(name) if key not in base]
+        trainers = ", ".join(f"`{trainer}`" for trainer in known_trainers() if preset_of_trainer(trainer) == name)
+        if added:
+            page += table(f"{trainers} (`plans/{name}.json`)", "Read by this trainer alone.", added)
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(settings_page(), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""Documentation: links, commands, options, settings and examples are those of the code. The roads of its pages run in test_documented_roads.py."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from documentation_pages import PAGES, ROADS, ROOT, Block, anchors, blocks, section
+from jsonschema import Draft202012Validator
+
+from nnuda.plan_key import SCHEMA
+from nnuda.planning.memory import known_trainers
+from nnuda.settings import parse_set_arguments
+
+SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2") for entry in metadata.distribution(package).entry_points
+           if entry.group == "console_scripts"}
+OURS = sorted(name for name, entry in SCRIPTS.items() if entry.dist.name == "nnuda")
+COMMANDS_PAGE = ROOT / "documentation" / "reference" / "commands.md"
+ALL_BLOCKS = blocks()
+
+
+class Parsed(Exception):
+    """Ends a command once its arguments are known."""
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """parse(words) -> the command's parser and its arguments; the command itself does not run."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path))
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(self, args=None, namespace=None):
+        raise Parsed(self, original(self, args, namespace))
+
+    def run(words: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(Parsed) as parsed:
+            SCRIPTS[words[0]].load()()
+        return parsed.value.args
+
+    return run
+
+
+def links(page: Path) -> list[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_relative_links_resolve(page):
+    for link in links(page):
+        file, _, anchor = link.partition("#")
+        there = (page.parent / file).resolve() if file else page
+        assert there.is_file(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_page_is_reached_from_the_readme():
+    seen, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        seen.add(page)
+        linked = ((page.parent / link.partition("#")[0]).resolve() for link in links(page) if link.partition("#")[0].endswith(".md"))
+        todo += [page for page in linked if page not in seen]
+    assert seen == set(PAGES)
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: block.page)
+def test_a_block_runs_or_says_why_not(block: Block):
+    run_pages = {page for road in ROADS.values() for page in road}
+    if block.marker.startswith("runs in "):
+        page = block.marker.removeprefix("runs in ")
+        there = {line for other in ALL_BLOCKS if other.page == page and not other.marker for line in other.script.splitlines()}
+        assert page in run_pages and set(block.script.splitlines()) <= there
+    elif block.marker:
+        assert re.fullmatch(r"not run: \S.{10,}", block.marker)
+    else:
+        assert block.page in run_pages, "in no road of documentation_pages.py: add the page, or mark the block with <!-- not run: reason -->"
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: block.page)
+def test_the_arguments_of_every_command_parse(block: Block, parse):
+    for words in block.commands:
+        if words[0].startswith(("nnUDA_", "nnUNetv2_")):
+            _, arguments = parse(words)
+            parse_set_arguments(getattr(arguments, "settings", None) or [])
+            assert getattr(arguments, "tr", "nnUDATrainer") in known_trainers()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_help_returns_0(name, monkeypatch, capsys, tmp_path):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        SCRIPTS[name].load()()
+    assert ended.value.code == 0
+    assert f"usage: {name}" in capsys.readouterr().out
+
+
+REQUIRED = {"nnUDA_plan_and_preprocess": "-d 1 -t 2", "nnUDA_extract_fingerprint": "-d 1 -t 2", "nnUDA_plan_experiment": "-d 1 -t 2", "nnUDA_preprocess": "-d 1",
+            "nnUDA_configure": "-d 1 --as name", "nnUDA_evaluate": "references predictions"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_reference_has_every_option_and_no_other(name, parse):
+    parser, _ = parse([name, *REQUIRED.get(name, "").split()])
+    text = section(COMMANDS_PAGE, name)
+    real = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    assert set(re.findall(r"`(--?[A-Za-z][\w-]*)", text)) == real
+
+
+def test_the_reference_lists_every_command():
+    listed = re.findall(r"^\| \[`(nnUDA_\w+)`\]", COMMANDS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == OURS
+    declared = re.findall(r"^(nnUDA_\w+) = ", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert sorted(declared) == OURS
+
+
+def test_the_settings_page_is_what_the_presets_say():
+    spec = importlib.util.spec_from_file_location("write_settings", ROOT / "documentation" / "write_settings.py")
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    assert writer.PAGE.read_text(encoding="utf-8") == writer.settings_page(), "run python documentation/write_settings.py"
+
+
+def test_settings_that_pages_name_exist():
+    keys = {key for page in PAGES for key in re.findall(r"`((?:training|teacher|augmentation|uuds|planning)(?:\.[a-z_]+)+)(?:=[^`]*)?`", page.read_text())}
+    known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(), re.MULTILINE))
+    assert keys and keys <= known, keys - known
+
+
+def test_the_plan_keys_example_is_valid():
+    page = ROOT / "documentation" / "reference" / "plan-key.md"
+    example = json.loads(re.search(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[1])
+    Draft202012Validator(SCHEMA).validate(example)
+    parse_set_arguments(f"{key}={json.dumps(value)}" for key, value in example["settings"].items())
+
+
+def test_every_dependency_is_explained():
+    page = (ROOT / "documentation" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
+    for requirement in metadata.requires("nnuda"):
+        name = re.match(r"[\w-]+", requirement)[0]
+        assert f"| `{name}` |" in page, requirement
+
+
+def test_every_trainer_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{trainer}` |" in readme for trainer in known_trainers()[1:])
