@@ -65,6 +65,7 @@ def build_uuds_network(
         dam=settings["uuds.dam"],
         segmentation_prompt=settings["uuds.segmentation_prompt"],
         decoders=settings["uuds.decoders"],
+        distils_encoder=settings["uuds.domain_distillation.reach"] == "encoder",
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nnuda.networks.attention import DomainAdaptationModule, SegmentationAttentionModule
@@ -52,6 +54,8 @@ class UUDSNetwork(nn.Module):
         dam: Form of the domain adaptation module: "gate", "channel" or "adain".
         segmentation_prompt: False leaves SAM out (ablation).
         decoders: "shared", one image decoder for both domains, or "per_domain".
+        distils_encoder: True lets L_DD pull the image encoder's features of both domains apart, as the paper's single
+            graph implies; False keeps it to X_d, x_g, T^d and, through the re-encoded image, the generator.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class UUDSNetwork(nn.Module):
         dam: str = "gate",
         segmentation_prompt: bool = True,
         decoders: str = "shared",
+        distils_encoder: bool = False,
     ) -> None:
         super().__init__()
         if decoders not in ("shared", "per_domain"):
             raise ValueError(f"uuds.decoders must be shared or per_domain; it is {decoders!r}. Correct the setting.")
         self.encoder, self.decoder, self.domain_features = encoder, decoder, domain_features
+        self.distils_encoder = distils_encoder
         conv_op, channels = encoder.conv_op, list(encoder.output_channels)
         self.content_channels = channels[-1]
         attention_channels = min(channels[-1], MAX_ATTENTION_CHANNELS)
@@ -135,13 +141,16 @@ class UUDSNetwork(nn.Module):
         if not reencode or self.domain_features is None or num_source == x.shape[0]:
             return output
         with running_statistics_kept(self):
-            _, x_g_synthetic = self.domain_features(self.encoder(output.image[num_source:])[-1])
+            encode = self.encoder if self.distils_encoder else partial(forward_frozen, self.encoder)
+            _, x_g_synthetic = self.domain_features(encode(output.image[num_source:])[-1])
         return output._replace(x_g_synthetic=x_g_synthetic)
 
     def _segment(self, x: Tensor, text: Sequence[Tensor], image_decoder: ImageDecoder) -> tuple:
         domain_text, segmentation_text = text
         *skips, content = self.encoder(x)  # X_c
-        domain, x_g = (None, None) if self.domain_features is None else self.domain_features(content)  # X_d, x_g
+        domain, x_g = None, None  # X_d, x_g
+        if self.domain_features is not None:
+            domain, x_g = self.domain_features(content if self.distils_encoder else content.detach())
         adapted = self.dam(content, domain_text, domain)  # x^d
         generated = image_decoder(adapted, skips)  # multi-level features of the generator
         attended, per_class = content, None
@@ -164,6 +173,12 @@ def concatenate(source: UUDSOutput, target: UUDSOutput) -> UUDSOutput:
         return [torch.cat(pair) for pair in zip(s, t)] if isinstance(s, list) else torch.cat((s, t))
 
     return UUDSOutput(*(join(s, t) for s, t in zip(source, target)))
+
+
+def forward_frozen(module: nn.Module, x: Tensor) -> Tensor | list[Tensor]:
+    """The module's output, with a graph to its input but not to its parameters."""
+    frozen = {name: value.detach() for name, value in module.named_parameters()}
+    return functional_call(module, frozen, (x,), tie_weights=False)  # nnU-Net names a layer twice: tying would swap it twice and not back
 
 
 @contextmanager

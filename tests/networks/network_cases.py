@@ -15,6 +15,7 @@ SETTINGS = {
     "uuds.image_encoder": "nnunet",
     "uuds.clip.model": "RN50",
     "uuds.decoders": "shared",
+    "uuds.domain_distillation.reach": "branch",
     "uuds.dam": "gate",
     "uuds.domain_prompt": True,
     "uuds.segmentation_prompt": True,

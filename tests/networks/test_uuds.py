@@ -16,7 +16,7 @@ from network_cases import (
     uuds_network,
 )
 
-from nnuda.networks.uuds import UUDSNetwork, UUDSOutput
+from nnuda.networks.uuds import UUDSNetwork, UUDSOutput, forward_frozen
 
 ARCHITECTURES = ("PlainConvUNet", "ResidualEncoderUNet")
 
@@ -103,6 +103,25 @@ def test_synthetic_domain_vector_reaches_the_generator() -> None:
     network(images(), text_vectors(), num_source=1).x_g_synthetic.square().sum().backward()
     assert network.image_decoder.to_image.weight.grad.abs().sum() > 0
     assert network.dam.value.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("reach, learns", [("branch", False), ("encoder", True)])
+def test_what_the_distillation_trains(reach: str, learns: bool) -> None:
+    """Equation 1 moves the domain branch and the generator's adaptation reads it; the image encoder learns only where the setting says so."""
+    network = uuds_network(configuration(), **{"domain_distillation.reach": reach})
+    network(images(), text_vectors(), num_source=1).x_g.square().sum().backward()
+    assert network.domain_features.to_global.weight.grad.abs().sum() > 0
+    moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in network.encoder.parameters()]
+    assert any(moved) == learns
+
+
+def test_reencoding_leaves_no_gradient_of_its_own_in_the_encoder() -> None:
+    """What is left comes through the generator: with the image cut off, nothing."""
+    network = uuds_network(configuration())
+    image = images().requires_grad_()
+    forward_frozen(network.encoder, image)[-1].square().sum().backward()
+    assert image.grad.abs().sum() > 0
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.encoder.parameters())
 
 
 def test_kept_text_gives_the_logits_of_the_text() -> None:
