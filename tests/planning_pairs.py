@@ -11,7 +11,8 @@ from typing import Callable
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset, preprocess_dataset
+from nnunetv2.experiment_planning.plan_and_preprocess_api import (extract_fingerprint_dataset, plan_experiment_dataset,
+                                                                  preprocess_dataset)
 
 from nnuda.cli.plan_and_preprocess import main as plan_and_preprocess
 from nnuda.planning import fingerprint
@@ -53,8 +54,15 @@ class Folders:
         return self
 
 
-def write_images(folder: Path, *, cases: int = 3, shape: tuple[int, int, int] = (8, 32, 32), spacing: tuple[float, float, float] = (4.0, 1.0, 1.0),
-                 channels: int = 1, direction: tuple[float, ...] = LPS, seed: int = 0, prefix: str = "case") -> None:
+def write_images(folder: Path,
+                 *,
+                 cases: int = 3,
+                 shape: tuple[int, int, int] = (8, 32, 32),
+                 spacing: tuple[float, float, float] = (4.0, 1.0, 1.0),
+                 channels: int = 1,
+                 direction: tuple[float, ...] = LPS,
+                 seed: int = 0,
+                 prefix: str = "case") -> None:
     """Noise with a bright box, as NIfTI; shape and spacing (mm) in array order."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -76,14 +84,23 @@ def box(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(n // 4, max(n // 4 + 1, n // 2)) for n in shape)
 
 
-def write_dataset(raw: Path, name: str, *, labelled: bool, channel_names: tuple[str, ...] = ("MR",), labels: dict | None = None, extra: dict | None = None,
+def write_dataset(raw: Path,
+                  name: str,
+                  *,
+                  labelled: bool,
+                  channel_names: tuple[str, ...] = ("MR", ),
+                  labels: dict | None = None,
+                  extra: dict | None = None,
                   **images: object) -> Path:
     """A dataset in nnU-Net's raw format; an unlabelled one has no labelsTr."""
     folder = raw / name
     write_images(folder / "imagesTr", channels=len(channel_names), **images)
     cases = sorted({path.name[:-12] for path in (folder / "imagesTr").iterdir()})
-    content = {"channel_names": {str(i): c for i, c in enumerate(channel_names)}, "labels": labels or LABELS, "numTraining": len(cases),
-               "file_ending": ".nii.gz", **(extra or {})}
+    content = {
+        "channel_names": {str(i): c
+                          for i, c in enumerate(channel_names)}, "labels": labels or LABELS, "numTraining": len(cases),
+        "file_ending": ".nii.gz", **(extra or {})
+    }
     (folder / "dataset.json").write_text(json.dumps(content))
     if labelled:
         (folder / "labelsTr").mkdir()
@@ -106,7 +123,11 @@ def edit_json(file: Path, **changes: object) -> None:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file below a folder."""
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -123,7 +144,7 @@ def pair(folders: Folders) -> Folders:
 
 
 def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, command: Callable[[], None]) -> Folders:
-    """A pair that a command was run on. Each conftest that imports a fixture has it for itself: the folder is what they share."""
+    """A pair that a command was run on. A fixture belongs to the conftest that imports it: the folder is shared."""
     made = Folders(tmp_path_factory.getbasetemp() / f"pair-{name}")
     if not made.root.exists():
         with pytest.MonkeyPatch.context() as monkeypatch:
@@ -135,7 +156,8 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, command: Cal
 
 @pytest.fixture(scope="session")
 def _planned_once(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return _made_once(tmp_path_factory, "planned", lambda: plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"]))
+    return _made_once(tmp_path_factory, "planned",
+                      lambda: plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"]))
 
 
 @pytest.fixture

@@ -18,9 +18,12 @@ def main(arguments: list[str] | None = None) -> None:
 def _configure(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="nnUDA_configure", description=__doc__)
     add_source(parser)
-    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan to start from (default: nnUNetPlans)")
-    parser.add_argument("--as", required=True, dest="name", metavar="NAME", help="name of the new plan, to be trained with -p NAME")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable")
+    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS",
+                        help="the plan to start from (default: nnUNetPlans)")
+    parser.add_argument("--as", required=True, dest="name", metavar="NAME",
+                        help="name of the new plan, to be trained with -p NAME")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+                        help="a setting, value in JSON; repeatable")
     args = parser.parse_args(arguments)
     source_name = dataset_name(args.d)
     plans = load_plan(source_name, args.p)

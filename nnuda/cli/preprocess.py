@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def add_configurations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", nargs="+", metavar="CONFIGURATION",
-                        help="configurations to preprocess (default: those with preprocessed source data, else 2d 3d_fullres 3d_lowres)")
+                        help="configurations to preprocess (default: those with preprocessed source data, else 2d "
+                             "3d_fullres 3d_lowres)")
 
 
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:
@@ -38,7 +39,8 @@ def _preprocess(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="nnUDA_preprocess", description=__doc__)
     add_source(parser)
     add_target(parser, required=False)
-    parser.add_argument("-p", "-plans_name", metavar="PLANS", default="nnUNetPlans", help="the plan (default: nnUNetPlans)")
+    parser.add_argument("-p", "-plans_name", metavar="PLANS", default="nnUNetPlans",
+                        help="the plan (default: nnUNetPlans)")
     add_configurations(parser)
     add_processes(parser)
     parser.add_argument("--clean", action="store_true", help="preprocess all target cases again")

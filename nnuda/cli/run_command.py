@@ -16,7 +16,8 @@ def run_command(command: Callable[[list[str] | None], None], arguments: list[str
     try:
         for path in (nnUNet_raw, nnUNet_preprocessed):
             if not path.is_set():
-                raise PlanningError(f"Environment variable {path.env_var_name} is not set. Set it as for nnU-Net: a folder's absolute path.")
+                raise PlanningError(f"Environment variable {path.env_var_name} is not set. Set it as for nnU-Net: a "
+                                    "folder's absolute path.")
         command(arguments)
     except (PlanningError, PlanKeyError, SettingsError) as error:
         sys.exit(f"Error: {error}")

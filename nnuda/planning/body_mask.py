@@ -16,7 +16,8 @@ def body_mask(image: np.ndarray) -> np.ndarray:
         image: (*S) in HU.
 
     Returns:
-        (*S) bool, never empty: where nothing is above the threshold every voxel above the floor, in a constant image all of them.
+        (*S) bool, never empty: where nothing is above the threshold every voxel above the floor, in a constant image
+        all of them.
     """
     above_floor = image > image.min()
     if not above_floor.any():

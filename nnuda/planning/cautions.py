@@ -21,7 +21,8 @@ def cautions(source: Domain, target: Domain, reader_class: type[BaseReaderWriter
     Returns:
         one text a warning.
     """
-    return _modalities(source, target) + _orientations(orientations(source, reader_class), orientations(target, reader_class))
+    return _modalities(source, target) + _orientations(orientations(source, reader_class),
+                                                       orientations(target, reader_class))
 
 
 def _modalities(source: Domain, target: Domain) -> list[str]:
@@ -30,18 +31,20 @@ def _modalities(source: Domain, target: Domain) -> list[str]:
     schemes = zip(normalization_schemes(source.channel_names), normalization_schemes(target.channel_names))
     for ((channel, name_s), name_t), (scheme_s, scheme_t) in zip(pairs, schemes):
         if (scheme_s == CT) != (scheme_t == CT):
-            texts.append(f"Channel {channel}: the source's ({name_s}) is normalised with {scheme_s}, the target's ({name_t}) with {scheme_t}. That is "
-                         f"right for CT against another modality. If both are CT, name the channel CT on both sides "
-                         f"(channel_names in dataset.json, or --target-channel-names); if neither is, rename the one that says CT.")
+            texts.append(f"Channel {channel}: the source's ({name_s}) is normalised with {scheme_s}, the target's "
+                         f"({name_t}) with {scheme_t}. That is right for CT against another modality. If both are CT, "
+                         "name the channel CT on both sides (channel_names in dataset.json, or "
+                         "--target-channel-names); if neither is, rename the one that says CT.")
     return texts
 
 
 def _orientations(codes_s: Counter, codes_t: Counter) -> list[str]:
     if len({*codes_s, *codes_t}) <= 1:
         return []
-    return [f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction cosines, so left becomes right "
-            f"(or front becomes back) where they differ. Reorient all images and labels to one code, or set \"overwrite_image_reader_writer\": "
-            f"\"NibabelIOWithReorient\" in both dataset.json files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."]
+    return [f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction "
+            "cosines, so left becomes right (or front becomes back) where they differ. Reorient all images and labels "
+            "to one code, or set \"overwrite_image_reader_writer\": \"NibabelIOWithReorient\" in both dataset.json "
+            "files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."]
 
 
 def _count(codes: Counter) -> str:

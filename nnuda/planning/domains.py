@@ -1,4 +1,4 @@
-"""The two domains as planning sees them: names, channels and image files. Of the target no label file is even listed."""
+"""The two domains as planning sees them: names, channels, image files. Of the target no label file is even listed."""
 from __future__ import annotations
 
 import os
@@ -57,7 +57,8 @@ def dataset_name(dataset: str | int) -> str:
     try:
         return str(maybe_convert_to_dataset_name(dataset))
     except (RuntimeError, ValueError) as error:
-        raise PlanningError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. {error}") from error
+        raise PlanningError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
+                            f"{error}") from error
 
 
 def check_name(name: str, option: str) -> None:
@@ -79,8 +80,8 @@ def load_dataset(dataset: str | int) -> Domain:
     name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
     if not isfile(join(folder, "dataset.json")):
-        raise PlanningError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw images in place, "
-                            f"or correct nnUNet_raw={nnUNet_raw.get()}.")
+        raise PlanningError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
+                            f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}.")
     dataset_json = load_json(join(folder, "dataset.json"))
     return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
 
@@ -95,7 +96,11 @@ def load_folder(folder: str, name: str, channel_names: list[str], source: Domain
         source: gives file ending and reader.
     """
     check_name(name, "--target-name")
-    dataset_json = {key: source.dataset_json[key] for key in ("file_ending", "overwrite_image_reader_writer") if key in source.dataset_json}
+    dataset_json = {
+        key: source.dataset_json[key]
+        for key in ("file_ending", "overwrite_image_reader_writer")
+        if key in source.dataset_json
+    }
     dataset_json["channel_names"] = {str(i): channel_name for i, channel_name in enumerate(channel_names)}
     return Domain(name, os.path.abspath(folder), dataset_json, find_images(folder, source.file_ending))
 
@@ -115,18 +120,23 @@ def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
         cases.setdefault(match[1], []).append(join(folder, match[0]))
     if not cases:
         seen = f"It holds {len(names)} other files, such as {names[0]}." if names else "It is empty."
-        raise PlanningError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the channel). {seen}")
+        raise PlanningError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the "
+                            f"channel). {seen}")
     return cases
 
 
 def _images_of_dataset(folder: str, dataset_json: dict) -> dict[str, list[str]]:
     if "dataset" not in dataset_json:
         return find_images(join(folder, "imagesTr"), dataset_json["file_ending"])
-    cases = {case: [_expand(folder, path) for path in entry["images"]] for case, entry in dataset_json["dataset"].items()}
+    cases = {
+        case: [_expand(folder, path)
+               for path in entry["images"]]
+        for case, entry in dataset_json["dataset"].items()
+    }
     gone = [path for paths in cases.values() for path in paths if not isfile(path)]
     if gone or not cases:
-        raise PlanningError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them are missing"
-                            f"{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
+        raise PlanningError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them "
+                            f"are missing{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
     return cases
 
 

@@ -30,7 +30,7 @@ def fingerprint_file(source_name: str, target_name: str) -> str:
 
 
 def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
-    """The source's fingerprint: nnU-Net's own where it is there, else the same one made with nnU-Net's own analysis of a case.
+    """The source's fingerprint: nnU-Net's own where it is there, else made with nnU-Net's own analysis of a case.
 
     Args:
         source: the labelled dataset.
@@ -44,14 +44,19 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     if isfile(file) and not overwrite:
         return load_json(file)
     labels, reader_class = label_files(source), source.reader_class()
-    arguments = [(files, labels[case], reader_class, MAX_VOXELS // len(labels)) for case, files in source.images.items()]
-    results = run_cases(DatasetFingerprintExtractor.analyze_case, arguments, num_processes, f"Fingerprint of source {source.name}")
+    arguments = [(files, labels[case], reader_class, MAX_VOXELS // len(labels))
+                 for case, files in source.images.items()]
+    results = run_cases(DatasetFingerprintExtractor.analyze_case, arguments, num_processes,
+                        f"Fingerprint of source {source.name}")
     fingerprint = _summarise([(shape, spacing, intensities, size) for shape, spacing, intensities, _, size in results])
     write_json(fingerprint, file)
     return fingerprint
 
 
-def extract_target_fingerprint(source_name: str, target: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
+def extract_target_fingerprint(source_name: str,
+                               target: Domain,
+                               num_processes: int = 1,
+                               overwrite: bool = False) -> dict:
     """Read or make the target's fingerprint.
 
     Args:
@@ -69,7 +74,9 @@ def extract_target_fingerprint(source_name: str, target: Domain, num_processes: 
         fingerprint = load_json(file)
         if fingerprint["cases"] == target.sizes():
             return fingerprint
-    ct_channels = [get_normalization_scheme(name).__name__ == "CTNormalization" for name in target.channel_names.values()]
+    ct_channels = [
+        get_normalization_scheme(name).__name__ == "CTNormalization" for name in target.channel_names.values()
+    ]
     num_samples = min(MAX_VOXELS // len(target.images), MAX_VOXELS_PER_CASE)
     reader_class = target.reader_class()
     arguments = [(files, reader_class, ct_channels, num_samples) for files in target.images.values()]
@@ -99,7 +106,8 @@ def analyze_target_case(files: list[str], reader_class: type[BaseReaderWriter], 
     """
     images, properties = read_case(reader_class, files)
     if len(images) != len(ct_channels):
-        raise PlanningError(f"{files[0]}: expected {len(ct_channels)} channels as named in channel_names, got {len(images)}.")
+        raise PlanningError(f"{files[0]}: expected {len(ct_channels)} channels as named in channel_names, got "
+                            f"{len(images)}.")
     if np.isnan(images).any():
         raise PlanningError(f"{files[0]}: NaN in the image. Replace it with a value that makes sense in this modality.")
     cropped, outside, _ = crop_to_nonzero(images)
@@ -125,5 +133,7 @@ def _summarise(results: list[tuple]) -> dict:
 
 def _properties(values: np.ndarray) -> dict[str, float]:
     low, median, high = np.percentile(values, np.array((0.5, 50.0, 99.5)))
-    return {"mean": float(values.mean()), "median": float(median), "std": float(values.std()), "min": float(values.min()),
-            "max": float(values.max()), "percentile_99_5": float(high), "percentile_00_5": float(low)}
+    return {
+        "mean": float(values.mean()), "median": float(median), "std": float(values.std()), "min": float(values.min()),
+        "max": float(values.max()), "percentile_99_5": float(high), "percentile_00_5": float(low)
+    }

@@ -18,15 +18,14 @@ CASES_READ_WHOLE = 5
 def orientations(domain: Domain, reader_class: type[BaseReaderWriter]) -> Counter:
     """Orientation codes of the arrays that nnU-Net gets, and how many cases have each.
 
-    nnU-Net ignores direction cosines: voxel (0, 0, 0) of a RAS volume and of a LPS volume are opposite corners of the patient.
+    nnU-Net ignores direction cosines: the first voxels of a RAS and of a LPS volume are other corners of the patient.
 
     Args:
         domain: its images.
         reader_class: nnU-Net's reader for them.
 
     Returns:
-        code, as nnU-Net's own tools write it ("LPS": the axes run towards left, posterior, superior), -> cases. Empty for formats
-        without one.
+        code ("LPS": the axes run towards left, posterior, superior) -> cases. Empty for formats without one.
     """
     codes = (_orientation(files[0], reader_class.__name__) for files in domain.images.values())
     return Counter(code for code in codes if code is not None)
@@ -58,7 +57,8 @@ def spacings(domain: Domain, reader_class: type[BaseReaderWriter]) -> np.ndarray
     """
     cases = list(domain.images.values())
     if reader_class.__name__ == "SimpleITKIO":
-        return np.array([_sitk_spacing(files[0]) or read_case(reader_class, files)[1]["spacing"] for files in cases], dtype=float)
+        return np.array([_sitk_spacing(files[0]) or read_case(reader_class, files)[1]["spacing"] for files in cases],
+                        dtype=float)
     chosen = cases[:: max(1, len(cases) // CASES_READ_WHOLE)][:CASES_READ_WHOLE]
     return np.array([read_case(reader_class, files)[1]["spacing"] for files in chosen], dtype=float)
 
@@ -84,5 +84,8 @@ def geometry_facts(fingerprint: dict, codes: Counter) -> dict:
     """
     median_spacing = np.median(fingerprint["spacings"], axis=0)
     median_shape = np.median(fingerprint["shapes_after_crop"], axis=0)
-    return {"median_spacing": [float(s) for s in median_spacing], "median_shape": [float(n) for n in median_shape],
-            "low_resolution_axis": low_resolution_axis(median_spacing), "orientation": codes.most_common(1)[0][0] if codes else None}
+    return {
+        "median_spacing": [float(s) for s in median_spacing], "median_shape": [float(n) for n in median_shape],
+        "low_resolution_axis": low_resolution_axis(median_spacing),
+        "orientation": codes.most_common(1)[0][0] if codes else None
+    }

@@ -9,8 +9,8 @@ from nnuda.planning.normalization import target_normalization
 from nnuda.planning.weights import pretrained_weights
 
 
-def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict, settings: dict,
-             plan: str) -> dict:
+def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict,
+             settings: dict, plan: str) -> dict:
     """The key's content.
 
     Args:

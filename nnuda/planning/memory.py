@@ -45,7 +45,11 @@ def memory_factor(trainer: str, settings: dict) -> float:
         settings: the plan's settings; `training.batch = total` halves the batch of each domain.
     """
     entries = load_preset(preset_of_trainer(trainer))
-    value = {key: settings.get(key, entries[key]["value"]) for key in ("planning.memory_factor", "training.batch") if key in entries}
+    value = {
+        key: settings.get(key, entries[key]["value"])
+        for key in ("planning.memory_factor", "training.batch")
+        if key in entries
+    }
     return value.get("planning.memory_factor", 2.0) * (0.5 if value.get("training.batch") == "total" else 1.0)
 
 
@@ -72,12 +76,17 @@ def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor:
     return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 2))
 
 
-def feature_map_elements(patch_size: tuple[int, ...], input_channels: int, output_channels: int, arch_class_name: str, arch_kwargs: dict,
-                         arch_kwargs_req_import: tuple[str, ...]) -> float:
+def feature_map_elements(patch_size: tuple[int, ...], input_channels: int, output_channels: int, arch_class_name: str,
+                         arch_kwargs: dict, arch_kwargs_req_import: tuple[str, ...]) -> float:
     """ExperimentPlanner.static_estimate_VRAM_usage, which crashes where nnUNet_n_proc_DA is 0.
 
     Returns:
         elements of all convolutions' outputs for one patch.
     """
-    network = get_network_from_plans(arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False)
+    network = get_network_from_plans(arch_class_name,
+                                     arch_kwargs,
+                                     arch_kwargs_req_import,
+                                     input_channels,
+                                     output_channels,
+                                     allow_init=False)
     return network.compute_conv_feature_map_size(patch_size)

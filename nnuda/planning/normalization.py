@@ -23,8 +23,8 @@ def plan_schemes(plans: dict) -> list[str]:
 def target_normalization(plans: dict, target_channels: dict[str, str], fingerprint: dict) -> dict:
     """The key's `target.normalization`.
 
-    Where a channel holds HU in both domains, the source's foreground statistics serve both: HU is an absolute scale, and the
-    foreground is what a label-free body mask only approximates.
+    Where a channel holds HU in both domains, the source's foreground statistics serve both: HU is an absolute scale,
+    and the foreground is what a label-free body mask only approximates.
 
     Args:
         plans: the source's plan.

@@ -58,7 +58,10 @@ def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprin
     reader_class = PlansManager(plans).image_reader_writer_class
     geometry = {"source": geometry_facts(source_fingerprint, orientations(source, reader_class)),
                 "target": geometry_facts(target_fingerprint, orientations(target, reader_class))}
-    memory = {"target_gb": target_gb, "step": request.trainer, "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor)}
+    memory = {
+        "target_gb": target_gb, "step": request.trainer,
+        "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor)
+    }
     origin = old_key.get("plan", "extended") if base else "fresh"
     key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin)
     plans = {**plans, "plans_name": choice.name, KEY: key}
@@ -71,7 +74,8 @@ def _plan_afresh(source: Domain, target_fingerprint: dict, choice: PlanChoice, f
     with warnings.catch_warnings():
         # the ResEnc planners warn when their GPU memory target is not the default one: here the user asked for it
         warnings.filterwarnings("ignore", message="WARNING: You are running nnUNetPlanner")
-        planner = PLANNERS[choice.planner](source.name, target_fingerprint, factor, choice.gpu_memory_target, choice.name)
+        planner = PLANNERS[choice.planner](source.name, target_fingerprint, factor, choice.gpu_memory_target,
+                                           choice.name)
     # nnU-Net prints each configuration as a dictionary of a screen's length
     with redirect_stdout(StringIO()):
         planner.plan_experiment()
@@ -81,7 +85,9 @@ def _plan_afresh(source: Domain, target_fingerprint: dict, choice: PlanChoice, f
 def trainable_configurations(plans: dict) -> list[str]:
     """The plan's configurations without the cascade's second stage, which nnuda does not train."""
     manager = PlansManager(plans)
-    return [name for name in manager.available_configurations if manager.get_configuration(name).previous_stage_name is None]
+    return [
+        name for name in manager.available_configurations if manager.get_configuration(name).previous_stage_name is None
+    ]
 
 
 def _expected(plans: dict, dataset_json: dict, factor: float) -> dict[str, float]:

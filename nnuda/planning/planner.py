@@ -11,14 +11,14 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 
 from nnuda.planning.memory import feature_map_elements
 
-# Enough rows that a case's weight is exact to 1 % with a hundred cases a domain, few enough for nnU-Net's loop over them.
+# Enough rows that a hundred cases' weights are exact to 1 %, few enough for nnU-Net's loop over them.
 MAX_POOLED_ROWS = 10_000
 
 
 def pool_fingerprints(source: dict, target: dict) -> dict:
     """The source's fingerprint with spacings and shapes of both domains, each of total weight 1/2.
 
-    nnU-Net's planner knows no weights, so that cases are repeated: plain percentiles of the result are the weighted ones.
+    nnU-Net's planner knows no weights, so cases are repeated: plain percentiles of the result are the weighted ones.
 
     Args:
         source: fingerprint of the source; intensities and crop ratio stay its own.
@@ -84,7 +84,7 @@ class TwoDomainPlanning:
         return f"{self.plans_identifier}_{configuration_name}"
 
     def save_plans(self, plans: dict) -> None:
-        """The caller writes the plan, with its key, in one stroke; here it only gets the name of a planner that stock nnU-Net can find."""
+        """Give the plan the name of a planner that stock nnU-Net can find. The caller writes it, with its key."""
         stock = type(self).__mro__[type(self).__mro__.index(TwoDomainPlanning) + 1]
         plans["experiment_planner_used"] = stock.__name__
 
@@ -105,4 +105,7 @@ class nnUDAPlannerResEncXL(TwoDomainPlanning, nnUNetPlannerResEncXL):
     """Residual encoder, extra large: 40 GB."""
 
 
-PLANNERS = {planner.__name__: planner for planner in (nnUDAPlanner, nnUDAPlannerResEncM, nnUDAPlannerResEncL, nnUDAPlannerResEncXL)}
+PLANNERS = {
+    planner.__name__: planner
+    for planner in (nnUDAPlanner, nnUDAPlannerResEncM, nnUDAPlannerResEncL, nnUDAPlannerResEncXL)
+}

@@ -32,7 +32,8 @@ def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int
             for future in tqdm(as_completed(futures), total=len(futures), desc=description):
                 future.result()
         except BrokenProcessPool as error:
-            raise RuntimeError(f"{description}: a worker process died, most often for lack of memory. Use fewer with -np.") from error
+            raise RuntimeError(f"{description}: a worker process died, most often for lack of memory. Use fewer with "
+                               "-np.") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

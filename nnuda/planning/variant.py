@@ -30,7 +30,8 @@ def write_variant(plans: dict, name: str, overrides: dict) -> dict:
     check_name(name, "--as")
     file = plan_file(plans["dataset_name"], name)
     if isfile(file):
-        raise PlanningError(f"A plan {name} is there already ({file}). Its runs belong to it: give another name with --as.")
+        raise PlanningError(f"A plan {name} is there already ({file}). Its runs belong to it: give another name with "
+                            "--as.")
     variant = deepcopy(plans)
     variant["plans_name"] = name
     variant[KEY]["settings"] = {**read_key(plans)["settings"], **overrides}

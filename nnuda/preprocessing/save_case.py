@@ -8,13 +8,14 @@ from batchgenerators.utilities.file_and_folder_operations import join, load_pick
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 
-def preprocess_case(case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str, dataset_json: dict) -> None:
+def preprocess_case(case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str,
+                    dataset_json: dict) -> None:
     """Preprocess a case into `folder`, in nnU-Net's own file format.
 
     Args:
         case: identifier, the files' stem.
         images: its image files.
-        label: its label file; None for the target, whose segmentation is then nnU-Net's non-zero mask (0 inside, -1 outside).
+        label: its label file; None for the target, whose segmentation is then nnU-Net's non-zero mask (0, outside -1).
         folder: the configuration's data folder.
         plans: the plan that says how.
         configuration: its configuration.

@@ -33,7 +33,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
         num_processes: worker processes.
 
     Raises:
-        PlanningError: cases are missing from a folder in the .npz format of older nnU-Net versions, which this one cannot write.
+        PlanningError: cases are missing from a folder in the .npz format of older nnU-Net versions.
     """
     plans_manager = PlansManager(plans)
     labels = label_files(source)
@@ -44,8 +44,9 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
         if not missing:
             continue
         if present and infer_dataset_class(folder).__name__ == "nnUNetDatasetNumpy":
-            raise PlanningError(f"{folder} holds {len(present)} of {len(labels)} source cases in the .npz format of an older nnU-Net. "
-                                f"Remove the folder and run this command again, or preprocess the source with that version.")
+            raise PlanningError(f"{folder} holds {len(present)} of {len(labels)} source cases in the .npz format of an "
+                                "older nnU-Net. Remove the folder and run this command again, or preprocess the "
+                                "source with that version.")
         maybe_mkdir_p(folder)
         arguments = [(case, source.images[case], labels[case], folder, plans, configuration, source.dataset_json)
                      for case in missing]
@@ -54,7 +55,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
 
 
 def _copy_reference_labels(source: Domain, labels: dict[str, str]) -> None:
-    # nnU-Net's own validation reads them from there (nnunetv2.experiment_planning.plan_and_preprocess_api.preprocess_dataset)
+    # nnU-Net's own validation reads them from there; its preprocess_dataset copies them, too
     folder = join(nnUNet_preprocessed, source.name, "gt_segmentations")
     maybe_mkdir_p(folder)
     for case, label in labels.items():

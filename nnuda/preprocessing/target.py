@@ -14,10 +14,14 @@ from nnuda.preprocessing.save_case import preprocess_case
 from nnuda.preprocessing.source import preprocessed_cases
 
 
-def preprocess_target(target: Domain, plans: dict, configurations: list[str], num_processes: int = 1, overwrite: bool = False) -> None:
+def preprocess_target(target: Domain,
+                      plans: dict,
+                      configurations: list[str],
+                      num_processes: int = 1,
+                      overwrite: bool = False) -> None:
     """Preprocess the target's images for a plan, into target_folder(key)/<data_identifier>/.
 
-    Cases that are there stay, unless files were replaced or removed or the plan preprocesses in another way than it did.
+    Cases that are there stay, unless files were replaced or removed or the plan preprocesses in another way now.
 
     Args:
         target: the target's images.

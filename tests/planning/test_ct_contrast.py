@@ -41,4 +41,5 @@ def test_organs_keep_a_contrast(name, folders):
         everything.append(image.ravel())
     assert np.concatenate(organs).std() >= 0.1
     assert np.median([values.std() for values in organs]) >= 0.1
-    assert np.percentile(np.concatenate(organs), 1) > np.concatenate(everything).min(), "organs must not be clipped to the floor"
+    assert np.percentile(np.concatenate(organs),
+                         1) > np.concatenate(everything).min(), "organs must not be clipped to the floor"

@@ -10,10 +10,13 @@ from nnuda.planning.errors import PlanningError
 
 
 def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
-    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt", "a_1.nii.gz", "c_0000.nrrd"):
+    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt", "a_1.nii.gz",
+                 "c_0000.nrrd"):
         (tmp_path / name).touch()
-    assert find_images(str(tmp_path), ".nii.gz") == {"a_1": [f"{tmp_path}/a_1_0000.nii.gz", f"{tmp_path}/a_1_0001.nii.gz"],
-                                                     "b": [f"{tmp_path}/b_0000.nii.gz", f"{tmp_path}/b_0001.nii.gz"]}
+    assert find_images(str(tmp_path), ".nii.gz") == {
+        "a_1": [f"{tmp_path}/a_1_0000.nii.gz", f"{tmp_path}/a_1_0001.nii.gz"],
+        "b": [f"{tmp_path}/b_0000.nii.gz", f"{tmp_path}/b_0001.nii.gz"]
+    }
 
 
 def test_no_images_says_what_was_expected_and_what_lies_there(tmp_path):
@@ -45,7 +48,10 @@ def test_images_listed_in_dataset_json(pair, monkeypatch):
     file.write_text(json.dumps(content))
     monkeypatch.setenv("ELSEWHERE", str(pair.raw / SOURCE / "imagesTr"))
     source = load_dataset(701)
-    assert source.images == {c: [str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")] for i, c in enumerate("xy")}
+    assert source.images == {
+        c: [str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")]
+        for i, c in enumerate("xy")
+    }
     assert label_files(source)["y"] == str(pair.raw / SOURCE / "labelsTr" / "case1.nii.gz")
     (pair.raw / SOURCE / "imagesTr" / "case1_0000.nii.gz").unlink()
     with pytest.raises(PlanningError, match="lists 2 cases, 1 image files of them are missing.*case1_0000"):
@@ -53,7 +59,9 @@ def test_images_listed_in_dataset_json(pair, monkeypatch):
 
 
 def test_labels_lie_beside_the_images(pair):
-    assert label_files(load_dataset(701)) == {f"case{i}": str(pair.raw / SOURCE / "labelsTr" / f"case{i}.nii.gz") for i in range(3)}
+    assert label_files(
+        load_dataset(701)) == {f"case{i}": str(pair.raw / SOURCE / "labelsTr" / f"case{i}.nii.gz")
+                               for i in range(3)}
 
 
 def test_a_folder_takes_ending_and_reader_from_the_source(pair, tmp_path):

@@ -11,7 +11,8 @@ from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_image
 from nnuda.planning import fingerprint as fingerprint_module
 from nnuda.planning.domains import load_dataset
 from nnuda.planning.errors import PlanningError
-from nnuda.planning.fingerprint import BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint, extract_target_fingerprint, fingerprint_file
+from nnuda.planning.fingerprint import (BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint,
+                                        extract_target_fingerprint, fingerprint_file)
 
 
 def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):
@@ -40,7 +41,8 @@ def test_summary_is_nnunets(pair, monkeypatch):
         image, properties = reader.read_images([file])
         label, _ = reader.read_seg(file.replace("imagesTr", "labelsTr").replace("_0000", ""))
         (pair.raw / "Dataset703_Boxes" / "imagesTr").mkdir(parents=True, exist_ok=True)
-        write_nifti(pair.raw / "Dataset703_Boxes" / "imagesTr" / f"case{i}_0000.nii.gz", (image * (label > 0))[0], properties["spacing"])
+        write_nifti(pair.raw / "Dataset703_Boxes" / "imagesTr" / f"case{i}_0000.nii.gz", (image * (label > 0))[0],
+                    properties["spacing"])
     (pair.raw / "Dataset703_Boxes" / "dataset.json").write_text((pair.raw / SOURCE / "dataset.json").read_text())
     ours = extract_target_fingerprint(SOURCE, load_dataset(703))
     assert ours["spacings"] == stock["spacings"]
@@ -103,4 +105,7 @@ def test_is_read_again_only_where_files_changed(pair):
 
 def test_two_processes_give_the_same(pair):
     target = load_dataset(TARGET)
-    assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(SOURCE, target, 1, overwrite=True)
+    assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(SOURCE,
+                                                                                       target,
+                                                                                       1,
+                                                                                       overwrite=True)

@@ -4,19 +4,23 @@ import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
 from nnuda.planning.errors import PlanningError
-from nnuda.planning.memory import REFERENCES, expected_memory, feature_map_elements, known_trainers, memory_factor, preset_of_trainer
+from nnuda.planning.memory import (REFERENCES, expected_memory, feature_map_elements, known_trainers, memory_factor,
+                                   preset_of_trainer)
 from nnuda.settings import load_preset, preset_names
 
 
 def plans_of(patch: list[int], batch: int, network: str = "unet.PlainConvUNet", **blocks: list[int]) -> dict:
     dim, n = len(patch), 6
     architecture = {
-        "network_class_name": f"dynamic_network_architectures.architectures.{network}",
-        "arch_kwargs": {"n_stages": n, "features_per_stage": [32, 64, 128, 256, 320, 320], "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
-                        "kernel_sizes": [[3] * dim] * n, "strides": [[1] * dim, *[[2] * dim] * (n - 1)], "n_conv_per_stage_decoder": [2] * (n - 1),
-                        "conv_bias": True, "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d", "norm_op_kwargs": {}, "dropout_op": None,
-                        "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {}, **(blocks or {"n_conv_per_stage": [2] * n})},
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]}
+        "network_class_name": f"dynamic_network_architectures.architectures.{network}", "arch_kwargs": {
+            "n_stages": n, "features_per_stage": [32, 64, 128, 256, 320, 320],
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d", "kernel_sizes": [[3] * dim] * n,
+            "strides": [[1] * dim, *[[2] * dim] * (n - 1)], "n_conv_per_stage_decoder": [2] * (n - 1),
+            "conv_bias": True, "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d", "norm_op_kwargs": {},
+            "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {},
+            **(blocks or {"n_conv_per_stage": [2] * n})
+        }, "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]
+    }
     return {"configurations": {"c": {"patch_size": patch, "batch_size": batch, "architecture": architecture}}}
 
 
@@ -49,7 +53,8 @@ def test_unknown_networks_have_no_estimate():
 def test_the_estimate_is_nnunets(monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     architecture = plans_of([64, 48], 2)["configurations"]["c"]["architecture"]
-    arguments = ((64, 48), 1, 3, architecture["network_class_name"], architecture["arch_kwargs"], architecture["_kw_requires_import"])
+    arguments = ((64, 48), 1, 3, architecture["network_class_name"], architecture["arch_kwargs"],
+                 architecture["_kw_requires_import"])
     assert feature_map_elements(*arguments) == ExperimentPlanner.static_estimate_VRAM_usage(*arguments)
     assert set(network for network, _ in REFERENCES) == {"PlainConvUNet", "ResidualEncoderUNet"}
 
@@ -58,7 +63,8 @@ def test_trainers_and_their_presets():
     presets = {preset_of_trainer(trainer) for trainer in known_trainers()}
     assert presets == {"base", *preset_names()}
     assert preset_of_trainer("nnUDATrainerSourceOnly") == "source_only"
-    with pytest.raises(PlanningError, match="-tr: expected one of nnuda's trainers .nnUDATrainer, .*nnUDATrainerUUDS.*; got nnUNetTrainer"):
+    with pytest.raises(PlanningError, match="-tr: expected one of nnuda's trainers .nnUDATrainer, "
+                                            ".*nnUDATrainerUUDS.*; got nnUNetTrainer"):
         preset_of_trainer("nnUNetTrainer")
 
 

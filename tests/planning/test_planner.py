@@ -30,7 +30,10 @@ def plan(target: dict, planner: str = "nnUDAPlanner", **options) -> dict:
 
 @pytest.mark.parametrize("counts", [(2, 2), (3, 7), (1, 50), (97, 101), (12_000, 5)])
 def test_each_domain_has_half_the_weight(counts):
-    source, target = (fingerprint([(d, i, 0) for i in range(n)], [(d, i, 0) for i in range(n)]) for d, n in enumerate(counts))
+    source, target = (fingerprint([(d, i, 0)
+                                   for i in range(n)], [(d, i, 0)
+                                                        for i in range(n)])
+                      for d, n in enumerate(counts))
     pooled = pool_fingerprints(source, target)
     rows = np.array(pooled["spacings"])
     assert np.array_equal(rows, pooled["shapes_after_crop"]), "a case's spacing and shape stay together"
@@ -42,11 +45,11 @@ def test_each_domain_has_half_the_weight(counts):
 
 
 def test_a_golden_plan_of_a_pair_with_other_spacings(folders):
-    """Three source cases of 4 x 1 x 1 mm against nine target cases of 2 x 0.5 x 0.5 mm: medians in the middle, not at the larger domain's."""
+    """Three source cases of 4 x 1 x 1 mm, nine target cases of 2 x 0.5 x 0.5 mm: medians lie in the middle."""
     write_source(folders, [(4, 1, 1)] * 3, [(20, 100, 100)] * 3)
     plans = plan(fingerprint([(2, 0.5, 0.5)] * 9, [(40, 200, 240)] * 9), memory_factor=1.0)
     full = plans["configurations"]["3d_fullres"]
-    # median 3 x 0.75 x 0.75; the slice axis is more than 3 times as coarse as the others and short: its 10th percentile instead
+    # median 3 x 0.75 x 0.75; slices more than 3 times as coarse as the pixels, and few: their 10th percentile instead
     assert np.allclose(full["spacing"], [2, 0.75, 0.75])
     assert np.allclose(plans["configurations"]["2d"]["spacing"], [0.75, 0.75])
     # 80 mm deep and 100 x (100 | 120) mm wide at that spacing
@@ -59,13 +62,15 @@ def test_a_golden_plan_of_a_pair_with_other_spacings(folders):
 
 def test_without_a_second_domain_nnunets_own_plan(folders):
     """The same fingerprint twice and the step of one domain: stock nnU-Net's plan."""
-    spacings = [(1, 4, 1), (1, 4, 1.1), (1.2, 4, 1)]  # alike along the slices: a percentile between two cases moves when cases repeat
+    spacings = [(1, 4, 1), (1, 4, 1.1),
+                (1.2, 4, 1)]  # alike along the slices: a percentile between two cases moves when cases repeat
     shapes = [(90, 20, 80), (100, 22, 84), (95, 30, 88)]
     write_source(folders, spacings, shapes)
     stock = ExperimentPlanner(SOURCE).plan_experiment()
     ours = plan(fingerprint(spacings, shapes), memory_factor=1.0)
     assert ours["transpose_forward"] == [1, 0, 2] and ours["transpose_backward"] == [1, 0, 2]
-    assert json.loads(json.dumps(ours, default=lambda v: v.tolist())) == json.loads(json.dumps(stock, default=lambda v: v.tolist()))
+    assert json.loads(json.dumps(ours, default=lambda v: v.tolist())) == json.loads(
+        json.dumps(stock, default=lambda v: v.tolist()))
 
 
 def test_the_low_resolution_axis_is_the_sources(folders):
