@@ -181,14 +181,16 @@ class nnUDATrainer(nnUNetTrainer):
     def target_loader(self) -> TargetLoader:
         """Patches of the target in two views, through nnU-Net's own transforms."""
         folder = join(target_folder(self.plans_manager.plans[KEY]), self.configuration_manager.data_identifier)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"Expected preprocessed cases of the target {self.target['name']} in {folder}; it is not there. Run: nnUDA_preprocess "
-                                    f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} -c {self.configuration_name}")
+        dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
+        found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
+        if found != planned:
+            raise FileNotFoundError(f"Expected {planned} preprocessed cases of the target {self.target['name']} in {folder}; found {found}. Run: "
+                                    f"nnUDA_preprocess -d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} -c {self.configuration_name}")
         rotation, dummy_2d, initial_patch, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         patch_size = self.configuration_manager.patch_size
         pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
                                                 use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
-        return TargetLoader(infer_dataset_class(folder)(folder), self.batch_size_target, initial_patch, patch_size, self.label_manager,
+        return TargetLoader(dataset, self.batch_size_target, initial_patch, patch_size, self.label_manager,
                             transforms=TwoViews(pipeline))
 
     def on_train_start(self) -> None:
