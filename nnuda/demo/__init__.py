@@ -1,0 +1,1 @@
+"""A small two-domain data set and the commands that adapt to it."""
