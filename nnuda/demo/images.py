@@ -31,7 +31,7 @@ class Contrast:
 
 
 SOURCE = Contrast(tissues=(0.05, 0.35, 0.15, 0.55, 0.80), texture=0.04, noise=0.03, bias=0.05)
-TARGET = Contrast(tissues=(0.05, 0.70, 0.90, 0.50, 0.30), texture=0.05, noise=0.05, bias=0.20)
+TARGET = Contrast(tissues=(0.95, 0.65, 0.85, 0.45, 0.20), texture=0.05, noise=0.05, bias=0.10)
 
 
 def _blob(rng: np.random.Generator, centre: Sequence[float], radii: Sequence[float], wobble: float) -> np.ndarray:
