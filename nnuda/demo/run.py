@@ -122,5 +122,5 @@ def run_demo(folder: Path) -> None:
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
-    print("adapted: UUDS with strong augmentation and a teacher; documentation/explanation/uuds.md tells their shares apart on real images")
+    print("adapted: UUDS with strong augmentation and a teacher; for their shares on real images see documentation/explanation/uuds.md")
     print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")
