@@ -1,4 +1,4 @@
-"""nnUDA_demo: adaptation from one drawn scanner to another, in a few minutes on a CPU."""
+"""nnUDA_demo: adaptation from one drawn scanner to another, on a CPU."""
 from __future__ import annotations
 
 import argparse

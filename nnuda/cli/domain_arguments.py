@@ -17,6 +17,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """The unlabelled target: a dataset, or a folder of images with what its dataset.json would say."""
     default = "" if required else " (default: the plan's, where that is a dataset)"
     parser.add_argument("-t", required=required, metavar="TARGET",
                         help="unlabelled target: number or name of a dataset in nnUNet_raw, or the path of a folder "

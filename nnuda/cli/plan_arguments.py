@@ -23,6 +23,7 @@ from nnuda.settings import parse_set_arguments
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Which plan, which planner, for which trainer, with which settings."""
     parser.add_argument("-p", metavar="PLANS",
                         help="an existing plan of the source, extended and never re-planned (default: nnUNetPlans)")
     parser.add_argument("-overwrite_plans_name", metavar="NAME",
