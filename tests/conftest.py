@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("nnUNet_compile", "f")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite has a process a core
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "training")]
 
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
