@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -10,6 +11,7 @@ os.environ.setdefault("nnUNet_compile", "f")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite has a process a core
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "training")]
 
+from browser import Browser, find_browser  # noqa: E402
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
 
 
@@ -29,3 +31,13 @@ def toy_environment(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
     for name, value in {**CPU, **toy.folders}.items():
         monkeypatch.setenv(name, value)
     return toy
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; without one installed the test is skipped."""
+    command = find_browser()
+    if command is None:
+        pytest.skip("no Chromium or Chrome is installed (Debian: apt-get install chromium): pages are not looked at")
+    with Browser(command) as opened:
+        yield opened

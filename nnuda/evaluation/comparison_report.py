@@ -1,16 +1,15 @@
 """A comparison as CSV, Markdown and one HTML page that needs no other file."""
 from __future__ import annotations
 
-import base64
 import csv
-import html
 import io
 import math
 import os
 
 from nnuda.evaluation.compare import ALL_CLASSES, Comparison, paired_tests, summary
-from nnuda.evaluation.comparison_page import PAGE
 from nnuda.evaluation.comparison_plots import case_plot
+from nnuda.evaluation.page import (Notes, Picture, Pictures, Section, Table, Text, page_html,
+                                    write_text)
 from nnuda.evaluation.table import DECIMALS, metric_title
 
 COLUMNS = ("result", "class", "metric", "mean", "std", "median", "n", "gap", "p", "p_holm", "pairs")
@@ -92,43 +91,27 @@ def markdown_text(comparison: Comparison) -> str:
     return "\n".join([*lines, *(f"- {note}" for note in notes(comparison)), ""])
 
 
-def _html_table(rows: Rows) -> str:
-    head, *body = [[html.escape(cell) for cell in row] for row in rows]
-    lines = ["".join(f'<th scope="col">{cell}</th>' for cell in head)]
-    lines += [f'<th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) for row in body]
-    inside = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="table" tabindex="0"><table>\n{inside}\n</table></div>'
-
-
-def _html_plots(comparison: Comparison, metric: str) -> str:
+def _plots(comparison: Comparison, metric: str) -> Pictures:
     names = [ALL_CLASSES, *comparison.classes] if metric == "Dice" and len(comparison.classes) > 1 else [ALL_CLASSES]
-    images = []
-    for name in names:
-        data = base64.b64encode(case_plot(comparison, metric, name)).decode()
-        text = html.escape(f"{metric} of each case, {name}")
-        images.append(f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
-                      f"<figcaption>{text}</figcaption></figure>")
-    return f'<div class="plots">{"".join(images)}</div>'
+    texts = {name: f"{metric} of each case, {name}" for name in names}
+    return Pictures([Picture(case_plot(comparison, metric, name), text, text) for name, text in texts.items()])
 
 
 def html_text(comparison: Comparison) -> str:
-    """One page with tables, plots of each case, and the notes; it loads nothing."""
-    sections = [f"<h2>{html.escape(metric_title(metric, _unit(comparison)))}</h2>\n"
-                f"{_html_table(metric_table(comparison, metric))}\n{_html_plots(comparison, metric)}"
+    """One page with tables, plots of each case, and then how to read them; it loads nothing."""
+    sections = [Section(metric_title(metric, _unit(comparison)),
+                        [Table(metric_table(comparison, metric)), _plots(comparison, metric)])
                 for metric in comparison.metrics]
     in_plots = "In the plots a dot is a case, a grey line joins the dots of one case, an upright stroke is the mean."
-    listed = "\n".join(f"<li>{html.escape(note)}</li>" for note in [*notes(comparison), in_plots])
-    return PAGE.replace("<!-- notes -->", listed).replace("<!-- sections -->", "\n".join(sections))
+    cases, *others = notes(comparison)
+    return page_html("Comparison", [Text(cases)], [*sections, Section("How to read it", [Notes([*others, in_plots])])])
 
 
 def save_comparison(comparison: Comparison, folder: str) -> list[str]:
     """Writes comparison.csv, comparison.md and comparison.html, each whole or not at all; returns their paths."""
-    os.makedirs(folder, exist_ok=True)
     paths = []
     for ending, text in (("csv", csv_text), ("md", markdown_text), ("html", html_text)):
         path = os.path.join(folder, f"comparison.{ending}")
-        with open(f"{path}.{os.getpid()}.tmp", "w", encoding="utf-8", newline="") as file:
-            file.write(text(comparison))
-        os.replace(f"{path}.{os.getpid()}.tmp", path)
+        write_text(text(comparison), path)
         paths.append(path)
     return paths

@@ -56,7 +56,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list) -> None:
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "wbr"):
             self.open.append(tag)
         self.loaded += [value for name, value in attributes if name in ("src", "href", "srcset")]
         assert tag not in ("script", "link", "iframe")
