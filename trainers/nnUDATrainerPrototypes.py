@@ -10,7 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
 from nnuda.losses.adversarial import least_squares_discriminator, least_squares_generator
-from nnuda.losses.class_prototypes import class_prototypes, confident_masks, label_masks, region_masks
+from nnuda.losses.class_prototypes import class_prototypes, confident_masks
 from nnuda.losses.class_similarity import class_similarity
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.prototype_contrast import prototype_contrast
@@ -20,6 +20,7 @@ from nnuda.networks.embedding import EmbeddingHead
 from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.statistics.prototype_dictionary import PrototypeDictionary
+from nnuda.training.class_masks import source_masks
 from nnuda.training.distributed import keep_in_graph
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import frozen_classes, frozen_settings
@@ -172,7 +173,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         """(prototypes (B, K, D), presence (B, K)) of the streams with the source's labels, and of those with confident predictions."""
         embeddings = outputs.extra["embeddings"]
         half = len(embeddings) // 2
-        labelled = [class_prototypes(z, self.source_masks(source, z.shape[2:])) for z in embeddings[:half]]
+        labelled = [class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
+                    for z in embeddings[:half]]
         if self.progress < self.settings["prototypes.target.start"]:
             return labelled, []
         cycle = outputs.extra.get("cycle")
@@ -180,13 +182,6 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         masks = [confident_masks(finest(y), self.settings["prototypes.target.confidence"], z.shape[2:], self.label_manager.has_regions)
                  for y, z in zip(logits, embeddings[half:])]
         return labelled, [class_prototypes(z, mask) for z, mask in zip(embeddings[half:], masks)]
-
-    def source_masks(self, source: SourceBatch, size: torch.Size) -> Tensor:
-        """(B, K, *size) bool, background first; the ignore label is in none."""
-        label, manager = finest(source.label), self.label_manager
-        if not manager.has_regions:
-            return label_masks(label, manager.num_segmentation_heads, size)
-        return region_masks(label[:, :len(manager.foreground_regions)], size, label[:, -1:] if manager.has_ignore_label else None)
 
     def contrast(self, stream: Prototypes) -> Tensor:
         """L_cl, half of it against each dictionary."""

@@ -13,6 +13,7 @@ from nnuda.plan_key import KEY
 from nnuda.planning.cautions import cautions
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
+from nnuda.planning.class_embeddings import require_class_embeddings
 from nnuda.planning.domains import Domain
 from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
@@ -21,6 +22,7 @@ from nnuda.planning.plan import PlanRequest, write_plan
 from nnuda.planning.weights import pretrained_weights
 from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments
+from nnuda.text.class_embeddings import ENTRY
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +59,12 @@ def read_request(args: argparse.Namespace,
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
-    pretrained_weights((base or {}).get(KEY, {}).get("settings", {}) if settings is None else settings)
+    old_key = (base or {}).get(KEY, {})
+    chosen = old_key.get("settings", {}) if settings is None else settings
+    pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
+    require_class_embeddings(args.tr, chosen, embeddings is not None or ENTRY in old_key)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamic_network_architectures.building_blocks.helper import maybe_convert_scalar_to_list
 from torch import nn
 
 from nnuda.networks.cycle import CycleNetwork
-from nnuda.networks.discriminator import PatchDiscriminator
+from nnuda.networks.discriminator import build_discriminator
 from nnuda.networks.generator import Generator
 from nnuda.networks.unet_features import require_unet
 
@@ -50,16 +49,10 @@ def build_discriminators(network: CycleNetwork, settings: dict[str, Any]) -> nn.
         "image_s" and "image_t", which tell a domain's images from those translated into it, and "segmentation", which
         tells the probabilities of source images from those of target images.
     """
-    encoder = network.encoder
-    strided = [i for i, stride in enumerate(encoder.strides) if max(stride) > 1][:3]
-    kernels = [maybe_convert_scalar_to_list(encoder.conv_op, encoder.kernel_sizes[i]) for i in strided]
-    strides = [encoder.strides[i] for i in strided]
     image, classes = network.num_image_channels, network.decoder.num_classes
     return nn.ModuleDict(
         {
-            name: PatchDiscriminator(
-                in_channels, settings["prototypes.discriminator.channels"], kernels, strides, encoder.conv_op
-            )
+            name: build_discriminator(network.encoder, in_channels, settings["prototypes.discriminator.channels"])
             for name, in_channels in (("image_s", image), ("image_t", image), ("segmentation", classes))
         }
     )

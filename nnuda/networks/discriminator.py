@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
+from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm, maybe_convert_scalar_to_list
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -51,3 +51,17 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, 1, *s) of images or probabilities (B, in_channels, *S); 1 is real."""
         return self.layers(x)
+
+
+def build_discriminator(encoder: nn.Module, in_channels: int, channels: int) -> PatchDiscriminator:
+    """A discriminator with kernels and strides of the first three strided stages of the plan's encoder.
+
+    Args:
+        encoder: of the network that nnU-Net built from the plan.
+        in_channels: Of the image, or of the class probabilities.
+        channels: Of the first convolution.
+    """
+    strided = [i for i, stride in enumerate(encoder.strides) if max(stride) > 1][:3]
+    kernels = [maybe_convert_scalar_to_list(encoder.conv_op, encoder.kernel_sizes[i]) for i in strided]
+    strides = [encoder.strides[i] for i in strided]
+    return PatchDiscriminator(in_channels, channels, kernels, strides, encoder.conv_op)

@@ -19,21 +19,29 @@ class TCSANetwork(UNetWithFeatures):
         text: (2, K, D), the class embeddings with the source's modality words and with the target's; zeros of that
             shape where a checkpoint is to follow.
         width: of the fusion's tokens.
+
+    Attributes:
+        domain: "target" or "source", whose modality words a forward without `num_source` takes. Prediction is on
+            target; nnU-Net's validation cases are the source's.
     """
 
     def __init__(self, network: nn.Module, text: Tensor, width: int) -> None:
         super().__init__(network)
-        layer = self.segmentation_layer
+        layer, self.domain = self.segmentation_layer, "target"
         self.fusion = ModalityFusion(self.encoder.output_channels[-1], layer.in_channels, text, width, type(layer))
 
     def forward(
-        self, x: Tensor, with_features: bool = False, num_source: int = 0
+        self, x: Tensor, with_features: bool = False, num_source: int | None = None
     ) -> Tensor | list[Tensor] | UNetOutput:
         """(B, Cin, *S), the first `num_source` of the source, to logits as nnU-Net's network gives them or `UNetOutput`.
+
+        Without `num_source` all images are of `domain`.
 
         Its features are those that enter the fusion, as the losses read them; the finest logits are made of what
         leaves it.
         """
+        if num_source is None:
+            num_source = len(x) if self.domain == "source" else 0
         skips = self.encoder(x)
         output = self.decode(skips)
         fused = self.segmentation_layer(self.fusion(output.features, output.bottleneck, num_source))

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.planning.errors import PlanningError
-from nnuda.text.class_embeddings import ClassEmbeddings, encode_class_texts, load, read_embeddings_file, store
+from nnuda.planning.memory import preset_of_trainer
+from nnuda.settings import effective_settings
+from nnuda.text.class_embeddings import (ClassEmbeddings, encode_class_texts, load, read_embeddings_file,
+                                         reads_class_embeddings, store)
 from nnuda.text.class_texts import ClassTextsError, default_texts, read_class_texts
-from nnuda.training.frozen import foreground_names
+from nnuda.training.frozen import class_names
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,6 @@ class TextRequest:
     weights: str | None = None
     texts: str | None = None
     embeddings: str | None = None
-
-
-def class_names(dataset_json: dict) -> list[str]:
-    """The background, then the foreground classes or regions in the order of the network's channels."""
-    background = next((name for name, value in dataset_json["labels"].items() if value in (0, [0])), "background")
-    return [background, *foreground_names(dataset_json)]
 
 
 def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: dict[str, str],
@@ -63,6 +60,24 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
         return encode_class_texts(texts, request.model, request.weights)
     except (RuntimeError, ValueError) as error:
         raise PlanningError(str(error)) from error
+
+
+def require_class_embeddings(trainer: str, settings: dict, given: bool) -> None:
+    """Stop before any long work where a trainer would stop at its start.
+
+    Args:
+        trainer: -tr.
+        settings: overrides of presets.
+        given: whether the plan has embeddings, or gets some.
+
+    Raises:
+        PlanningError: the trainer reads embeddings and there are none.
+    """
+    if not given and reads_class_embeddings(effective_settings(preset_of_trainer(trainer), settings)):
+        raise PlanningError(f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
+                            "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
+                            "(nothing to download) or --class-embeddings FILE; or go without: "
+                            "--set tcsa.text.weight=0.")
 
 
 def with_class_embeddings(key: dict, embeddings: ClassEmbeddings | None, old_key: dict) -> dict:

@@ -125,21 +125,27 @@ def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
             **embeddings.origin}
 
 
-def load(entry: dict[str, Any] | None, folder: str, names: list[str]) -> ClassEmbeddings:
+def reads_class_embeddings(settings: dict[str, Any]) -> bool:
+    """Whether a training with these settings needs the classes' embeddings."""
+    return settings.get("tcsa.text.weight", 0) > 0 or settings.get("tcsa.fusion", False)
+
+
+def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name: str = "PLANS") -> ClassEmbeddings:
     """The embeddings that a plan names.
 
     Args:
         entry: the plan's `domain_adaptation.class_embeddings`, or None.
         folder: where the plan lies.
         names: the classes that they must be for, background first.
+        plans_name: of the plan, for the message.
 
     Raises:
         ClassTextsError: none in the plan, file gone or changed, or other classes.
     """
-    again = ("Make a plan with them: nnUDA_configure -d SOURCE -p PLANS --as NAME --text-model MODEL --text-weights WEIGHTS "
-             f"(or --text-model {NGRAMS}).")
+    again = (f"Make a plan with them: nnUDA_configure -d {os.path.basename(folder)} -p {plans_name} --as NAME "
+             f"--text-model MODEL --text-weights WEIGHTS (nothing to download: --text-model {NGRAMS}).")
     if entry is None:
-        raise ClassTextsError(f"The plan has no class embeddings. {again}")
+        raise ClassTextsError(f"The plan {plans_name} has no class embeddings. {again}")
     file = os.path.join(folder, entry["file"])
     if not os.path.isfile(file) or _sha256(file) != entry["sha256"]:
         raise ClassTextsError(f"Expected the class embeddings that the plan was made with in {file} (sha256 "

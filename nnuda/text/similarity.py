@@ -31,10 +31,10 @@ def loss_of_equal_classes(matrix: np.ndarray) -> tuple[float, float]:
 
 
 def draw_gram(names: tuple[str, ...], matrices: dict[str, np.ndarray], title: str, file: str) -> None:
-    """One panel a matrix, with its numbers, as PNG."""
-    size = 1.5 + 0.75 * len(names)
-    figure, axes = plt.subplots(1, len(matrices), figsize=(len(matrices) * (size + 1), size + 1), squeeze=False,
-                                layout="constrained")
+    """One panel a matrix, with its numbers, as PNG; NaN is left blank."""
+    size = 1 + 0.55 * len(names)
+    figure, axes = plt.subplots(1, len(matrices), figsize=(len(matrices) * size + 1, size + 1), squeeze=False,
+                                sharey=True, layout="constrained")
     try:
         for axis, (name, matrix) in zip(axes[0], matrices.items()):
             axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
@@ -43,8 +43,9 @@ def draw_gram(names: tuple[str, ...], matrices: dict[str, np.ndarray], title: st
             axis.set_yticks(range(len(names)), names)
             for (row, column), value in np.ndenumerate(matrix):
                 color = "white" if abs(value) > 0.6 else "black"
-                axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
+                if value == value:
+                    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
         figure.suptitle(title)
-        figure.savefig(file, dpi=150, format="png")
+        figure.savefig(file, dpi=100, format="png", bbox_inches="tight")
     finally:
         plt.close(figure)

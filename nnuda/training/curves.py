@@ -27,12 +27,13 @@ class EpochMeans:
     def reset(self) -> None:
         """Forget everything."""
         self.sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        self.counts: dict[str, int] = defaultdict(int)
+        self.counts: dict[str, Tensor | int] = defaultdict(int)
 
-    def update(self, name: str, value: Tensor | float) -> None:
-        """Add one value, detached."""
-        self.sums[name] += value.detach().float() if isinstance(value, Tensor) else value
-        self.counts[name] += 1
+    def update(self, name: str, value: Tensor | float, counted: Tensor | None = None) -> None:
+        """Add one value, detached; where `counted` is a bool scalar, only if it is true (the value must be finite)."""
+        value = value.detach().float() if isinstance(value, Tensor) else value
+        self.sums[name] += value if counted is None else value * counted
+        self.counts[name] = self.counts[name] + (1 if counted is None else counted.long())
 
     def compute(self, names: list[str]) -> dict[str, float]:
         """Mean of each name over this epoch and all ranks; NaN for one that had no value."""

@@ -8,6 +8,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join, l
 
 from nnuda.plan_key import KEY, read_key
 from nnuda.settings import effective_settings
+from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
 
 PLANS_SOURCE = "plans_source.json"
 
@@ -52,6 +53,12 @@ def foreground_names(dataset_json: dict) -> list[str]:
     return sorted(labels, key=lambda name: int(values[name][0]))
 
 
+def class_names(dataset_json: dict) -> list[str]:
+    """The background, then the foreground classes or regions in the order of the network's channels."""
+    background = next((name for name, value in dataset_json["labels"].items() if value in (0, [0])), "background")
+    return [background, *foreground_names(dataset_json)]
+
+
 def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:
     """Stop where the results folder was made with another target, settings or configuration.
 
@@ -73,8 +80,11 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
 def _facts(plans: dict, configuration: str) -> dict[str, Any]:
     key = plans[KEY]
     plan = {f"{configuration}.{name}": value for name, value in _inherited(plans["configurations"], configuration).items()}
-    return {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
-            "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
+    facts = {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
+             "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
+    if reads_class_embeddings(key["effective_settings"]):
+        facts["class embeddings (sha256)"] = key.get(ENTRY, {}).get("sha256")
+    return facts
 
 
 def _inherited(configurations: dict, name: str) -> dict[str, Any]:

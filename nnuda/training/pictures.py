@@ -6,8 +6,12 @@ import os
 import matplotlib
 from torch import Tensor
 
+from nnuda.losses.covariance_cosine import class_cosines
+
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
+
+from nnuda.text.similarity import draw_gram  # noqa: E402
 
 
 def draw_images(columns: dict[str, Tensor], path: str) -> None:
@@ -21,6 +25,25 @@ def draw_images(columns: dict[str, Tensor], path: str) -> None:
     rows = min(len(images) for images in columns.values())
     with plt.style.context("default"):
         _draw(columns, rows, path)
+
+
+def draw_class_cosines(names: list[str], rows: dict[str, tuple[Tensor, Tensor]], centered: bool, path: str) -> None:
+    """Cosines between the classes of texts and images, one panel each.
+
+    Args:
+        names: K classes.
+        rows: (vectors (K, A), which there are, bool (K,)) by title; a class without a vector is left blank.
+        centered: subtract the mean over the classes first.
+        path: PNG file; its folder is made.
+    """
+    matrices = {}
+    for title, (vectors, valid) in rows.items():
+        cosines = class_cosines(vectors, valid, centered)
+        matrices[title] = cosines.masked_fill(~(valid[:, None] & valid), float("nan")).cpu().numpy()
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with plt.style.context("default"):
+        title = "cosines between classes" + (", their mean subtracted" if centered else "")
+        draw_gram(tuple(names), matrices, title, path)
 
 
 def _draw(columns: dict[str, Tensor], rows: int, path: str) -> None:

@@ -66,6 +66,7 @@ class nnUDATrainer(nnUNetTrainer):
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(nnUNet_results, plans["dataset_name"], f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
             refuse_other_configuration(plans, configuration, folder)
+        self.read_plan(plans, dataset_json)
         if self.settings["training.init_from"] and not plans.get("continue_training", False):
             find_checkpoint(self.settings["training.init_from"])
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -95,6 +96,9 @@ class nnUDATrainer(nnUNetTrainer):
                                f"loss terms: {', '.join(['source', *self.loss_terms])}", add_timestamp=False)
 
     # ---- what a method says -------------------------------------------------------------------------------------------
+
+    def read_plan(self, plans: dict, dataset_json: dict) -> None:
+        """What a method reads of its plan besides the settings; raises before the results folder is touched."""
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """The method's terms, unweighted, by name; compute only those that are `active`. In fp32: autocast is off here."""

@@ -31,7 +31,8 @@ def test_source_only_equals_nnunet_trainer(toy_environment, configuration):
 
 
 @pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
-@pytest.mark.parametrize("trainer, preset", [("nnUDATrainerTransMedSeg", "transmedseg"), ("nnUDATrainerPrototypes", "prototypes")])
+@pytest.mark.parametrize("trainer, preset", [("nnUDATrainerTransMedSeg", "transmedseg"), ("nnUDATrainerPrototypes", "prototypes"),
+                                             ("nnUDATrainerTCSA", "tcsa")])
 def test_a_method_on_nnunets_network_without_its_terms_equals_nnunet_trainer(toy_environment, configuration, trainer, preset):
     expected = train_steps(make_trainer(toy_environment, Stock, configuration, "gate1_stock"), STEPS)
     trainer = make_trainer(toy_environment, trainer, configuration, f"gate1_{preset}", {**NO_SEED, **all_off(preset)})
