@@ -1,7 +1,7 @@
 """What DDP does for the network and must be done by hand for the modules beside it."""
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Any, Iterable
 
 import torch
 from torch import Tensor, distributed as dist, nn
@@ -30,6 +30,15 @@ def broadcast_from_first(module: nn.Module) -> None:
     """Give every rank the first rank's parameters and buffers."""
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, src=0)
+
+
+def from_first(value: Any) -> Any:
+    """The first rank's value, on every rank. Every rank must call it. Without DDP: the value."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def mean_over_ranks(value: Tensor, count: Tensor) -> Tensor:

@@ -2,18 +2,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_results
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, autocast, distributed as dist, nn
-from torch._dynamo import OptimizedModule
 from torch.optim import Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
@@ -23,6 +22,7 @@ from nnuda.data.views import TwoViews, with_strong_augmentation
 from nnuda.files import write_json
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
+from nnuda.selection.history import History
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
@@ -30,10 +30,9 @@ from nnuda.training.frozen import PLANS_SOURCE, freeze, refuse_other_configurati
 from nnuda.training.init_from import find_checkpoint, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
-from nnuda.training.random_state import get_random_state, seed_everything, set_random_state
+from nnuda.training.random_state import seed_everything, set_random_state
+from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher
-
-STATE = "nnuda"  # the checkpoint's extra key
 
 
 @dataclass
@@ -51,7 +50,7 @@ class DomainOutputs:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class nnUDATrainer(nnUNetTrainer):
+class nnUDATrainer(SelectingTrainer):
     """nnU-Net's trainer with an unlabelled target domain: base of every method.
 
     A method gives `preset` and implements `adaptation_losses`; where its paper needs it, it overrides `source_loss`, `forward_domains`,
@@ -88,6 +87,7 @@ class nnUDATrainer(nnUNetTrainer):
         self.batch_size_target = 0
         self.step_in_epoch = 0
         self.epoch_means = EpochMeans(self.device)
+        self.history = History()
         self.resumed = False
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
@@ -146,12 +146,6 @@ class nnUDATrainer(nnUNetTrainer):
         """Whether any term reads target images. If not, this is nnU-Net's own training."""
         return bool(self.loss_terms)
 
-    @property
-    def bare_network(self) -> nn.Module:
-        """The network without its DDP and compile wrappers."""
-        network = self.network.module if self.is_ddp else self.network
-        return network._orig_mod if isinstance(network, OptimizedModule) else network
-
     def initialize(self) -> None:
         """nnU-Net's, then the teacher."""
         if self.settings["training.seed"] is not None:
@@ -203,19 +197,27 @@ class nnUDATrainer(nnUNetTrainer):
         next(target)
         return TwoDomainStream(source, target), validation
 
-    def target_loader(self) -> TargetLoader:
-        """Patches of the target in two views, through nnU-Net's own transforms."""
+    def target_dataset(self) -> nnUNetBaseDataset:
+        """The target's preprocessed cases.
+
+        Raises:
+            FileNotFoundError: not as many as were planned.
+        """
         folder = join(target_folder(self.plans_manager.plans[KEY]), self.configuration_manager.data_identifier)
         dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
         found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
         if found != planned:
             raise FileNotFoundError(f"Expected {planned} preprocessed cases of the target {self.target['name']} in {folder}; found {found}. Run: "
                                     f"nnUDA_preprocess -d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} -c {self.configuration_name}")
+        return dataset
+
+    def target_loader(self) -> TargetLoader:
+        """Patches of the target in two views, through nnU-Net's own transforms."""
         rotation, dummy_2d, initial_patch, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         patch_size = self.configuration_manager.patch_size
         pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
                                                 use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
-        return TargetLoader(dataset, self.batch_size_target, initial_patch, patch_size, self.label_manager,
+        return TargetLoader(self.target_dataset(), self.batch_size_target, initial_patch, patch_size, self.label_manager,
                             transforms=TwoViews(pipeline))
 
     def on_train_start(self) -> None:
@@ -230,6 +232,7 @@ class nnUDATrainer(nnUNetTrainer):
         plans = self.plans_manager.plans
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
         write_json(plans_with_target_normalization(plans), join(self.output_folder_base, "plans.json"))
+        self.start_selection()
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
 
@@ -349,8 +352,10 @@ class nnUDATrainer(nnUNetTrainer):
             self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
 
     def on_epoch_end(self) -> None:
-        """nnU-Net's; draw the curves."""
+        """nnU-Net's; the scores on the target; draw the curves."""
+        self.score_epoch()
         super().on_epoch_end()
+        self.keep_epoch()
         if self.local_rank == 0 and self.logged_names():
             logged = self.logger.local_logger.my_fantastic_logging
             plot_curves({name: logged[PREFIX + name] for name in self.logged_names()}, self.output_folder)
@@ -361,77 +366,10 @@ class nnUDATrainer(nnUNetTrainer):
         if isinstance(self.dataloader_train, TwoDomainStream):
             self.dataloader_train.finish()
 
-    @contextmanager
-    def prediction_weights(self) -> Iterator[None]:
-        """The weights to predict with inside the block (`training.predict_with`), the student's again after it."""
-        if self.settings["training.predict_with"] == "student":
-            yield
-            return
-        student = {name: value.clone() for name, value in self.bare_network.state_dict().items()}
-        self.bare_network.load_state_dict(self.teacher.network.state_dict())
-        try:
-            yield
-        finally:
-            self.bare_network.load_state_dict(student)
-
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, with the weights that prediction will use."""
         with self.prediction_weights():
             super().perform_actual_validation(save_probabilities)
-
-    # ---- checkpoints --------------------------------------------------------------------------------------------------
-
-    def adaptation_state(self) -> dict[str, Any]:
-        """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
-        return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
-                "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
-                "adversary_optimizer": None if self.adversary_optimizer is None else self.adversary_optimizer.state_dict(),
-                "teacher": None if self.teacher is None else self.teacher.state_dict()}
-
-    def load_adaptation_state(self, state: dict[str, Any]) -> None:
-        """Put back what `adaptation_state` returned."""
-        self.bare_network.load_state_dict(state["student"])
-        self.modules_beside.load_state_dict(state["modules"])
-        self.statistics.load_state_dict(state["statistics"])
-        self.adversary.load_state_dict(state["adversary"])
-        if self.adversary_optimizer is not None:
-            self.adversary_optimizer.load_state_dict(state["adversary_optimizer"])
-        if self.teacher is not None:
-            self.teacher.load_state_dict(state["teacher"])
-
-    def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, with the adaptation's state and every rank's random state under one more key; written aside, then renamed."""
-        random_states = [get_random_state()]
-        if self.is_ddp:
-            random_states = [None] * dist.get_world_size()
-            dist.all_gather_object(random_states, get_random_state())
-        if self.local_rank != 0 or self.disable_checkpointing:
-            return super().save_checkpoint(filename)
-        aside = f"{filename}.tmp"
-        with self.prediction_weights():
-            super().save_checkpoint(aside)
-        checkpoint = torch.load(aside, map_location="cpu", weights_only=False)
-        checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
-        if self.settings["training.predict_with"] == "student":
-            checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
-        torch.save(checkpoint, aside)
-        os.replace(aside, filename)
-
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """nnU-Net's, then the adaptation's state.
-
-        Raises:
-            RuntimeError: the checkpoint is not one of nnuda's.
-        """
-        super().load_checkpoint(filename_or_checkpoint)
-        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False).get(STATE)
-        if state is None:
-            raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start from its weights, use "
-                               "nnUDA_configure --set training.init_from=...")
-        self.load_adaptation_state(state)
-        self.resumed = True
-        if self.local_rank < len(state["random_states"]):
-            self.resumed_random_state = state["random_states"][self.local_rank]
 
 
 def finest(logits: Tensor | list[Tensor]) -> Tensor:

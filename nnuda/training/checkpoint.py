@@ -1,0 +1,102 @@
+"""Checkpoints: nnU-Net's, with the state of the adaptation."""
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed as dist, nn
+from torch._dynamo import OptimizedModule
+
+from nnuda.training.random_state import get_random_state
+
+STATE = "nnuda"  # the checkpoint's extra key
+
+
+class CheckpointingTrainer(nnUNetTrainer):
+    """The part of nnUDATrainer that writes and reads checkpoints. They hold tensors and Python builtins only besides nnU-Net's own."""
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without its DDP and compile wrappers."""
+        network = self.network.module if self.is_ddp else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    @contextmanager
+    def prediction_weights(self) -> Iterator[None]:
+        """The weights to predict with inside the block (`training.predict_with`), the student's again after it."""
+        if self.settings["training.predict_with"] == "student":
+            yield
+            return
+        student = {name: value.clone() for name, value in self.bare_network.state_dict().items()}
+        self.bare_network.load_state_dict(self.teacher.network.state_dict())
+        try:
+            yield
+        finally:
+            self.bare_network.load_state_dict(student)
+
+    def adaptation_state(self) -> dict[str, Any]:
+        """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
+        return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
+                "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
+                "adversary_optimizer": None if self.adversary_optimizer is None else self.adversary_optimizer.state_dict(),
+                "teacher": None if self.teacher is None else self.teacher.state_dict(), "selection": self.history.state_dict()}
+
+    def load_adaptation_state(self, state: dict[str, Any]) -> None:
+        """Put back what `adaptation_state` returned."""
+        self.bare_network.load_state_dict(state["student"])
+        self.modules_beside.load_state_dict(state["modules"])
+        self.statistics.load_state_dict(state["statistics"])
+        self.adversary.load_state_dict(state["adversary"])
+        if self.adversary_optimizer is not None:
+            self.adversary_optimizer.load_state_dict(state["adversary_optimizer"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        if "selection" in state:  # a training that began before epochs were scored has none
+            self.history.load_state_dict(state["selection"])
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, with the adaptation's state and every rank's random state under one more key; written aside, then renamed."""
+        random_states = [get_random_state()]
+        if self.is_ddp:
+            random_states = [None] * dist.get_world_size()
+            dist.all_gather_object(random_states, get_random_state())
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return super().save_checkpoint(filename)
+        aside = f"{filename}.tmp"
+        with self.prediction_weights():
+            super().save_checkpoint(aside)
+        checkpoint = torch.load(aside, map_location="cpu", weights_only=False)
+        checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
+        if self.settings["training.predict_with"] == "student":
+            checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
+        torch.save(checkpoint, aside)
+        os.replace(aside, filename)
+
+    def save_weights(self, filename: str) -> None:
+        """What prediction reads of a checkpoint, nothing to continue with; written aside, then renamed."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return
+        aside = f"{filename}.tmp"
+        with self.prediction_weights():
+            torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__, "init_args": self.my_init_kwargs,
+                        "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
+        os.replace(aside, filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """nnU-Net's, then the adaptation's state.
+
+        Raises:
+            RuntimeError: the checkpoint is not one of nnuda's.
+        """
+        super().load_checkpoint(filename_or_checkpoint)
+        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False).get(STATE)
+        if state is None:
+            raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start from its weights, use "
+                               "nnUDA_configure --set training.init_from=...")
+        self.load_adaptation_state(state)
+        self.resumed = True
+        if self.local_rank < len(state["random_states"]):
+            self.resumed_random_state = state["random_states"][self.local_rank]
