@@ -1,6 +1,7 @@
 """The base trainer: nnU-Net's, with a second, unlabelled domain."""
 from __future__ import annotations
 
+import math
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from nnuda.files import write_json
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
 from nnuda.selection.history import History
+from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
@@ -86,7 +88,7 @@ class nnUDATrainer(SelectingTrainer):
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
-        self.epoch_means = EpochMeans(self.device)
+        self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
         self.history = History()
         self.resumed = False
         self.resumed_random_state: dict | None = None
@@ -233,6 +235,8 @@ class nnUDATrainer(SelectingTrainer):
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
         write_json(plans_with_target_normalization(plans), join(self.output_folder_base, "plans.json"))
         self.start_selection()
+        for name in (STEP_SECONDS, MEMORY_GB):
+            self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
 
@@ -340,9 +344,12 @@ class nnUDATrainer(SelectingTrainer):
             self.adversary_schedule.step(self.current_epoch)
         self.step_in_epoch = 0
         self.epoch_means.reset()
+        self.cost.start()
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """nnU-Net's; log each term's mean, NaN for one that was off."""
+        for name, value in self.cost.compute(self.num_iterations_per_epoch).items():
+            self.logger.log(name, value, self.current_epoch)
         super().on_train_epoch_end(train_outputs)
         self.step_in_epoch = 0
         if self.logged_names():

@@ -1,0 +1,36 @@
+"""What the training steps of an epoch cost: time and memory."""
+from __future__ import annotations
+
+import math
+from time import perf_counter
+
+import torch
+
+STEP_SECONDS, MEMORY_GB = "nnUDA_cost/step_seconds", "nnUDA_cost/memory_gb"
+
+
+class StepCost:
+    """Of the steps since `start`.
+
+    Args:
+        device: of the training; memory is measured on CUDA GPUs alone.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start()
+
+    def start(self) -> None:
+        """Before the first step."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.started = perf_counter()
+
+    def compute(self, steps: int) -> dict[str, float]:
+        """Seconds a step, data loading included; the largest memory that tensors took, in 1e9 bytes, NaN where it is not measured.
+
+        nnU-Net's steps wait for the device, so nothing is still to be computed.
+        """
+        on_gpu = self.device.type == "cuda"
+        return {STEP_SECONDS: (perf_counter() - self.started) / steps,
+                MEMORY_GB: torch.cuda.max_memory_allocated(self.device) / 1e9 if on_gpu else math.nan}
