@@ -97,13 +97,22 @@ def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping,
                          linewidths=1.3 if style == "solid" else 1.1)
 
 
-def _panel(axes: Axes, view: Slice, name: str, regions: Mapping, colours: Mapping) -> None:
+def draw_panel(axes: Axes, view: Slice, regions: Mapping, colours: Mapping, solid: str | None,
+               dotted: str | None) -> None:
+    """A slice with outlines.
+
+    Args:
+        axes: to draw on.
+        view: the slice.
+        regions: name -> label or labels of a region.
+        colours: name -> colour.
+        solid, dotted: which of the slice's labels to draw with such lines.
+    """
     low, high = np.percentile(view.image, WINDOW_PERCENTILES)
     axes.imshow(view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=view.aspect)
-    first = next(iter(view.labels))
-    if name != first:
-        _outline(axes, view.labels[first], regions, colours, "dotted")
-    _outline(axes, view.labels[name], regions, colours, "solid")
+    for name, style in ((dotted, "dotted"), (solid, "solid")):
+        if name is not None:
+            _outline(axes, view.labels[name], regions, colours, style)
     axes.set_xlim(-0.5, view.image.shape[1] - 0.5)
     axes.set_ylim(view.image.shape[0] - 0.5, -0.5)
     axes.set_xticks([])
@@ -149,17 +158,17 @@ def draw_overlays(images: Mapping[str, str], contours: Mapping[str, Mapping[str,
                               "found none.")
     regions, allowed, _ = class_labels(dataset_json)
     reader = find_reader(dataset_json, plans, images[cases[0]])
-    colours = class_colours(list(regions))
+    colours, reference = class_colours(list(regions)), next(iter(contours))
     figure = Figure(figsize=(PANEL_INCHES * len(contours) + 0.3, PANEL_INCHES * len(cases) + 0.8), layout="constrained")
     grid = figure.subplots(len(cases), len(contours), squeeze=False)
     for row, case in zip(grid, cases):
         files = {name: of_case[case] for name, of_case in contours.items()}
         view = crop_to_foreground(read_slice(images[case], files, reader, allowed, slices))
         for axes, name in zip(row, contours):
-            _panel(axes, view, name, regions, colours)
+            draw_panel(axes, view, regions, colours, name, None if name == reference else reference)
         row[0].set_ylabel(case, fontsize=9)
     for axes, name in zip(grid[0], contours):
         axes.set_title(name, fontsize=11)
-    _legend(figure, colours, next(iter(contours)))
+    _legend(figure, colours, reference)
     _save(figure, output_png)
     return cases

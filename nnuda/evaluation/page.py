@@ -47,16 +47,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, what it shows in words, and what stands below it."""
+    """A PNG or JPEG file, what it shows in words, and what stands below it."""
 
-    png: bytes
+    file: bytes
     alt: str
     caption: str = ""
 
     @cached_property
-    def data(self) -> str:
-        """As a page embeds it."""
-        return base64.b64encode(self.png).decode()
+    def address(self) -> str:
+        """Its content as the address that a page loads it from."""
+        kind = "jpeg" if self.file.startswith(b"\xff\xd8") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.file).decode()}"
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,13 @@ def entropy_map(probabilities: np.ndarray, regions: bool) -> np.ndarray:
     return entropy
 
 
-def _read_case(folder: str, case: str, ending: str, reader: type[BaseReaderWriter],
-               manager: LabelManager) -> tuple[np.ndarray, dict]:
-    """Probabilities (C,*S), and what the reader knows of the geometry of the label file that belongs to them."""
+def read_probabilities(folder: str, case: str, ending: str, reader: type[BaseReaderWriter],
+                       manager: LabelManager) -> tuple[np.ndarray, dict]:
+    """Probabilities (C,*S), and what the reader knows of the geometry of the label file that belongs to them.
+
+    Raises:
+        EvaluationError: they do not belong to that label file.
+    """
     with np.load(os.path.join(folder, f"{case}.npz")) as file:
         probabilities = file["probabilities"].astype(np.float32)
     labels, properties = reader().read_seg(os.path.join(folder, case + ending))
@@ -125,7 +129,7 @@ def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict
     os.makedirs(output, exist_ok=True)
     per_case = {}
     for case in tqdm(cases, desc="Entropy", unit="case", disable=not progress):
-        probabilities, properties = _read_case(folder, case, ending, reader, manager)
+        probabilities, properties = read_probabilities(folder, case, ending, reader, manager)
         values = entropy_map(probabilities, manager.has_regions)
         write_map(values, properties, os.path.join(output, case + ENDING))
         foreground = manager.convert_probabilities_to_segmentation(probabilities) > 0

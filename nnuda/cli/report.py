@@ -1,0 +1,99 @@
+"""nnUDA_report: one page on a run: what was adapted to what, whether it worked, what is wrong."""
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+
+from nnunetv2.configuration import default_num_processes
+
+from nnuda.evaluation.page import write_text
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.plan_key import PlanKeyError
+from nnuda.report.cases import find_predictions
+from nnuda.report.report import Request, report_html
+from nnuda.report.run import ReportError, Run, read_run
+
+OUTPUT_NAME = "nnuda_report.html"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Arguments of nnUDA_report."""
+    parser = argparse.ArgumentParser(
+        prog="nnUDA_report",
+        description="A page that needs no other file: settings, curves, label-free scores, both domains, and with "
+                    "predictions the best, median and worst target case.")
+    parser.add_argument("fold_folder", help="fold_x of a training with a trainer of nnuda, in nnUNet_results")
+    parser.add_argument("-o", metavar="FILE", help=f"[OPTIONAL] the page (.html). Default: fold_folder/{OUTPUT_NAME}")
+    parser.add_argument("--predictions", metavar="FOLDER",
+                        help="[OPTIONAL] target images as this run labels them, by nnUNetv2_predict, best with "
+                             "--save_probabilities: pictures of the best, median and worst case")
+    parser.add_argument("-i", metavar="IMAGES",
+                        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that nnUNetv2_predict "
+                             "noted, else imagesTs or imagesTr of the target in nnUNet_raw")
+    parser.add_argument("-gt", metavar="FOLDER",
+                        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says oracle: "
+                             "true")
+    parser.add_argument("--before-predictions", metavar="FOLDER",
+                        help="[OPTIONAL] with --predictions: the same images as another model labels them, such as "
+                             "source-only")
+    parser.add_argument("--epoch-predictions", metavar="FOLDER",
+                        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for some "
+                             "epochs: what each way of choosing an epoch would have lost")
+    parser.add_argument("--histogram-cases", type=int, default=8, metavar="N",
+                        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no histograms. "
+                             "Default: 8")
+    parser.add_argument("-np", type=int, default=default_num_processes,
+                        help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}")
+    return parser
+
+
+def epoch_folders(folder: str) -> dict[int, str]:
+    """epoch -> folder, of the folders epoch_N in a folder.
+
+    Raises:
+        ReportError: there is none.
+    """
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = {int(match[1]): os.path.join(folder, match[0]) for match in (re.fullmatch(r"epoch_?(\d+)", name) for name in names) if match}
+    if not found:
+        raise ReportError(f"Expected folders epoch_0, epoch_1, ... of predictions in {folder}; found none.")
+    return found
+
+
+def _request(arguments: argparse.Namespace, run: Run) -> Request:
+    """What the options ask for, checked before any long work."""
+    given = [name for name, value in (("-i", arguments.i), ("-gt", arguments.gt), ("--before-predictions", arguments.before_predictions)) if value]
+    if given and not arguments.predictions:
+        raise ReportError(f"Expected --predictions with {', '.join(given)}.")
+    if arguments.epoch_predictions and not arguments.gt:
+        raise ReportError("Expected -gt with --epoch-predictions: they are scored with reference labels.")
+    if arguments.histogram_cases < 0:
+        raise ReportError(f"Expected --histogram-cases from 0 on; got {arguments.histogram_cases}.")
+    folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
+    predictions = None
+    if arguments.predictions:
+        predictions = find_predictions(run, arguments.predictions, arguments.before_predictions, arguments.gt, arguments.i)
+        for folder in folders.values():
+            find_predictions(run, folder, None, arguments.gt, None)
+    return Request(predictions, folders, arguments.histogram_cases, arguments.np)
+
+
+def main() -> None:
+    """Console script nnUDA_report."""
+    arguments = build_parser().parse_args()
+    output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
+    try:
+        if not output.endswith(".html"):
+            raise ReportError(f"Expected an output file that ends with .html; got {output}.")
+        run = read_run(arguments.fold_folder)
+        page = report_html(run, _request(arguments, run))
+    except (ReportError, EvaluationError, PlanKeyError) as error:
+        sys.exit(f"nnUDA_report: {error}")
+    write_text(page, output)
+    print(f"Written: {output} ({len(page.encode()) / 1e6:.1f} MB, one file that loads nothing)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The report's page: the answers first, then what they rest on."""
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+
+import numpy as np
+
+import nnuda
+from nnuda.evaluation.page import Fact, Facts, Section, Table, Text, page_html
+from nnuda.report.cases import CaseScores, Predictions, cases_alarms, cases_section, dice_of_epochs, mean_dice, score_cases
+from nnuda.report.domains import domains_section
+from nnuda.report.facts import changed_settings, cost_section, settings_section
+from nnuda.report.relations import relations_section
+from nnuda.report.run import Run, number
+from nnuda.report.training import losses_section, selection_section, training_alarms
+
+NO_PREDICTIONS = ("No predictions of target images were given: no pictures, and nothing is known of single cases. Predict with "
+                  "nnUNetv2_predict --save_probabilities and give the folder with --predictions.")
+SHOWN_ALARMS = 6
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a report is made from besides the run.
+
+    Attributes:
+        predictions: of target images, checked by `find_predictions`; None without.
+        epoch_folders: epoch -> folder of its predictions of the same cases; needs references.
+        histogram_cases: cases a domain to read for the histograms; 0 leaves them out.
+        num_processes: for the scores.
+    """
+
+    predictions: Predictions | None = None
+    epoch_folders: dict[int, str] = field(default_factory=dict)
+    histogram_cases: int = 8
+    num_processes: int = 1
+
+
+def report_html(run: Run, request: Request) -> str:
+    """One page that loads nothing.
+
+    Raises:
+        EvaluationError: predictions or references that cannot be read or do not belong together.
+    """
+    predictions = request.predictions
+    found = score_cases(run, predictions, request.num_processes) if predictions else None
+    dice = dice_of_epochs(run, request.epoch_folders, predictions.references) if request.epoch_folders else None
+    cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
+    sections = [cases, selection_section(run, dice), losses_section(run), domains_section(run, request.histogram_cases),
+                relations_section(run), settings_section(run), cost_section(run), _origin(run, request)]
+    alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
+    top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms)])]
+    return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
+
+
+def _adapted(run: Run) -> Fact:
+    terms = list(run.weights)
+    changed = changed_settings(run)
+    more = [f"{run.plans['plans_name']}, {run.configuration}, {os.path.basename(run.folder)}",
+            f"labelled: {', '.join(run.classes)}; {run.key['target']['num_cases']} unlabelled target cases",
+            f"terms on the target: {', '.join(terms)}" if terms else "no term reads the target: nothing is adapted",
+            f"{len(changed)} settings differ from the preset" if changed else "all settings are the preset's"]
+    over = run.settings["training.num_epochs"]
+    state = f"{run.epochs} of {over} epochs" + ("" if run.finished else f"; training is not over: this is {run.checkpoint_name}")
+    return Fact("What was adapted", run.trainer, [*more, state])
+
+
+def _worked(run: Run, found: CaseScores | None) -> Fact:
+    question = "Did it work?"
+    if found is None or found.scores is None:
+        return Fact(question, "Not known without target labels", _signs(run))
+    dice, classes = found.scores["foreground_mean"]["Dice"], found.scores["per_class"]
+    worst = min(classes, key=lambda name: np.nan_to_num(classes[name]["Dice"]["mean"], nan=2.0))
+    more = [f"{found.scores['num_cases']} target cases; weakest class: {worst}, {number(classes[worst]['Dice']['mean'])}",
+            "oracle: true. Target labels were used for this score; no model may be chosen by it."]
+    if found.before is None:
+        return Fact(question, f"Dice {dice:.3f} on the target", more)
+    before = found.before["foreground_mean"]["Dice"]
+    differences = np.array(list(mean_dice(found.scores).values())) - np.array(list(mean_dice(found.before).values()))
+    more.insert(1, f"better than before in {int((differences > 0).sum())} of {len(differences)} cases, worse in {int((differences < 0).sum())}")
+    level = "good" if dice > before else "bad" if dice < before else ""
+    return Fact(question, f"Dice {dice:.3f} on the target, {before:.3f} before", more, level)
+
+
+def _signs(run: Run) -> list[str]:
+    """What may stand in for an answer."""
+    dice = [float(value) for value in run.logged["mean_fg_dice"]]
+    signs = [f"pseudo Dice on the source: {number(dice[-1])}, best {number(max(dice))}"] if dice else []
+    if run.selection is None or not run.selection["epochs"]:
+        return [*signs, "Label-free scores were not logged."]
+    first, last = run.selection["epochs"][0], run.selection["epochs"][-1]
+    for name, text in (("entropy", "entropy on the target, nats"), ("class_prior", "distance of class sizes to the source's, nats"),
+                       ("agreement", f"agreement ({last['agreement_kind']})")):
+        if last[name] is not None:
+            signs.append(f"{text}: {number(first[name])} → {number(last[name])}")
+    chosen = run.selection["selected_epoch"]
+    return [*signs, "no epoch was selected" if chosen is None else f"the rule selected epoch {chosen}"]
+
+
+def _wrong(run: Run, alarms: Sequence[str]) -> Fact:
+    question = "Is anything wrong?"
+    if not alarms:
+        watched = "losses, label-free scores" if run.selection else "losses (label-free scores were not logged: nothing watched for a collapse)"
+        return Fact(question, "No alarm", [f"Looked at: {watched}, and predictions where they were given."], "good")
+    rest = [f"and {len(alarms) - SHOWN_ALARMS} more"] if len(alarms) > SHOWN_ALARMS else []
+    return Fact(question, f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}", [*alarms[:SHOWN_ALARMS], *rest], "bad")
+
+
+def _origin(run: Run, request: Request) -> Section:
+    rows = [["", ""], ["fold folder", run.folder], ["checkpoint", f"{run.checkpoint_name}, after {run.epochs} epochs"]]
+    if request.predictions:
+        given = request.predictions
+        rows += [[name, os.path.abspath(folder)] for name, folder in (("predictions", given.folder), ("predictions before", given.before),
+                                                                      ("reference labels", given.references)) if folder]
+    planned = run.key["planned_by"]
+    rows += [["planned by", planned], ["report by", f"nnuda {nnuda.__version__}, nnunetv2 {version('nnunetv2')}, python {platform.python_version()}"],
+             ["made on", datetime.now().strftime("%Y-%m-%d %H:%M")]]
+    return Section("How this page was made", [Table(rows, words=frozenset({1}))])

@@ -1,0 +1,124 @@
+"""Cases of the target: ranked without labels, scored where there are references."""
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_run import make_run, plans, write_images, write_predictions
+from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.report.cases import (BEFORE, ENTROPY, SIZES, CaseScores, cases_alarms, cases_section, dice_of_epochs, evaluate, find_predictions, score_cases)
+from nnuda.report.run import ReportError, Run, read_run
+
+SHIFTS = {"a": 0, "b": 2, "c": 8, "d": 4}
+SURE = {"a": 0.9, "b": 0.8, "c": 0.4, "d": 0.7}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return read_run(str(make_run(tmp_path / "results")))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, str]:
+    """Predictions that are the worse the less sure they are."""
+    return {"predictions": str(write_predictions(tmp_path / "predictions", SHIFTS, SURE)),
+            "labels": str(write_predictions(tmp_path / "labels", dict.fromkeys("abc", 0))),
+            "before": str(write_predictions(tmp_path / "before", dict.fromkeys("abcd", 6))),
+            "images": str(write_images(tmp_path / "images", list("abcd")))}
+
+
+def texts(blocks: list) -> str:
+    return "\n".join(block.text for block in blocks if isinstance(block, Text))
+
+
+def test_cases_are_ranked_by_entropy(run: Run, folders: dict[str, str]) -> None:
+    found = score_cases(run, find_predictions(run, folders["predictions"], None, None, None), 1)
+    rest = {case: (1 - p) / 2 for case, p in SURE.items()}
+    for case, p in SURE.items():
+        assert found.values[case] == pytest.approx(-p * math.log(p) - 2 * rest[case] * math.log(rest[case]), rel=1e-5)
+    assert found.kind == ENTROPY and found.shown == {"best": "a", "median": "b", "worst": "c"}
+
+
+def test_without_probabilities_by_sizes_and_it_is_said(run: Run, tmp_path: Path) -> None:
+    folder = write_predictions(tmp_path / "p", SHIFTS)
+    write_predictions(tmp_path / "q", {"d": 4}, ring=False)
+    (tmp_path / "q" / "d.png").replace(folder / "d.png")
+    predictions = find_predictions(run, str(folder), None, None, None)
+    found = score_cases(run, predictions, 1)
+    assert found.kind == SIZES and found.ranked[-1] == "d" and found.values["a"] == 0
+    assert found.values["d"] == pytest.approx(math.log(300) / 2)  # the ring's 300 voxels became 0, which count as one
+    assert "fallback" in texts(cases_section(run, predictions, found).blocks)
+
+
+def test_few_cases_are_shown_once() -> None:
+    assert CaseScores(SIZES, {"x": 1.0}, {}).shown == {"best": "x"}
+    assert CaseScores(SIZES, {"x": 1.0, "y": 0.5}, {}).shown == {"best": "y", "worst": "x"}
+
+
+def test_pictures_and_scores(run: Run, folders: dict[str, str]) -> None:
+    predictions = find_predictions(run, folders["predictions"], folders["before"], folders["labels"], folders["images"])
+    found = score_cases(run, predictions, 1)
+    blocks = cases_section(run, predictions, found).blocks
+    legend, this, before, folded = blocks[:4]
+    assert isinstance(legend, Legend) and set(legend.colours) == {"disc", "ring"} and "dotted: the reference" in legend.text
+    assert [picture.caption.split(";")[0] for picture in this.pictures] == ["best: a", "median: b", "worst: c"]
+    assert "Dice 1.000" in this.pictures[0].caption and isinstance(folded, Folded)
+    assert all(BEFORE in picture.caption and "Dice" not in picture.caption for picture in before.pictures)
+    for of_case in zip(this.pictures, before.pictures, folded.blocks[0].pictures):
+        assert len({picture.file for picture in of_case}) == 3
+    assert "oracle: true" in texts(blocks)
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert table.rows[0][1] == "Dice" and table.rows[0][-2] == "Dice before"
+    assert table.rows[-1][1] == f"{found.scores['foreground_mean']['Dice']:.3f}"
+    assert found.scores == evaluate(run, folders["labels"], folders["predictions"], 1)
+
+
+def test_without_references_nothing_is_said_of_an_oracle(run: Run, folders: dict[str, str]) -> None:
+    predictions = find_predictions(run, folders["predictions"], None, None, folders["images"])
+    blocks = cases_section(run, predictions, score_cases(run, predictions, 1)).blocks
+    assert "oracle" not in texts(blocks) and blocks[0].text == "" and isinstance(blocks[1], Pictures)
+
+
+def test_images_are_those_that_nnunet_noted(run: Run, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    predictions = find_predictions(run, folders["predictions"], None, None, None)
+    assert not predictions.images
+    assert "Name their folder with -i" in texts(cases_section(run, predictions, score_cases(run, predictions, 1)).blocks)
+    (Path(folders["predictions"]) / "predict_from_raw_data_args.json").write_text(json.dumps({"list_of_lists_or_source_folder": folders["images"]}))
+    assert set(find_predictions(run, folders["predictions"], None, None, None).images) == set("abcd")
+
+
+def test_folders_that_do_not_fit_are_refused(run: Run, folders: dict[str, str], tmp_path: Path) -> None:
+    more = str(write_predictions(tmp_path / "more", dict.fromkeys("abcde", 0)))
+    with pytest.raises(EvaluationError, match="prediction for each reference; 1 are missing.*: e"):
+        find_predictions(run, folders["predictions"], None, more, None)
+    with pytest.raises(EvaluationError, match="before and after; .* lacks d"):
+        find_predictions(run, folders["predictions"], folders["labels"], None, None)
+    with pytest.raises(EvaluationError, match="folder of predictions; .* does not exist"):
+        find_predictions(run, str(tmp_path / "nothing"), None, None, None)
+    with pytest.raises(ReportError, match="an image of each predicted case"):
+        find_predictions(run, more, None, None, folders["images"])
+    with pytest.raises(ReportError, match="No images in"):
+        find_predictions(run, more, None, None, folders["labels"])
+
+
+def test_alarms(run: Run, tmp_path: Path) -> None:
+    folder = write_predictions(tmp_path / "p", SHIFTS, ring=False)
+    other = {**plans(), "plans_name": "another"}
+    (folder / "plans.json").write_text(json.dumps(other))
+    predictions = find_predictions(run, str(folder), None, None, None)
+    found = score_cases(run, predictions, 1)
+    assert cases_alarms(run, predictions, found) == ["ring is not predicted in 4 of 4 target cases.",
+                                                     "The predictions were made with the plan another of Dataset501_One, not with this run's."]
+    found.voxels["a"] = [0, 0]
+    assert "Nothing is predicted in 1 of 4 target cases: a." in cases_alarms(run, predictions, found)
+
+
+def test_dice_of_epochs_is_that_of_the_evaluation(run: Run, folders: dict[str, str]) -> None:
+    found = dice_of_epochs(run, {3: folders["predictions"], 5: folders["before"]}, folders["labels"])
+    expected = [evaluate(run, folders["labels"], folders[name], 1)["foreground_mean"]["Dice"] for name in ("predictions", "before")]
+    np.testing.assert_allclose([found[3], found[5]], expected)

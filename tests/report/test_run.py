@@ -1,0 +1,72 @@
+"""What is read of a results folder, and what is refused."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from made_run import CHANGED, CLASSES, SOURCE, TARGET, checkpoint, make_run
+from nnuda.report.facts import cost_section, settings_section
+from nnuda.report.run import ReportError, number, read_run
+from nnuda.settings import load_preset
+
+
+def test_a_run_is_read(tmp_path: Path) -> None:
+    run = read_run(str(make_run(tmp_path)))
+    assert (run.source, run.target, run.trainer, run.configuration) == (SOURCE, TARGET, "nnUDATrainerPrototypes", "2d")
+    assert list(run.terms) == ["similarity", "contrast"] and run.weights == {"similarity": CHANGED["prototypes.similarity.weight"],
+                                                                             "contrast": run.settings["prototypes.contrast.weight"]}
+    assert run.finished and run.epochs == 2 and run.checkpoint["parameters"] == 12 and run.classes == CLASSES
+    assert run.fingerprints["source"]["spacings"] and run.selection["selected_epoch"] == 0
+
+
+def test_a_running_training_has_its_latest_checkpoint(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "checkpoint_best.pth")
+    assert read_run(str(folder)).checkpoint_name == "checkpoint_best.pth"
+    shutil.copy(folder / "checkpoint_best.pth", folder / "checkpoint_latest.pth")
+    assert read_run(str(folder)).checkpoint_name == "checkpoint_latest.pth" and not read_run(str(folder)).finished
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    with pytest.raises(ReportError, match="does not exist"):
+        read_run(str(tmp_path / "nothing"))
+    with pytest.raises(ReportError, match="fold_0.*; got the folder above it"):
+        read_run(str(folder.parent))
+    (folder / "selection.json").write_text("{}")
+    with pytest.raises(ReportError, match="rule, epochs and selected_epoch"):
+        read_run(str(folder))
+    (folder / "checkpoint_final.pth").unlink()
+    with pytest.raises(ReportError, match="found none of checkpoint_final.pth"):
+        read_run(str(folder))
+    (folder.parent / "plans_source.json").unlink()
+    with pytest.raises(ReportError, match="a trainer of nnuda"):
+        read_run(str(folder))
+
+
+def test_a_checkpoint_from_before_costs_and_scores_were_logged(tmp_path: Path) -> None:
+    assert "nnUDA_cost/step_seconds" in checkpoint()["logging"]
+    run = read_run(str(make_run(tmp_path, with_selection=False)))
+    for name in ("step_seconds", "memory_gb"):
+        del run.logged[f"nnUDA_cost/{name}"]
+    rows = dict(row for row in cost_section(run).blocks[0].rows)
+    steps = run.settings["training.num_iterations_per_epoch"] + run.settings["training.num_val_iterations_per_epoch"]
+    assert run.selection is None and rows["a training step"] == f"not logged; {30 / steps:.3g} s an average training or validation step"
+    assert rows["GPU memory"] == "not measured on the CPU"
+
+
+def test_numbers() -> None:
+    assert [number(value) for value in (None, float("nan"), 0.12345, 1234567.0)] == ["-", "-", "0.123", "1.23e+06"]
+
+
+def test_settings_say_what_was_changed_and_where_defaults_come_from(tmp_path: Path) -> None:
+    section = settings_section(read_run(str(make_run(tmp_path))))
+    text, changed, folded = section.blocks
+    assert [row[0] for row in changed.rows[1:]] == list(CHANGED) and text.text.startswith("2 of ")
+    table = folded.blocks[0]
+    preset = load_preset("prototypes")
+    assert {row[0]: row[4] for row in table.rows[1:]} == {key: entry["source"] for key, entry in preset.items()}
+    assert {table.rows[1 + index][0] for index in table.marked} == set(CHANGED)
+    row = next(row for row in table.rows if row[0] == "training.num_epochs")
+    assert row[1:3] == [json.dumps(2), json.dumps(preset["training.num_epochs"]["value"])]
