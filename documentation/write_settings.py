@@ -25,8 +25,8 @@ nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.aug
 - An unknown key is an error that names the nearest known key. So is a value that a key cannot take.
 - `nnUDA_configure` adds to the settings of the plan that it copies. `nnUDA_plan_and_preprocess --set` replaces those of the plan; without `--set` they stay.
 - A plan may carry settings of several methods. A trainer reads the common ones and its own.
-- A loss term whose weight is 0 is not computed. With all weights 0 no target image is read while training, and each step is nnU-Net's
-  (on strongly augmented images with `training.augmentation=strong`).
+- A loss term whose weight is 0 is not computed. With all weights 0 no step reads a target image, and each is nnU-Net's
+  (on strongly augmented images with `training.augmentation=strong`). Target patches are still [scored](../explanation/selection.md) after each epoch.
 - The values that a training ran with lie in its results folder, see [the plan's key](plan-key.md). They never change after the start.
 
 "Share of the training" is counted in epochs: 0.1 of 1000 epochs is 100 epochs.

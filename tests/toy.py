@@ -95,7 +95,7 @@ class Toy:
         file.write_text(json.dumps(small_configurations(json.loads(file.read_text()))))
         run(["nnUDA_plan_and_preprocess", "-d", "501", "-t", "502", "-c", "2d_toy", "3d_toy", "-np", "1", "--text-model", "ngrams",
              "--set", "training.num_epochs=2", "--set", "training.num_iterations_per_epoch=2", "--set", "training.num_val_iterations_per_epoch=1",
-             "--set", "training.save_every=1", "--set", "training.seed=0"], planning)
+             "--set", "training.save_every=1", "--set", "training.seed=0", "--set", "selection.batches=2"], planning)
 
     def variant(self, name: str, settings: dict) -> str:
         """A plan of its own name with other settings."""

@@ -36,7 +36,8 @@ def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[st
                                 linewidth=1.5, label=name)
         axes[1, 2].axhline(1, color="0.6", linewidth=0.8)
         axes[1, 2].set(title="predicted size / size in the source", yscale="log")
-        axes[1, 2].legend(fontsize=7)
+        if any(rule["source_shares"]):
+            axes[1, 2].legend(fontsize=7)
         for axis in axes.flat:
             axis.set_xlabel("epoch")
             axis.grid(alpha=0.3)

@@ -13,6 +13,7 @@ Record = dict[str, Any]
 SIGN = {"entropy": -1, "class_prior": -1, "agreement": 1, "density": 1, "source_dice": 1}
 """1 where a larger score is better."""
 CERTAIN = 0.01  # of the largest entropy
+FOUND = 0.5  # of its share of the source: a class that has come and gone below this was never there
 
 
 def vetoes(record: Record, known: Sequence[Record], rule: dict[str, Any]) -> list[str]:
@@ -79,12 +80,12 @@ def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> li
         rule: see `vetoes`.
     """
     reasons = [f"{name} has vanished" for c, name in enumerate(rule["classes"])
-               if _missing(record, c, rule) and any(not _missing(epoch, c, rule) for epoch in before)]
+               if _missing(record, c, rule) and any(_ratio(epoch, c, rule) >= FOUND for epoch in before)]
     if record["entropy"] is None:
         return [*reasons, "the network's output is no number"]
     largest = largest_entropy(len(rule["classes"]) + 1, rule["regions"])
     if all(share in (0, 1) for share in record["class_shares"]) and record["entropy"] < CERTAIN * largest:
-        reasons.append(f"one class everywhere, entropy {record['entropy']:.2g} nats")
+        reasons.append("one class everywhere, with certainty")
     return reasons
 
 

@@ -17,10 +17,10 @@ from nnuda.selection.rule import Record
 from nnuda.selection.score import score_target
 from nnuda.settings import SettingsError
 from nnuda.training.checkpoint import STATE, CheckpointingTrainer
-from nnuda.training.curves import PREFIX
 from nnuda.training.distributed import from_first
 from nnuda.training.frozen import frozen_classes
 
+LOGGED = "nnUDA_selection/"
 SCORES = ("entropy", "class_prior", "agreement", "density")
 POOL = 50  # voxels to choose the density's from, for each of them: rare classes are to be among them
 
@@ -36,7 +36,7 @@ class SelectingTrainer(CheckpointingTrainer):
         if self.rule is None:
             return
         for name in SCORES:
-            self.logger.local_logger.my_fantastic_logging.setdefault(PREFIX + f"selection_{name}", [math.nan] * self.current_epoch)
+            self.logger.local_logger.my_fantastic_logging.setdefault(LOGGED + name, [math.nan] * self.current_epoch)
         self.history.selected = from_first(self.selected_on_disk() if self.local_rank == 0 else None)
 
     def read_patches(self) -> dict[str, Any] | None:
@@ -125,7 +125,7 @@ class SelectingTrainer(CheckpointingTrainer):
         before = self.history.epochs[-1]["alarm"] if self.history.epochs else []
         record = self.history.add(self.current_epoch, from_first(scores), self.agreement_kind, dice if math.isfinite(dice) else None, self.rule)
         for name in SCORES:
-            self.logger.log(PREFIX + f"selection_{name}", math.nan if record[name] is None else record[name], self.current_epoch)
+            self.logger.log(LOGGED + name, math.nan if record[name] is None else record[name], self.current_epoch)
         self.print_to_log_file("label-free scores", {name: record[name] if record[name] is None else round(record[name], 4) for name in SCORES},
                                *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
         if set(record["alarm"]) - set(before):

@@ -11,7 +11,7 @@ from torch import distributed as dist, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnuda.training.curves import EpochMeans
-from nnuda.training.distributed import average_gradients, broadcast_from_first, keep_in_graph, mean_over_ranks, split_batch
+from nnuda.training.distributed import average_gradients, broadcast_from_first, from_first, keep_in_graph, mean_over_ranks, split_batch
 from nnuda.files import write_json
 
 CPU = torch.device("cpu")
@@ -100,7 +100,8 @@ def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     done = {"gradients": averaged_gradients(rank), "state": broadcast_state(rank), "means": means(rank),
-            "kept": steps_with_an_unused_output(rank, keep=True), "written": write_together(rank, folder)}
+            "kept": steps_with_an_unused_output(rank, keep=True),
+            "first's": [from_first({"entropy": 0.1} if rank == 0 else None), from_first(None)], "written": write_together(rank, folder)}
     done["not kept"] = steps_with_an_unused_output(rank, keep=False)
     torch.save(done, f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -135,6 +136,11 @@ def test_every_rank_gets_the_firsts_parameters_and_buffers(ranks):
     first["norm"](torch.randn(2, 2))
     for rank in ranks:
         assert all(torch.equal(rank["state"][name], value) for name, value in first.state_dict().items())
+
+
+def test_every_rank_gets_the_firsts_value(ranks):
+    assert [rank["first's"] for rank in ranks] == [[{"entropy": 0.1}, None]] * 2
+    assert from_first(3) == 3
 
 
 def test_means_are_those_over_all_values(ranks):
