@@ -161,9 +161,9 @@ class nnUDATrainerTCSA(nnUDATrainer):
         text = self.statistics["text"].weight
         features = {domain: outputs.extra[domain].features for domain in DOMAINS}
         prototypes = self.prototypes("text", features, source, outputs)
-        self.epoch_means.update("cosine_text", *mean_cosine(text, torch.ones_like(text[:, 0], dtype=torch.bool)))
+        self.epoch_means.update("cosine/text", *mean_cosine(text, torch.ones_like(text[:, 0], dtype=torch.bool)))
         for domain in DOMAINS:
-            self.epoch_means.update(f"cosine_{domain}", *mean_cosine(*prototypes[domain]))
+            self.epoch_means.update(f"cosine/{domain}", *mean_cosine(*prototypes[domain]))
         center, off_diagonal = self.settings["tcsa.text.center"], self.settings["tcsa.text.off_diagonal"]
         return sum(covariance_cosine(*prototypes[domain], text, center, off_diagonal) for domain in DOMAINS)
 
@@ -173,9 +173,9 @@ class nnUDATrainerTCSA(nnUDATrainer):
         prototypes = self.prototypes("prototypes", features, source, outputs)
         distances = class_distances(*prototypes["source"], *prototypes["target"])
         for name, distance, counted in zip(self.class_names, *distances):
-            self.epoch_means.update(f"distance_{name}", distance, counted)
+            self.epoch_means.update(f"distance/{name}", distance, counted)
         for domain in DOMAINS:
-            self.epoch_means.update(f"separation_{domain}", *separation(*prototypes[domain]))
+            self.epoch_means.update(f"separation/{domain}", *separation(*prototypes[domain]))
         first = 0 if self.settings["tcsa.prototypes.background"] else 1
         rows = [values[first:] for domain in DOMAINS for values in prototypes[domain]]
         return prototype_alignment(*rows, self.settings["tcsa.prototypes.normalized"],
@@ -214,10 +214,10 @@ class nnUDATrainerTCSA(nnUDATrainer):
         the domains and a domain's between the classes."""
         names = super().logged_names()
         if "text" in self.loss_terms:
-            names += ["cosine_text", *(f"cosine_{domain}" for domain in DOMAINS)]
+            names += ["cosine/text", *(f"cosine/{domain}" for domain in DOMAINS)]
         if "prototypes" in self.loss_terms:
-            names += [f"distance_{name}" for name in self.class_names]
-            names += [f"separation_{domain}" for domain in DOMAINS]
+            names += [f"distance/{name}" for name in self.class_names]
+            names += [f"separation/{domain}" for domain in DOMAINS]
         return names + (["discriminator", "discriminator_accuracy"] if "adversary" in self.loss_terms else [])
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:

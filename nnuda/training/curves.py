@@ -43,22 +43,29 @@ class EpochMeans:
 
 
 def plot_curves(logged: dict[str, list[float]], folder: str) -> None:
-    """Draw one panel a name into nnuda_progress.png.
+    """Draw one panel a name into nnuda_progress.png; names "group/line" share the group's panel.
 
     Args:
         logged: values an epoch by name; NaN where a term was off.
         folder: results folder.
     """
-    columns = min(3, len(logged))
-    rows = math.ceil(len(logged) / columns)
+    panels: dict[str, dict[str, list[float]]] = defaultdict(dict)
+    for name, values in logged.items():
+        title, _, line = name.removeprefix(PREFIX).partition("/")
+        panels[title][line] = values
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
     with plt.style.context("default"):  # nnU-Net's own plot leaves seaborn's large letters behind
         figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False)
-        for axis, (name, values) in zip(axes.flat, logged.items()):
-            axis.plot(range(len(values)), values, marker=".", linewidth=1.5)
-            axis.set_title(name.removeprefix(PREFIX))
+        for axis, (title, lines) in zip(axes.flat, panels.items()):
+            for line, values in lines.items():
+                axis.plot(range(len(values)), values, marker=".", linewidth=1.5, label=line)
+            axis.set_title(title)
             axis.set_xlabel("epoch")
             axis.grid(alpha=0.3)
-        for axis in list(axes.flat)[len(logged):]:
+            if len(lines) > 1:
+                axis.legend(fontsize="small", ncols=math.ceil(len(lines) / 8))
+        for axis in list(axes.flat)[len(panels):]:
             axis.set_axis_off()
         figure.tight_layout()
         figure.savefig(join(folder, "nnuda_progress.png"), dpi=80)

@@ -48,6 +48,17 @@ def test_planning_takes_vectors_and_planning_again_keeps_them(planned, tmp_path)
     assert {name for name in after if after[name] != before.get(name)} == {"nnUNetPlans.json", entry["file"]}
 
 
+def test_a_trainer_that_reads_text_is_not_planned_without(planned, capsys):
+    before = checksums(planned.preprocessed)
+    message = refused(plan_and_preprocess, [*PAIR, "--clean", "-tr", "nnUDATrainerTCSA"])
+    assert "nnUDATrainerTCSA reads class embeddings" in message and "--text-model ngrams" in message
+    assert checksums(planned.preprocessed) == before
+    plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.weight=0"])
+    plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.center=none", "--text-model", "ngrams"])
+    plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA"])  # the plan has them now
+    assert planned.plan()[KEY]["class_embeddings"]["model"] == "ngrams"
+
+
 def test_words_come_from_both_domains_and_the_file(planned, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("nnuda.planning.class_embeddings.encode_class_texts", lambda *arguments: seen.append(arguments))

@@ -21,6 +21,15 @@ def test_means_of_an_epoch():
     assert list(means.compute(["b", "a"])) == ["b", "a"]
 
 
+def test_a_value_counts_where_there_is_one():
+    means = EpochMeans(torch.device("cpu"))
+    for value, counted in ((1.0, True), (50.0, False), (3.0, True)):
+        means.update("a", torch.tensor(value), torch.tensor(counted))
+    means.update("never", torch.tensor(0.0), torch.tensor(False))
+    computed = means.compute(["a", "never"])
+    assert computed["a"] == 2.0 and math.isnan(computed["never"])
+
+
 def test_a_name_without_a_value_is_nan():
     means = EpochMeans(torch.device("cpu"))
     means.update("a", 1.0)
@@ -52,6 +61,18 @@ def test_a_picture_of_any_number_of_curves(tmp_path, count):
     assert picture.shape[0] == pytest.approx(rows * 3.2 * 80, abs=1) and picture.shape[1] == pytest.approx(columns * 5 * 80, abs=1)
     assert np.unique(picture[..., :3]).size > 2
     assert not matplotlib.pyplot.get_fignums()
+
+
+def test_lines_of_a_group_share_a_panel(tmp_path, monkeypatch):
+    monkeypatch.setattr("nnuda.training.curves.plt.close", lambda figure: None)
+    names = ("source", "cosine/text", "cosine/source")
+    plot_curves({f"{PREFIX}{name}": [1.0, 2.0] for name in names}, str(tmp_path))
+    first, second = matplotlib.pyplot.gcf().axes
+    monkeypatch.undo()
+    matplotlib.pyplot.close()
+    assert (first.get_title(), first.get_legend()) == ("source", None)
+    assert second.get_title() == "cosine"
+    assert [text.get_text() for text in second.get_legend().texts] == ["text", "source"]
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [float("nan")] * 3])

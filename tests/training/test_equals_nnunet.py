@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from harness import differences, make_trainer, train_steps
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -54,6 +55,24 @@ def test_uuds_without_its_terms_equals_nnunet_trainer_on_its_network(toy_environ
     expected = train_steps(make_trainer(toy_environment, Bare, configuration, "gate1_bare"), STEPS)
     assert differences(train_steps(trainer, STEPS), expected) == []
     assert len(trainer.modules_beside) == 0
+
+
+def test_the_fusion_without_tcsas_terms_equals_nnunet_trainer_on_its_network(toy_environment):
+    tcsa = recursive_find_trainer_class_by_name("nnUDATrainerTCSA")
+    settings = {**NO_SEED, **all_off("tcsa"), "tcsa.fusion": True}
+    trainer = make_trainer(toy_environment, tcsa, "2d_toy", "gate1_tcsa_fusion", settings)
+
+    class Bare(Stock):
+        @staticmethod
+        def build_network_architecture(plans_manager, configuration_manager, num_input_channels, num_output_channels,
+                                       enable_deep_supervision=True):
+            network = tcsa.build_network_architecture(trainer.plans_manager, configuration_manager, num_input_channels,
+                                                      num_output_channels, enable_deep_supervision)
+            network.fusion.text.copy_(torch.from_numpy(trainer.class_embeddings.by_domain))
+            return network
+
+    expected = train_steps(make_trainer(toy_environment, Bare, "2d_toy", "gate1_bare_fusion"), STEPS)
+    assert differences(train_steps(trainer, STEPS), expected) == []
 
 
 def test_the_comparison_can_fail(toy_environment):
