@@ -136,7 +136,7 @@ class SelectingTrainer(CheckpointingTrainer):
         if self.rule is None:
             return
         record, every = self.history.epochs[-1], self.settings["selection.keep_checkpoints"]
-        if record["selected"]:
+        if record["selected"] and not self.disable_checkpointing:
             self.current_epoch -= 1  # as in nnU-Net's on_train_end: the epoch's number has been counted up
             self.save_checkpoint(join(self.output_folder, CHECKPOINT))
             self.current_epoch += 1
