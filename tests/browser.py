@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--remote-debugging-pipe")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe")
 # What a page would show a reader who scrolls through all of it; pictures may be decoded only when asked for.
 MEASURE = """(async () => {
     document.querySelectorAll('details').forEach(folded => { folded.open = true; });
@@ -22,15 +22,15 @@ MEASURE = """(async () => {
     const room = document.documentElement.clientWidth;
     const inTable = element => element.closest('.table') && !element.matches('.table');
     return {
-        width: innerWidth, room, scroll: document.documentElement.scrollWidth, pictures: [...document.images].map(image => image.naturalWidth),
+        width: innerWidth, room, scroll: document.documentElement.scrollWidth,
+        pictures: [...document.images].map(image => image.naturalWidth),
         outside: [...document.body.querySelectorAll('*')].filter(element => !inTable(element) &&
             element.getBoundingClientRect().right > room + 0.5).map(element => element.outerHTML.slice(0, 200)),
         scripts: document.scripts.length };
 })()"""
-
-
 # Chromium reads commands from descriptor 3 and writes answers to 4.
-START = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+START = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+         "os.execv(sys.argv[3], sys.argv[3:])")
 
 
 def find_browser() -> str | None:
@@ -89,7 +89,8 @@ class Browser:
         """The answer to a DevTools command; events on the way are kept."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
-        self.commands.write(json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
+        message |= {"sessionId": self.session} if self.session else {}
+        self.commands.write(json.dumps(message).encode() + b"\0")
         while (answer := self.message()).get("id") != self.number:
             self.events.append(answer)
         if "error" in answer:
@@ -102,14 +103,17 @@ class Browser:
             self.events.append(self.message())
 
     def open(self, page: Path, width: int, dark: bool = False) -> dict:
-        """Load a file at a width in CSS pixels; returns what MEASURE says, and the addresses `requests` of all that it asked for."""
+        """Load a file at a width in CSS pixels; returns what MEASURE says, and `requests`, the addresses that it asked for."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
         self.wait_for("Page.loadEventFired")
-        measured = self.call("Runtime.evaluate", expression=MEASURE, awaitPromise=True, returnByValue=True)["result"]["value"]
-        asked = [event["params"]["request"]["url"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
+        answer = self.call("Runtime.evaluate", expression=MEASURE, awaitPromise=True, returnByValue=True)
+        measured = answer["result"]["value"]
+        asked = [event["params"]["request"]["url"] for event in self.events
+                 if event.get("method") == "Network.requestWillBeSent"]
         return measured | {"requests": [url for url in asked if not url.startswith("data:")]}
 
     def screenshot(self, file: Path, height: int, top: int = 0) -> None:
@@ -121,7 +125,7 @@ class Browser:
 
 
 def faults(browser: Browser, page: Path, width: int) -> list[str]:
-    """What is wrong with a page at a width: anything wider than the window, pictures that do not show, scripts, requests besides its own file."""
+    """What is wrong with a page: anything wider than the window, pictures that do not show, scripts, other requests."""
     seen = browser.open(page, width)
     found = [] if seen["width"] == width else [f"the window is {seen['width']} wide, not {width}"]
     found += [] if seen["scroll"] <= seen["room"] else [f"{seen['scroll']} wide in {seen['room']}"]

@@ -30,20 +30,20 @@ def build_parser() -> argparse.ArgumentParser:
                         help="[OPTIONAL] target images as this run labels them, by nnUNetv2_predict, best with "
                              "--save_probabilities: pictures of the best, median and worst case")
     parser.add_argument("-i", metavar="IMAGES",
-                        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that nnUNetv2_predict "
-                             "noted, else imagesTs or imagesTr of the target in nnUNet_raw")
+                        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that "
+                             "nnUNetv2_predict noted, else imagesTs or imagesTr of the target in nnUNet_raw")
     parser.add_argument("-gt", metavar="FOLDER",
-                        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says oracle: "
-                             "true")
+                        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says "
+                             "oracle: true")
     parser.add_argument("--before-predictions", metavar="FOLDER",
                         help="[OPTIONAL] with --predictions: the same images as another model labels them, such as "
                              "source-only")
     parser.add_argument("--epoch-predictions", metavar="FOLDER",
-                        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for some "
-                             "epochs: what each way of choosing an epoch would have lost")
+                        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for "
+                             "some epochs: what each way of choosing an epoch would have lost")
     parser.add_argument("--histogram-cases", type=int, default=8, metavar="N",
-                        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no histograms. "
-                             "Default: 8")
+                        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no "
+                             "histograms. Default: 8")
     parser.add_argument("-np", type=int, default=default_num_processes,
                         help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}")
     return parser
@@ -56,7 +56,8 @@ def epoch_folders(folder: str) -> dict[int, str]:
         ReportError: there is none.
     """
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = {int(match[1]): os.path.join(folder, match[0]) for match in (re.fullmatch(r"epoch_?(\d+)", name) for name in names) if match}
+    matches = filter(None, (re.fullmatch(r"epoch_(\d+)", name) for name in names))
+    found = {int(match[1]): os.path.join(folder, match[0]) for match in matches}
     if not found:
         raise ReportError(f"Expected folders epoch_0, epoch_1, ... of predictions in {folder}; found none.")
     return found
@@ -64,7 +65,8 @@ def epoch_folders(folder: str) -> dict[int, str]:
 
 def _request(arguments: argparse.Namespace, run: Run) -> Request:
     """What the options ask for, checked before any long work."""
-    given = [name for name, value in (("-i", arguments.i), ("-gt", arguments.gt), ("--before-predictions", arguments.before_predictions)) if value]
+    with_predictions = {"-i": arguments.i, "-gt": arguments.gt, "--before-predictions": arguments.before_predictions}
+    given = [option for option, value in with_predictions.items() if value]
     if given and not arguments.predictions:
         raise ReportError(f"Expected --predictions with {', '.join(given)}.")
     if arguments.epoch_predictions and not arguments.gt:
@@ -74,9 +76,10 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     predictions = None
     if arguments.predictions:
-        predictions = find_predictions(run, arguments.predictions, arguments.before_predictions, arguments.gt, arguments.i)
+        predictions = find_predictions(run, arguments.predictions, arguments.before_predictions, arguments.gt,
+                                       arguments.i)
         for folder in folders.values():
-            find_predictions(run, folder, None, arguments.gt, None)
+            find_predictions(run, folder, references=arguments.gt)
     return Request(predictions, folders, arguments.histogram_cases, arguments.np)
 
 

@@ -1,4 +1,4 @@
-"""Predicted target cases: ranked without labels; best, median and worst as pictures; scores where there are references."""
+"""Predicted target cases: ranked without labels; best, median and worst as pictures; scores where references are."""
 from __future__ import annotations
 
 import math
@@ -31,10 +31,16 @@ from nnuda.report.run import ReportError, Run, number
 
 ENTROPY, SIZES = "entropy", "sizes"
 MEANING = {
-    ENTROPY: "mean entropy of the saved probabilities over the voxels predicted as a class, in nats; a case without any is the worst",
-    SIZES: "fallback, since not every case has saved probabilities (nnUNetv2_predict --save_probabilities): how far the sizes of the "
-           "predicted classes lie from their median over the cases, mean |ln ratio|; a missing class counts as one voxel",
+    ENTROPY: "the mean entropy of the saved probabilities over the voxels predicted as a class, in nats; a case "
+             "without any is the worst",
+    SIZES: "a fallback, since not every case has saved probabilities (nnUNetv2_predict --save_probabilities): how far "
+           "the sizes of the predicted classes lie from their medians over the cases, mean |ln ratio|; a class that is "
+           "missing counts as one voxel",
 }
+SHORT = {ENTROPY: "entropy (nats)", SIZES: "distance of sizes"}
+NO_IMAGES = ("The images of these cases are neither where nnUNetv2_predict noted them nor in nnUNet_raw: no pictures. "
+             "Name their folder with -i.")
+SMALL = 0.1  # of the median size: a class is as good as missing
 THIS, BEFORE, REFERENCE = "this run", "before", "reference"
 
 
@@ -64,14 +70,16 @@ class CaseScores:
     Attributes:
         kind: ENTROPY or SIZES.
         values: case -> label-free score, less is better.
-        voxels: case -> voxels of each class.
+        sizes: case -> volume of each class.
+        unit: of the volumes.
         scores: of `evaluate_folder`, where there are references.
         before: the same for the folder of predictions before.
     """
 
     kind: str
     values: dict[str, float]
-    voxels: dict[str, list[int]]
+    sizes: dict[str, list[float]]
+    unit: str = "ml"
     scores: dict | None = None
     before: dict | None = None
     ranked: list[str] = field(init=False)
@@ -90,7 +98,8 @@ class CaseScores:
         return chosen
 
 
-def find_predictions(run: Run, folder: str, before: str | None, references: str | None, images: str | None) -> Predictions:
+def find_predictions(run: Run, folder: str, before: str | None = None, references: str | None = None,
+                     images: str | None = None) -> Predictions:
     """Checks the folders before any long work.
 
     Args:
@@ -114,7 +123,8 @@ def find_predictions(run: Run, folder: str, before: str | None, references: str 
     if before is not None:
         missing = cases - find_cases(before, ending, "prediction")
         if missing:
-            raise EvaluationError(f"Expected the same cases before and after; {before} lacks {first_names(sorted(missing))}.")
+            raise EvaluationError(f"Expected the same cases before and after; {before} lacks "
+                                  f"{first_names(sorted(missing))}.")
     return Predictions(folder, sorted(cases), before, references, _find_images(run, folder, images, sorted(cases)))
 
 
@@ -153,14 +163,14 @@ def score_cases(run: Run, predictions: Predictions, num_processes: int) -> CaseS
     reader = find_reader(run.dataset_json, run.plans, join(predictions.folder, predictions.cases[0] + ending))
     saved = [case for case in predictions.cases if isfile(join(predictions.folder, f"{case}.npz"))]
     kind = ENTROPY if len(saved) == len(predictions.cases) else SIZES
-    voxels, values = {}, {}
+    sizes, voxel, values, unit = {}, {}, {}, ""
     for case in tqdm(predictions.cases, desc="Predicted cases", unit="case"):
-        voxels[case] = _class_voxels(run, join(predictions.folder, case + ending), reader)
+        sizes[case], voxel[case], unit = _class_sizes(run, join(predictions.folder, case + ending), reader)
         if kind == ENTROPY:
             values[case] = _entropy(run, predictions.folder, case, reader)
     if kind == SIZES:
-        values = _distances(voxels)
-    found = CaseScores(kind, values, voxels)
+        values = _distances(sizes, voxel)
+    found = CaseScores(kind, values, sizes, unit)
     if predictions.references is not None:
         found.scores = evaluate(run, predictions.references, predictions.folder, num_processes)
         if predictions.before is not None:
@@ -173,10 +183,13 @@ def evaluate(run: Run, references: str, folder: str, num_processes: int) -> dict
     return evaluate_folder(references, folder, run.dataset_json, run.plans, num_processes, progress=True)
 
 
-def _class_voxels(run: Run, file: str, reader: type[BaseReaderWriter]) -> list[int]:
+def _class_sizes(run: Run, file: str, reader: type[BaseReaderWriter]) -> tuple[list[float], float, str]:
+    """Volume of each class, that of one voxel, and their unit."""
     regions, allowed, _ = class_labels(run.dataset_json)
-    labels = read_labels(file, reader, allowed).labels
-    return [int(np.count_nonzero(_mask(labels, regions[name]))) for name in run.classes]
+    found = read_labels(file, reader, allowed)
+    voxel = math.prod(found.spacing) / 1000 if found.unit == "mm" else 1.0
+    counts = [np.count_nonzero(_mask(found.labels, regions[name])) for name in run.classes]
+    return [count * voxel for count in counts], voxel, "ml" if found.unit == "mm" else "voxels"
 
 
 def _mask(labels: np.ndarray, region: int | list[int]) -> np.ndarray:
@@ -190,10 +203,10 @@ def _entropy(run: Run, folder: str, case: str, reader: type[BaseReaderWriter]) -
     return float(entropy_map(probabilities, manager.has_regions)[foreground].mean()) if foreground.any() else math.inf
 
 
-def _distances(voxels: dict[str, list[int]]) -> dict[str, float]:
+def _distances(sizes: dict[str, list[float]], voxel: dict[str, float]) -> dict[str, float]:
     """Mean |ln ratio| of the sizes to their medians."""
-    sizes = np.log(np.maximum(1, np.array(list(voxels.values()))))
-    return dict(zip(voxels, np.abs(sizes - np.median(sizes, axis=0)).mean(1).tolist()))
+    logarithms = np.log([np.maximum(voxel[case], of_case) for case, of_case in sizes.items()])
+    return dict(zip(sizes, np.abs(logarithms - np.median(logarithms, axis=0)).mean(1).tolist()))
 
 
 def mean_dice(scores: dict) -> dict[str, float]:
@@ -202,32 +215,37 @@ def mean_dice(scores: dict) -> dict[str, float]:
 
 
 def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[str]:
-    """Classes that are hardly ever predicted, empty cases, predictions of another model."""
+    """Classes that are missing or nearly so, and predictions of another model."""
     alarms, total = [], len(predictions.cases)
     for index, name in enumerate(run.classes):
-        missing = sum(sizes[index] == 0 for sizes in found.voxels.values())
-        if missing > total / 2:
-            alarms.append(f"{name} is not predicted in {missing} of {total} target cases.")
-    empty = [case for case, sizes in found.voxels.items() if not any(sizes)]
-    if empty:
-        alarms.append(f"Nothing is predicted in {len(empty)} of {total} target cases: {first_names(sorted(empty), 3)}.")
+        sizes = {case: of_case[index] for case, of_case in found.sizes.items()}
+        missing = [case for case, size in sizes.items() if size == 0]
+        if len(missing) > total / 2:
+            alarms.append(f"{name} is not predicted in {len(missing)} of {total} target cases.")
+            continue
+        small = [case for case, size in sizes.items() if size < SMALL * np.median(list(sizes.values()))]
+        if small:
+            alarms.append(f"{name} has less than a tenth of its median size in {len(small)} of {total} target cases: "
+                          f"{first_names(small, 3)}.")
     beside = join(predictions.folder, "plans.json")
     if isfile(beside):
         plans = load_json(beside)
         if (plans["dataset_name"], plans["plans_name"]) != (run.plans["dataset_name"], run.plans["plans_name"]):
-            alarms.append(f"The predictions were made with the plan {plans['plans_name']} of {plans['dataset_name']}, not with this run's.")
+            alarms.append(f"The predictions were made with the plan {plans['plans_name']} of {plans['dataset_name']}, "
+                          "not with this run's.")
     return alarms
 
 
 def cases_section(run: Run, predictions: Predictions, found: CaseScores) -> Section:
     """Pictures, scores and a table of all cases."""
     dice = mean_dice(found.scores) if found.scores else {}
-    blocks: list = _pictures(run, predictions, found, dice) if predictions.images else [Text(
-        "The images of these cases were not found beside the notes of nnUNetv2_predict or in nnUNet_raw: no pictures. Name their folder with -i.")]
+    blocks: list = _pictures(run, predictions, found, dice) if predictions.images else [Text(NO_IMAGES)]
     blocks.append(Text(f"Best, median and worst by {MEANING[found.kind]}."))
     if found.scores:
-        blocks += [_scores_table(found), Text(f"oracle: true. {found.scores['oracle_note']}"), *_correlation(found, dice)]
-    return Section("Target cases", [*blocks, Folded(f"All {len(predictions.cases)} cases", [_cases_table(run, found, dice)])])
+        blocks += [_scores_table(found), Text(f"oracle: true. {found.scores['oracle_note']}")]
+        blocks += _correlation(found, dice)
+    blocks.append(Folded(f"All {len(predictions.cases)} cases", [_cases_table(run, found, dice)]))
+    return Section("Target cases", blocks)
 
 
 def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[str, float]) -> list:
@@ -246,10 +264,11 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
         drawn = []
         for place, case in found.shown.items():
             dotted = REFERENCE if solid is not None and REFERENCE in views[case].labels else None
-            score = f"{number(found.values[case])}{' nats' if found.kind == ENTROPY else ''}"
-            oracle = f"; Dice {dice[case]:.3f}" if solid == THIS and case in dice else ""
-            drawn.append(Picture(_panel(views[case], regions, colours, solid, dotted), f"{case}, {place} case, {caption}",
-                                 f"{place}: {case}" + (f"; {found.kind} {score}{oracle}" if solid == THIS else f"; {caption}")))
+            scores = [f"{SHORT[found.kind]} {number(found.values[case])}"]
+            scores += [f"Dice {dice[case]:.3f}"] if case in dice else []
+            below = "; ".join([f"{place}: {case}", *(scores if solid == THIS else [caption])])
+            image = _panel(views[case], regions, colours, solid, dotted)
+            drawn.append(Picture(image, f"{case}, {place} case, {caption}", below))
         return Pictures(drawn)
 
     meaning = "dotted: the reference" if any(REFERENCE in view.labels for view in views.values()) else ""
@@ -271,7 +290,8 @@ def _panel(view: Slice, regions: dict, colours: dict, solid: str | None, dotted:
 
 def _scores_table(found: CaseScores) -> Table:
     metrics, scores = shown_metrics({"": found.scores}), found.scores
-    head = ["", *(metric_title(metric, scores["unit"]) for metric in metrics), *(["Dice before"] if found.before else []), "empty"]
+    titles = [metric_title(metric, scores["unit"]) for metric in metrics]
+    head = ["", *titles, *(["Dice before"] if found.before else []), "empty predictions"]
     rows = []
     for name, values in scores["per_class"].items():
         cells = [_spread(values[metric], metric) for metric in metrics]
@@ -292,19 +312,18 @@ def _spread(values: dict, metric: str) -> str:
 
 
 def _correlation(found: CaseScores, dice: dict[str, float]) -> list[Text]:
-    pairs = [(found.values[case], value) for case, value in dice.items() if math.isfinite(value) and math.isfinite(found.values[case])]
+    pairs = [(found.values[case], value) for case, value in dice.items() if math.isfinite(value + found.values[case])]
     if len(pairs) < 5 or any(len(set(column)) < 2 for column in zip(*pairs)):
         return []
     correlation = spearmanr(*zip(*pairs)).statistic
-    return [Text(f"Does the label-free score know the bad cases? Rank correlation with the Dice over {len(pairs)} cases: {correlation:.2f} "
-                 "(-1: it orders them as the Dice does; 0: it knows nothing).")]
+    return [Text(f"Does the label-free score know the bad cases? Rank correlation with the Dice over {len(pairs)} "
+                 f"cases: {correlation:.2f} (-1: it orders them as the Dice does; 0: it knows nothing).")]
 
 
 def _cases_table(run: Run, found: CaseScores, dice: dict[str, float]) -> Table:
-    title = "entropy, nats" if found.kind == ENTROPY else "distance of sizes"
-    head = ["case", title, *(["Dice"] if dice else []), *(f"{name}, voxels" for name in run.classes)]
-    rows = [[case, number(found.values[case]), *([number(dice.get(case))] if dice else []), *map(str, found.voxels[case])]
-            for case in found.ranked]
+    head = ["case", SHORT[found.kind], *(["Dice"] if dice else []), *(f"{name}, {found.unit}" for name in run.classes)]
+    rows = [[case, number(found.values[case]), *([number(dice.get(case))] if dice else []),
+             *map(number, found.sizes[case])] for case in found.ranked]
     return Table([head, *rows])
 
 
@@ -315,16 +334,22 @@ def dice_of_epochs(run: Run, folders: dict[int, str], references: str) -> dict[i
     cases = sorted(find_cases(references, ending, "reference"))
     reader = find_reader(run.dataset_json, run.plans, join(references, cases[0] + ending))
     true = {case: read_labels(join(references, case + ending), reader, allowed).labels for case in cases}
-    return {epoch: _mean_dice([_dice(true[case], read_labels(join(folder, case + ending), reader, allowed).labels, regions, ignore)
-                               for case in cases])
-            for epoch, folder in tqdm(sorted(folders.items()), desc="Dice of epochs", unit="epoch")}
+    found = {}
+    for epoch, folder in tqdm(sorted(folders.items()), desc="Dice of epochs", unit="epoch"):
+        predicted = {case: read_labels(join(folder, case + ending), reader, allowed).labels for case in cases}
+        found[epoch] = _mean_dice([_dice(true[case], predicted[case], regions, ignore) for case in cases])
+    return found
 
 
 def _dice(reference: np.ndarray, prediction: np.ndarray, regions: dict, ignore: int | None) -> list[float]:
     """2 |A and B| / (|A| + |B|) of each class; NaN where both are empty."""
     inside = np.ones_like(reference, dtype=bool) if ignore is None else reference != ignore
-    pairs = [(_mask(reference, region) & inside, _mask(prediction, region) & inside) for region in regions.values()]
-    return [2 * np.count_nonzero(a & b) / size if (size := np.count_nonzero(a) + np.count_nonzero(b)) else math.nan for a, b in pairs]
+    found = []
+    for region in regions.values():
+        a, b = (_mask(labels, region) & inside for labels in (reference, prediction))
+        size = np.count_nonzero(a) + np.count_nonzero(b)
+        found.append(2 * np.count_nonzero(a & b) / size if size else math.nan)
+    return found
 
 
 def _mean_dice(per_case: Sequence[list[float]]) -> float:

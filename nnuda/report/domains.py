@@ -28,11 +28,11 @@ def _range(values: Sequence[Sequence[float]], axes: int) -> str:
     """Median, then smallest to largest, a value an axis."""
     array = np.array(values, dtype=float)[:, -axes:]
     median, low, high = np.median(array, 0), array.min(0), array.max(0)
-    text = " × ".join(number(value) for value in median)
-    return text if np.allclose(low, high, rtol=1e-3) else f"{text}; from {_times(low)} to {_times(high)}"
+    alike = np.allclose(low, high, rtol=1e-3)
+    return _times(median) if alike else f"{_times(median)}; from {_times(low)} to {_times(high)}"
 
 
-def _times(values: np.ndarray) -> str:
+def _times(values: Sequence[float]) -> str:
     return " × ".join(number(value) for value in values)
 
 
@@ -41,12 +41,12 @@ def _geometry(run: Run, domain: str, fingerprint: dict | None) -> dict[str, str]
     flat = facts["median_shape"][0] == 1
     axes = 2 if flat else 3
     if fingerprint is None:
-        spacing, shape, cases = _times(np.array(facts["median_spacing"][-axes:])), _times(np.array(facts["median_shape"][-axes:])), None
+        spacing, shape = (_times(facts[name][-axes:]) for name in ("median_spacing", "median_shape"))
     else:
         spacing, shape = (_range(fingerprint[name], axes) for name in ("spacings", "shapes_after_crop"))
-        cases = len(fingerprint["spacings"])
-    cases = run.key["target"]["num_cases"] if domain == "target" else cases
-    return {"cases": "-" if cases is None else str(cases), "voxel spacing, mm (median)": spacing, "shape after crop, voxels (median)": shape,
+    cases = len(fingerprint["spacings"]) if fingerprint else "-"
+    return {"cases": str(run.key["target"]["num_cases"] if domain == "target" else cases),
+            "voxel spacing, mm (median)": spacing, "shape after crop, voxels (median)": shape,
             "orientation of the arrays": facts.get("orientation") or "-"}
 
 
@@ -68,7 +68,8 @@ def _intensities(run: Run, domain: str, fingerprint: dict | None) -> dict[str, s
         if known:
             percentiles = [known[key] for key in ("percentile_00_5", "median", "percentile_99_5")]
             rows[f"intensities{of}: 0.5 % / 50 % / 99.5 %"] = " / ".join(number(value, 4) for value in percentiles)
-            rows[f"intensities{of}: mean ± standard deviation"] = f"{number(known['mean'], 4)} ± {number(known['std'], 4)}"
+            mean, std = (number(known[key], 4) for key in ("mean", "std"))
+            rows[f"intensities{of}: mean ± standard deviation"] = f"{mean} ± {std}"
         rows = {f"channel{of or ''}": name, **rows, f"normalisation{of}": scheme}
     return rows
 
@@ -166,7 +167,8 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
         else:
             drawn["before normalisation"][domain] = raw
         if preprocessed is None:
-            missing.append(f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of them.")
+            missing.append(f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of "
+                           "them.")
         else:
             drawn["after normalisation"][domain] = preprocessed[1]
     ct = any("CTNormalization" in PlansManager(plans).get_configuration(run.configuration).normalization_schemes
@@ -190,13 +192,14 @@ def domains_section(run: Run, limit: int) -> Section:
         limit: cases a domain for the histograms; 0 leaves them out.
     """
     blocks: list = [fingerprint_table(run)]
-    notes = ["The source's intensities are those of the labelled structures, the target's those of "
-             f"{run.key['target']['normalization']['statistics_from'].removeprefix('target images, ')}: without labels there are no others."]
+    measured = run.key["target"]["normalization"]["statistics_from"].removeprefix("target images, ")
+    notes = [f"The source's intensities are those of the labelled structures, the target's those of {measured}: "
+             "without labels there are no others."]
     if run.fingerprints["target"] is None:
         notes.append("The target's fingerprint was not found in nnUNet_preprocessed: medians are those of the plan.")
     if limit:
         pictures, missing = histogram_pictures(run, limit)
         blocks += [Pictures(pictures)] if pictures else []
-        notes += [*missing, f"Histograms: at most {limit} cases a domain, voxels within nnU-Net's non-zero mask, from the 0.5th to the 99.5th "
-                  "percentile of both. The common area is 1 where both are alike."]
+        notes += [*missing, f"Histograms: at most {limit} cases a domain, voxels within nnU-Net's non-zero mask, from "
+                  "the 0.5th to the 99.5th percentile of both. The common area is 1 where both are alike."]
     return Section("Source and target", [*blocks, *map(Text, notes)])

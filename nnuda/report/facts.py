@@ -41,9 +41,11 @@ def settings_section(run: Run) -> Section:
 
     words, keys = frozenset({3, 4}), list(run.settings)
     marked = frozenset(index for index, key in enumerate(keys) if key in changed)
-    text = f"{len(changed)} of {len(keys)} settings differ from the preset." if changed else "All settings are the preset's."
-    blocks = [Table([head, *rows(changed)], words=words)] if changed else []
-    return Section("Settings", [Text(text), *blocks, Folded(f"All {len(keys)} settings", [Table([head, *rows(keys)], marked, words)])])
+    text = f"{len(changed)} of {len(keys)} settings differ from the preset."
+    blocks = [Text(text if changed else "All settings are the preset's.")]
+    blocks += [Table([head, *rows(changed)], words=words)] if changed else []
+    blocks.append(Folded(f"All {len(keys)} settings", [Table([head, *rows(keys)], marked, words)]))
+    return Section("Settings", blocks)
 
 
 def _duration(seconds: float) -> str:
@@ -55,17 +57,22 @@ def _duration(seconds: float) -> str:
 def cost_section(run: Run) -> Section:
     """Step time and memory."""
     logged, settings, debug = run.logged, run.settings, run.debug
-    times = np.array(logged["epoch_end_timestamps"]) - np.array(logged["epoch_start_timestamps"])[:len(logged["epoch_end_timestamps"])]
+    ends = np.array(logged["epoch_end_timestamps"])
+    times = ends - np.array(logged["epoch_start_timestamps"])[:len(ends)]
     usual = times[1:] if len(times) > 1 else times  # the first one starts the workers and compiles
     steps, checks = settings["training.num_iterations_per_epoch"], settings["training.num_val_iterations_per_epoch"]
     seconds, memory = (np.array(logged.get(name, []), dtype=float) for name in (STEP_SECONDS, MEMORY_GB))
-    rows = [["", ""], ["epochs", f"{run.epochs} of {settings['training.num_epochs']}"], ["all epochs together", _duration(float(times.sum()))],
-            ["an epoch (median)", f"{_duration(float(np.median(usual)))}: {steps} training and {checks} validation steps"]]
+    epoch = float(np.median(usual))
+    rows = [["", ""], ["epochs", f"{run.epochs} of {settings['training.num_epochs']}"],
+            ["all epochs together", _duration(float(times.sum()))],
+            ["an epoch (median)", f"{_duration(epoch)}: {steps} training and {checks} validation steps"]]
     known = seconds[np.isfinite(seconds)]
     if known.size:
-        rows.append(["a training step (median)", f"{number(float(np.median(known[1:] if known.size > 1 else known)))} s, data loading included"])
+        step = float(np.median(known[1:] if known.size > 1 else known))
+        rows.append(["a training step (median)", f"{number(step)} s, data loading included"])
     else:
-        rows.append(["a training step", f"not logged; {number(float(np.median(usual)) / (steps + checks))} s an average training or validation step"])
+        average = number(epoch / (steps + checks))
+        rows.append(["a training step", f"not logged; {average} s an average training or validation step"])
     on_gpu = "cuda" in debug.get("device", "")
     peak = memory[np.isfinite(memory)]
     if peak.size:
@@ -79,6 +86,7 @@ def cost_section(run: Run) -> Section:
     configuration = PlansManager(run.plans).get_configuration(run.configuration)
     batch = debug.get("batch_size", configuration.batch_size)
     rows += [["batch", f"{batch} of the source, {debug.get('batch_size_target', '-')} of the target"],
-             ["patch, voxels", " × ".join(map(str, configuration.patch_size))], ["parameters of the network", f"{run.checkpoint['parameters'] / 1e6:.2f} million"],
+             ["patch, voxels", " × ".join(map(str, configuration.patch_size))],
+             ["parameters of the network", f"{run.checkpoint['parameters'] / 1e6:.2f} million"],
              ["device", debug.get("gpu_name", debug.get("device", "-"))], ["torch", debug.get("torch_version", "-")]]
     return Section("Time and memory", [Table(rows, words=frozenset({1}))])

@@ -43,7 +43,7 @@ def panel(height: float = 2.4) -> tuple[Figure, Axes]:
 
 
 def curves(title: str, series: Mapping[str, Sequence[float | None]], epochs: Sequence[int] | None = None,
-           chosen: int | None = None, crossed: Sequence[int] = (), top: float | None = None) -> bytes:
+           chosen: int | None = None, crossed: Sequence[int] = ()) -> bytes:
     """Values over epochs.
 
     Args:
@@ -52,7 +52,6 @@ def curves(title: str, series: Mapping[str, Sequence[float | None]], epochs: Seq
         epochs: of the values. Default: from 0.
         chosen: an epoch to mark with an upright line.
         crossed: epochs to mark as vetoed.
-        top: a dotted line across, the largest value that there can be.
     """
     figure, axes = panel()
     for colour, (name, values) in zip(COLOURS * len(series), series.items()):
@@ -63,8 +62,6 @@ def curves(title: str, series: Mapping[str, Sequence[float | None]], epochs: Seq
         axes.plot([at[i] for i in vetoed], known[vetoed], linestyle="none", marker="x", color="black", markersize=6)
     if chosen is not None:
         axes.axvline(chosen, color="#009E73", linewidth=1.5, linestyle="dashed")
-    if top is not None:
-        axes.axhline(top, color="#8c8c8c", linewidth=1, linestyle="dotted")
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -1,4 +1,4 @@
-"""How classes lie to each other in what a method keeps: prototypes, class means, texts; and the pictures that training left."""
+"""How classes lie to each other in what a method keeps (prototypes, means, texts), and what pictures training left."""
 from __future__ import annotations
 
 import os
@@ -17,12 +17,16 @@ from nnuda.training.frozen import class_names
 FOLDERS = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
            "translations": "Translations: images of each domain through the cycle of generators"}
 
+MEANING = ("Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and the "
+           "same class together across domains is what alignment aims at.")
+
 
 def class_vectors(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
     """A vector (K, A) by name, NaN for a class without one, of what a method keeps in its checkpoint.
 
     Args:
-        statistics: the checkpoint's: dictionaries of prototypes (`.entries`, `.pushed`), class means (`.mean` with `.seen` or `.count`), texts (`.weight`).
+        statistics: the checkpoint's: dictionaries of prototypes (`.entries`, `.pushed`), class means (`.mean` with
+            `.seen` or `.count`), texts (`.weight`).
     """
     found = {}
     for key, value in statistics.items():
@@ -44,7 +48,13 @@ def cosines(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def _pairs(names: list[str]) -> list[tuple[str, str]]:
-    return [(name, name.removesuffix("source") + "target") for name in names if name.endswith("source") and name.removesuffix("source") + "target" in names]
+    pairs = [(name, name.removesuffix("source") + "target") for name in names if name.endswith("source")]
+    return [(source, target) for source, target in pairs if target in names]
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else np.nan
 
 
 def relation_pictures(run: Run) -> list[Picture]:
@@ -55,15 +65,16 @@ def relation_pictures(run: Run) -> list[Picture]:
     def names(rows: Tensor) -> list[str]:
         return classes if len(classes) == len(rows) else [str(index) for index in range(len(rows))]
 
-    pictures = [Picture(cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)), f"cosines between the classes, {name}")
-                for name, rows in vectors.items()]
+    pictures = [Picture(cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)),
+                        f"cosines between the classes, {name}") for name, rows in vectors.items()]
     for source, target in _pairs(list(vectors)):
         matrix = cosines(vectors[source], vectors[target])
-        same, other = np.nanmean(np.diag(matrix)) if np.isfinite(np.diag(matrix)).any() else np.nan, matrix[~np.eye(len(matrix), dtype=bool)]
-        other = np.nanmean(other) if np.isfinite(other).any() else np.nan
-        pictures.append(Picture(cosine_matrix(f"{source} (rows) and {target}", names(vectors[source]), names(vectors[target]), matrix),
+        same, other = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
+        rows, columns = names(vectors[source]), names(vectors[target])
+        pictures.append(Picture(cosine_matrix(f"{source} (rows) and {target}", rows, columns, matrix),
                                 f"cosines between the classes of both domains, {source} and {target}",
-                                f"across domains: the same class {number(same)}, different classes {number(other)} on average"))
+                                f"across domains, on average: the same class {number(same)}, different classes "
+                                f"{number(other)}"))
     return pictures
 
 
@@ -81,8 +92,7 @@ def relations_section(run: Run) -> Section | None:
     blocks: list = []
     pictures = relation_pictures(run)
     if pictures:
-        blocks += [Pictures(pictures), Text("Cosines between vectors of classes that the method keeps in its checkpoint. Different "
-                                            "classes apart and the same class together across domains is what alignment aims at.")]
+        blocks += [Pictures(pictures), Text(MEANING)]
     for folder, text in FOLDERS.items():
         found = last_picture(join(run.folder, folder))
         if found:

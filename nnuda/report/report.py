@@ -12,15 +12,16 @@ import numpy as np
 
 import nnuda
 from nnuda.evaluation.page import Fact, Facts, Section, Table, Text, page_html
-from nnuda.report.cases import CaseScores, Predictions, cases_alarms, cases_section, dice_of_epochs, mean_dice, score_cases
+from nnuda.report.cases import (CaseScores, Predictions, cases_alarms, cases_section, dice_of_epochs, mean_dice,
+                                score_cases)
 from nnuda.report.domains import domains_section
 from nnuda.report.facts import changed_settings, cost_section, settings_section
 from nnuda.report.relations import relations_section
 from nnuda.report.run import Run, number
-from nnuda.report.training import losses_section, selection_section, training_alarms
+from nnuda.report.training import KINDS, losses_section, selection_section, training_alarms
 
-NO_PREDICTIONS = ("No predictions of target images were given: no pictures, and nothing is known of single cases. Predict with "
-                  "nnUNetv2_predict --save_probabilities and give the folder with --predictions.")
+NO_PREDICTIONS = ("No predictions of target images were given: no pictures, and nothing is known of single cases. "
+                  "Predict with nnUNetv2_predict --save_probabilities and give the folder with --predictions.")
 SHOWN_ALARMS = 6
 
 
@@ -54,7 +55,7 @@ def report_html(run: Run, request: Request) -> str:
     sections = [cases, selection_section(run, dice), losses_section(run), domains_section(run, request.histogram_cases),
                 relations_section(run), settings_section(run), cost_section(run), _origin(run, request)]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
-    top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms)])]
+    top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms, predictions is not None)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
 
 
@@ -66,7 +67,9 @@ def _adapted(run: Run) -> Fact:
             f"terms on the target: {', '.join(terms)}" if terms else "no term reads the target: nothing is adapted",
             f"{len(changed)} settings differ from the preset" if changed else "all settings are the preset's"]
     over = run.settings["training.num_epochs"]
-    state = f"{run.epochs} of {over} epochs" + ("" if run.finished else f"; training is not over: this is {run.checkpoint_name}")
+    state = f"{run.epochs} of {over} epochs"
+    if not run.finished:
+        state += f"; training is not over: this is {run.checkpoint_name}"
     return Fact("What was adapted", run.trainer, [*more, state])
 
 
@@ -76,48 +79,56 @@ def _worked(run: Run, found: CaseScores | None) -> Fact:
         return Fact(question, "Not known without target labels", _signs(run))
     dice, classes = found.scores["foreground_mean"]["Dice"], found.scores["per_class"]
     worst = min(classes, key=lambda name: np.nan_to_num(classes[name]["Dice"]["mean"], nan=2.0))
-    more = [f"{found.scores['num_cases']} target cases; weakest class: {worst}, {number(classes[worst]['Dice']['mean'])}",
+    lowest = number(classes[worst]["Dice"]["mean"])
+    more = [f"{found.scores['num_cases']} target cases; weakest class: {worst}, {lowest}",
             "oracle: true. Target labels were used for this score; no model may be chosen by it."]
     if found.before is None:
+        more.append("Nothing to compare it with: no predictions before the adaptation were given.")
         return Fact(question, f"Dice {dice:.3f} on the target", more)
     before = found.before["foreground_mean"]["Dice"]
     differences = np.array(list(mean_dice(found.scores).values())) - np.array(list(mean_dice(found.before).values()))
-    more.insert(1, f"better than before in {int((differences > 0).sum())} of {len(differences)} cases, worse in {int((differences < 0).sum())}")
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    more.insert(1, f"better than before in {better} of {len(differences)} cases, worse in {worse}")
     level = "good" if dice > before else "bad" if dice < before else ""
     return Fact(question, f"Dice {dice:.3f} on the target, {before:.3f} before", more, level)
 
 
 def _signs(run: Run) -> list[str]:
     """What may stand in for an answer."""
-    dice = [float(value) for value in run.logged["mean_fg_dice"]]
+    dice = [float(value) for value in run.logged["mean_fg_dice"] if np.isfinite(value)]
     signs = [f"pseudo Dice on the source: {number(dice[-1])}, best {number(max(dice))}"] if dice else []
     if run.selection is None or not run.selection["epochs"]:
         return [*signs, "Label-free scores were not logged."]
     first, last = run.selection["epochs"][0], run.selection["epochs"][-1]
-    for name, text in (("entropy", "entropy on the target, nats"), ("class_prior", "distance of class sizes to the source's, nats"),
-                       ("agreement", f"agreement ({last['agreement_kind']})")):
+    texts = {"entropy": "entropy on the target, nats", "agreement": f"agreement of {KINDS[last['agreement_kind']]}",
+             "class_prior": "distance of class sizes to the source's, nats"}
+    for name, text in texts.items():
         if last[name] is not None:
             signs.append(f"{text}: {number(first[name])} → {number(last[name])}")
     chosen = run.selection["selected_epoch"]
     return [*signs, "no epoch was selected" if chosen is None else f"the rule selected epoch {chosen}"]
 
 
-def _wrong(run: Run, alarms: Sequence[str]) -> Fact:
+def _wrong(run: Run, alarms: Sequence[str], predicted: bool) -> Fact:
     question = "Is anything wrong?"
     if not alarms:
-        watched = "losses, label-free scores" if run.selection else "losses (label-free scores were not logged: nothing watched for a collapse)"
-        return Fact(question, "No alarm", [f"Looked at: {watched}, and predictions where they were given."], "good")
+        looked = {"losses": True, "label-free scores": run.selection, "predicted cases": predicted}
+        more = [f"Looked at: {', '.join(name for name, there in looked.items() if there)}."]
+        more += [] if run.selection else ["Label-free scores were not logged: nothing watched for a collapse."]
+        return Fact(question, "No alarm", more, "good" if run.selection and predicted else "")
     rest = [f"and {len(alarms) - SHOWN_ALARMS} more"] if len(alarms) > SHOWN_ALARMS else []
-    return Fact(question, f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}", [*alarms[:SHOWN_ALARMS], *rest], "bad")
+    counted = "1 alarm" if len(alarms) == 1 else f"{len(alarms)} alarms"
+    return Fact(question, counted, [*alarms[:SHOWN_ALARMS], *rest], "bad")
 
 
 def _origin(run: Run, request: Request) -> Section:
     rows = [["", ""], ["fold folder", run.folder], ["checkpoint", f"{run.checkpoint_name}, after {run.epochs} epochs"]]
     if request.predictions:
         given = request.predictions
-        rows += [[name, os.path.abspath(folder)] for name, folder in (("predictions", given.folder), ("predictions before", given.before),
-                                                                      ("reference labels", given.references)) if folder]
-    planned = run.key["planned_by"]
-    rows += [["planned by", planned], ["report by", f"nnuda {nnuda.__version__}, nnunetv2 {version('nnunetv2')}, python {platform.python_version()}"],
+        folders = {"predictions": given.folder, "predictions before": given.before,
+                   "reference labels": given.references}
+        rows += [[name, os.path.abspath(folder)] for name, folder in folders.items() if folder]
+    packages = f"nnuda {nnuda.__version__}, nnunetv2 {version('nnunetv2')}, python {platform.python_version()}"
+    rows += [["planned by", run.key["planned_by"]], ["report by", packages],
              ["made on", datetime.now().strftime("%Y-%m-%d %H:%M")]]
     return Section("How this page was made", [Table(rows, words=frozenset({1}))])

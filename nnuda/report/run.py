@@ -141,11 +141,12 @@ def read_run(folder: str) -> Run:
     if os.path.isdir(join(folder, "fold_all")) or os.path.isdir(join(folder, "fold_0")):
         raise ReportError(f"Expected a fold folder, such as {join(folder, 'fold_0')}; got the folder above it.")
     if not isfile(join(above, PLANS_SOURCE)):
-        raise ReportError(f"Expected a fold folder of a training with a trainer of nnuda; {above} has no {PLANS_SOURCE}.")
+        raise ReportError("Expected a fold folder of a training with a trainer of nnuda; "
+                          f"{above} has no {PLANS_SOURCE}.")
     names = [name for name in CHECKPOINTS if isfile(join(folder, name))]
     if not names:
-        raise ReportError(f"Expected a checkpoint in {folder}; found none of {', '.join(CHECKPOINTS)}. The first one comes "
-                          "with the end of the first epoch.")
+        raise ReportError(f"Expected a checkpoint in {folder}; found none of {', '.join(CHECKPOINTS)}. The first one "
+                          "comes with the end of the first epoch.")
     plans = load_json(join(above, "plans.json"))
     read_key(plans)
     checkpoint = torch.load(join(folder, names[0]), map_location="cpu", weights_only=False)

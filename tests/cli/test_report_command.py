@@ -22,8 +22,8 @@ def test_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     write_predictions(tmp_path / "predictions" / "epoch_0001", {"a": 0, "b": 3})
     predictions = tmp_path / "predictions" / "epoch_0001"
     labels, images = write_predictions(tmp_path / "labels", {"a": 0}), write_images(tmp_path / "images", ["a", "b"])
-    run(monkeypatch, folder, "--predictions", predictions, "-i", images, "-gt", labels, "--epoch-predictions", tmp_path / "predictions", "-np", 1,
-        "--histogram-cases", 0)
+    run(monkeypatch, folder, "--predictions", predictions, "-i", images, "-gt", labels, "--epoch-predictions",
+        tmp_path / "predictions", "-np", 1, "--histogram-cases", 0)
     page = folder / "nnuda_report.html"
     assert f"Written: {page}" in capsys.readouterr().out
     assert "the best of the 1 epochs that were predicted is epoch 1, Dice 1.000" in page.read_text()
@@ -34,14 +34,16 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     folder, output = make_run(tmp_path / "results"), tmp_path / "report.html"
     predictions = write_predictions(tmp_path / "predictions", {"a": 0})
     monkeypatch.setattr(report, "report_html", lambda run, request: pytest.fail("it was begun"))
+    scored = ("--predictions", predictions, "-gt", predictions)
     for arguments, message in [
-            ((tmp_path / "nothing",), "nnUDA_report: Expected a fold folder"),
-            ((folder, "-gt", predictions), "Expected --predictions with -gt"),
-            ((folder, "--predictions", predictions, "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
-            ((folder, "--predictions", predictions, "-gt", predictions, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
-            ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
-            ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
-            ((folder, "-o", tmp_path / "report.pdf"), "ends with .html")]:
+        ((tmp_path / "nothing",), "nnUDA_report: Expected a fold folder"),
+        ((folder, "-gt", predictions), "Expected --predictions with -gt"),
+        ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
+        ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
+        ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
+        ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
+        ((folder, "-o", tmp_path / "report.pdf"), "ends with .html"),
+    ]:
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, *(arguments if "-o" in arguments else (*arguments, "-o", output)))
     assert not output.exists()

@@ -10,7 +10,8 @@ import pytest
 from made_run import make_run, plans, write_images, write_predictions
 from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.report.cases import (BEFORE, ENTROPY, SIZES, CaseScores, cases_alarms, cases_section, dice_of_epochs, evaluate, find_predictions, score_cases)
+from nnuda.report.cases import (BEFORE, ENTROPY, SIZES, CaseScores, cases_alarms, cases_section, dice_of_epochs,
+                                evaluate, find_predictions, score_cases)
 from nnuda.report.run import ReportError, Run, read_run
 
 SHIFTS = {"a": 0, "b": 2, "c": 8, "d": 4}
@@ -25,10 +26,12 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, str]:
     """Predictions that are the worse the less sure they are."""
-    return {"predictions": str(write_predictions(tmp_path / "predictions", SHIFTS, SURE)),
-            "labels": str(write_predictions(tmp_path / "labels", dict.fromkeys("abc", 0))),
-            "before": str(write_predictions(tmp_path / "before", dict.fromkeys("abcd", 6))),
-            "images": str(write_images(tmp_path / "images", list("abcd")))}
+    return {
+        "predictions": str(write_predictions(tmp_path / "predictions", SHIFTS, SURE)),
+        "labels": str(write_predictions(tmp_path / "labels", dict.fromkeys("abc", 0))),
+        "before": str(write_predictions(tmp_path / "before", dict.fromkeys("abcd", 6))),
+        "images": str(write_images(tmp_path / "images", list("abcd")))
+    }
 
 
 def texts(blocks: list) -> str:
@@ -36,7 +39,7 @@ def texts(blocks: list) -> str:
 
 
 def test_cases_are_ranked_by_entropy(run: Run, folders: dict[str, str]) -> None:
-    found = score_cases(run, find_predictions(run, folders["predictions"], None, None, None), 1)
+    found = score_cases(run, find_predictions(run, folders["predictions"]), 1)
     rest = {case: (1 - p) / 2 for case, p in SURE.items()}
     for case, p in SURE.items():
         assert found.values[case] == pytest.approx(-p * math.log(p) - 2 * rest[case] * math.log(rest[case]), rel=1e-5)
@@ -47,7 +50,7 @@ def test_without_probabilities_by_sizes_and_it_is_said(run: Run, tmp_path: Path)
     folder = write_predictions(tmp_path / "p", SHIFTS)
     write_predictions(tmp_path / "q", {"d": 4}, ring=False)
     (tmp_path / "q" / "d.png").replace(folder / "d.png")
-    predictions = find_predictions(run, str(folder), None, None, None)
+    predictions = find_predictions(run, str(folder))
     found = score_cases(run, predictions, 1)
     assert found.kind == SIZES and found.ranked[-1] == "d" and found.values["a"] == 0
     assert found.values["d"] == pytest.approx(math.log(300) / 2)  # the ring's 300 voxels became 0, which count as one
@@ -64,7 +67,8 @@ def test_pictures_and_scores(run: Run, folders: dict[str, str]) -> None:
     found = score_cases(run, predictions, 1)
     blocks = cases_section(run, predictions, found).blocks
     legend, this, before, folded = blocks[:4]
-    assert isinstance(legend, Legend) and set(legend.colours) == {"disc", "ring"} and "dotted: the reference" in legend.text
+    assert isinstance(legend, Legend) and set(legend.colours) == {"disc", "ring"}
+    assert "dotted: the reference" in legend.text
     assert [picture.caption.split(";")[0] for picture in this.pictures] == ["best: a", "median: b", "worst: c"]
     assert "Dice 1.000" in this.pictures[0].caption and isinstance(folded, Folded)
     assert all(BEFORE in picture.caption and "Dice" not in picture.caption for picture in before.pictures)
@@ -85,11 +89,13 @@ def test_without_references_nothing_is_said_of_an_oracle(run: Run, folders: dict
 
 def test_images_are_those_that_nnunet_noted(run: Run, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_raw", raising=False)
-    predictions = find_predictions(run, folders["predictions"], None, None, None)
+    predictions = find_predictions(run, folders["predictions"])
     assert not predictions.images
-    assert "Name their folder with -i" in texts(cases_section(run, predictions, score_cases(run, predictions, 1)).blocks)
-    (Path(folders["predictions"]) / "predict_from_raw_data_args.json").write_text(json.dumps({"list_of_lists_or_source_folder": folders["images"]}))
-    assert set(find_predictions(run, folders["predictions"], None, None, None).images) == set("abcd")
+    assert "Name their folder with -i" in texts(
+        cases_section(run, predictions, score_cases(run, predictions, 1)).blocks)
+    (Path(folders["predictions"]) / "predict_from_raw_data_args.json").write_text(
+        json.dumps({"list_of_lists_or_source_folder": folders["images"]}))
+    assert set(find_predictions(run, folders["predictions"]).images) == set("abcd")
 
 
 def test_folders_that_do_not_fit_are_refused(run: Run, folders: dict[str, str], tmp_path: Path) -> None:
@@ -108,17 +114,22 @@ def test_folders_that_do_not_fit_are_refused(run: Run, folders: dict[str, str], 
 
 def test_alarms(run: Run, tmp_path: Path) -> None:
     folder = write_predictions(tmp_path / "p", SHIFTS, ring=False)
-    other = {**plans(), "plans_name": "another"}
-    (folder / "plans.json").write_text(json.dumps(other))
-    predictions = find_predictions(run, str(folder), None, None, None)
+    (folder / "plans.json").write_text(json.dumps({**plans(), "plans_name": "another"}))
+    predictions = find_predictions(run, str(folder))
     found = score_cases(run, predictions, 1)
-    assert cases_alarms(run, predictions, found) == ["ring is not predicted in 4 of 4 target cases.",
-                                                     "The predictions were made with the plan another of Dataset501_One, not with this run's."]
-    found.voxels["a"] = [0, 0]
-    assert "Nothing is predicted in 1 of 4 target cases: a." in cases_alarms(run, predictions, found)
+    assert cases_alarms(run, predictions, found) == [
+        "ring is not predicted in 4 of 4 target cases.",
+        "The predictions were made with the plan another of Dataset501_One, not with this run's."
+    ]
+    found.sizes = {"a": [100, 5], "b": [100, 100], "c": [100, 100], "d": [11, 0]}
+    alarm = cases_alarms(run, predictions, found)[0]
+    assert alarm == "ring has less than a tenth of its median size in 2 of 4 target cases: a, d."
 
 
 def test_dice_of_epochs_is_that_of_the_evaluation(run: Run, folders: dict[str, str]) -> None:
     found = dice_of_epochs(run, {3: folders["predictions"], 5: folders["before"]}, folders["labels"])
-    expected = [evaluate(run, folders["labels"], folders[name], 1)["foreground_mean"]["Dice"] for name in ("predictions", "before")]
+    expected = [
+        evaluate(run, folders["labels"], folders[name], 1)["foreground_mean"]["Dice"]
+        for name in ("predictions", "before")
+    ]
     np.testing.assert_allclose([found[3], found[5]], expected)

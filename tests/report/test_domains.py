@@ -16,7 +16,8 @@ def test_the_table_has_both_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rows["cases"] == ["4", "7"] and rows["labels"] == ["disc, ring", "never opened by training"]
     assert rows["voxel spacing, mm (median)"] == ["1 × 1", "2 × 2"]
     assert rows["shape after crop, voxels (median)"] == ["64 × 80; from 64 × 80 to 64 × 96", "64 × 80"]
-    assert rows["channel"] == ["T1", "T2 <fat & water>"] and rows["intensities: mean ± standard deviation"] == ["5 ± 1", "-"]
+    assert rows["channel"] == ["T1", "T2 <fat & water>"
+                              ] and rows["intensities: mean ± standard deviation"] == ["5 ± 1", "-"]
 
 
 def test_what_lies_elsewhere_by_now_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +27,8 @@ def test_what_lies_elsewhere_by_now_is_said(tmp_path: Path, monkeypatch: pytest.
     texts = [block.text for block in domains_section(read_run(str(make_run(tmp_path))), 2).blocks[1:]]
     for domain in ("source", "target"):
         assert f"Raw images of the {domain} were not found in nnUNet_raw: no histogram of them." in texts
-        assert f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of them." in texts
+        expected = f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of them."
+        assert expected in texts
 
 
 def test_common_area() -> None:

@@ -24,8 +24,11 @@ def test_prototypes_of_the_dictionaries() -> None:
 
 
 def test_class_means_and_texts() -> None:
-    kept = nn.ModuleDict({"text": nn.Embedding.from_pretrained(torch.eye(3)), "text_source": ClassMemory(3, 3, 0.9),
-                          "source": ClassStatistics(3, 3, "full", 0.9)})
+    kept = nn.ModuleDict({
+        "text": nn.Embedding.from_pretrained(torch.eye(3)),
+        "text_source": ClassMemory(3, 3, 0.9),
+        "source": ClassStatistics(3, 3, "full", 0.9)
+    })
     kept["text_source"].mean[1], kept["text_source"].seen[1] = torch.tensor([0.0, 2.0, 0.0]), True
     vectors = class_vectors(kept.state_dict())
     assert set(vectors) == {"text", "text_source", "source"} and vectors["source"].isnan().all()
@@ -36,9 +39,11 @@ def test_class_means_and_texts() -> None:
 def test_pictures_of_vectors_and_of_the_folder(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     run = read_run(str(folder))
-    assert [picture.alt.rsplit(", ", 1)[-1] for picture in relation_pictures(run)] == ["source", "target", "source and target"]
+    assert [picture.alt.rsplit(", ", 1)[-1] for picture in relation_pictures(run)
+           ] == ["source", "target", "source and target"]
     assert "the same class 0.995" in relation_pictures(run)[-1].caption
-    assert relations_section(run).blocks[-1].pictures[0].file == (folder / "translations" / "epoch_0001.png").read_bytes()
+    assert relations_section(run).blocks[-1].pictures[0].file == (folder / "translations" /
+                                                                  "epoch_0001.png").read_bytes()
     assert last_picture(str(folder)) is None
     (folder / "translations" / "epoch_0001.png").unlink()
     run.checkpoint["nnuda"]["statistics"] = {}
