@@ -107,7 +107,7 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
 
 
 REQUIRED = {"nnUDA_plan_and_preprocess": "-d 1 -t 2", "nnUDA_extract_fingerprint": "-d 1 -t 2", "nnUDA_plan_experiment": "-d 1 -t 2", "nnUDA_preprocess": "-d 1",
-            "nnUDA_configure": "-d 1 --as name", "nnUDA_text_similarity": "-d 1", "nnUDA_evaluate": "references predictions", "nnUDA_compare": "one two", "nnUDA_report": "fold_0", "nnUDA_uncertainty": "predictions",
+            "nnUDA_configure": "-d 1 --as name", "nnUDA_text_similarity": "-d 1", "nnUDA_evaluate": "references predictions", "nnUDA_compare": "one two", "nnUDA_report": "fold_0", "nnUDA_uncertainty": "predictions", "nnUDA_features": "results -o features.png",
             "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly"}
 
 

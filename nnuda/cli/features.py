@@ -1,0 +1,120 @@
+"""nnUDA_features: class features of both domains in one picture (t-SNE), one panel a trained network."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from nnunetv2.paths import nnUNet_raw
+
+from nnuda.plan_key import KEY
+from nnuda.planning.domains import find_images
+from nnuda.planning.errors import PlanningError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Arguments of nnUDA_features."""
+    parser = argparse.ArgumentParser(prog="nnUDA_features", description=__doc__)
+    parser.add_argument("results", nargs="+", metavar="RESULTS",
+                        help="results folders <trainer>__<plans>__<configuration>, such as before and after")
+    parser.add_argument("-o", required=True, metavar="FILE", help="the picture, PNG")
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="titles of the panels (default: the folders' names)")
+    parser.add_argument("-f", default="0", metavar="FOLD", help="fold, a number or all (default: 0)")
+    parser.add_argument("-chk", default="checkpoint_final.pth", metavar="FILE",
+                        help="checkpoint (default: checkpoint_final.pth)")
+    parser.add_argument("--source-images", metavar="FOLDER", help="default: imagesTr of the plan's source")
+    parser.add_argument("--source-labels", metavar="FOLDER", help="default: labelsTr beside them")
+    parser.add_argument("--target-images", metavar="FOLDER", help="default: imagesTr of the plan's target")
+    parser.add_argument("--target-labels", metavar="FOLDER",
+                        help="reference labels of the target, for this picture alone (default: the network's "
+                             "predictions)")
+    parser.add_argument("--cases", type=int, default=5, metavar="N",
+                        help="of each domain, evenly from all (default: 5)")
+    parser.add_argument("--voxels", type=int, default=200, metavar="N",
+                        help="largest number a class and domain (default: 200)")
+    parser.add_argument("--layer", default="last", choices=["last", "deepest"],
+                        help="features in front of the last segmentation layer, or the encoder's deepest (default: "
+                             "last)")
+    parser.add_argument("--seed", type=int, default=0, help="of voxels and picture (default: 0)")
+    parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to compute on (default: cuda)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_features; what the user can mend is said without a traceback, and the exit status is 1."""
+    args = build_parser().parse_args(arguments)
+    from nnuda.evaluation.reading import EvaluationError  # torch, nnU-Net and scikit-learn take seconds
+
+    try:
+        _draw(args)
+    except (EvaluationError, PlanningError) as error:
+        sys.exit(f"Error: {error}")
+
+
+def _draw(args: argparse.Namespace) -> None:
+    import torch
+
+    from nnuda.evaluation.class_features import collect_features
+    from nnuda.evaluation.feature_embedding import draw, embed, neighbours
+    from nnuda.evaluation.reading import EvaluationError
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise EvaluationError("No CUDA GPU here. Add -device cpu (or mps).")
+    folders = [os.path.abspath(folder) for folder in args.results]
+    names = args.names or [os.path.basename(folder) for folder in folders]
+    if len(set(names)) != len(folders) or len(names) != len(folders):
+        raise EvaluationError(f"Expected a title of its own for each of {len(folders)} results folders; got "
+                              f"{', '.join(names)}. Give them with --names.")
+    cases, panels = {domain: _cases(args, folders, domain) for domain in ("source", "target")}, {}
+    for name, folder in zip(names, folders):
+        collected = collect_features(folder, cases["source"], cases["target"], args.f, args.chk, args.layer,
+                                     args.voxels, torch.device(args.device), args.seed)
+        panels[name] = collected, embed(collected, args.seed)
+        other, same = neighbours(collected)
+        print(f"{name}: {len(collected.values)} voxels; of their nearest neighbours {other:.3f} are of the other "
+              f"domain, {same:.3f} of the same class", flush=True)
+    draw(panels, args.o)
+    labels = "reference labels" if args.target_labels else "the network's predictions"
+    print(f"Classes of target voxels: {labels}\nPicture: {args.o}")
+
+
+def _cases(args: argparse.Namespace, folders: list[str], domain: str) -> dict[str, tuple[list[str], str | None]]:
+    """Some cases of a domain, with their label files where they are asked for."""
+    given = getattr(args, f"{domain}_images")
+    images = given or join(_raw_folder(folders, domain), "imagesTr")
+    labels = getattr(args, f"{domain}_labels")
+    if domain == "source" and labels is None:
+        labels = join(os.path.dirname(images.rstrip("/")), "labelsTr")
+    ending = load_json(_file(folders, "dataset.json"))["file_ending"]
+    found = find_images(images, ending)
+    number = min(len(found), args.cases)
+    chosen = [sorted(found)[i * len(found) // number] for i in range(number)]
+    cases = {case: (found[case], join(labels, case + ending) if labels else None) for case in chosen}
+    missing = [label for _, label in cases.values() if label and not isfile(label)]
+    if missing:
+        raise PlanningError(f"Expected a label file {missing[0]}, which is not there. Name the folder with "
+                            f"--{domain}-labels.")
+    return cases
+
+
+def _raw_folder(folders: list[str], domain: str) -> str:
+    """The raw dataset of a domain that one of the plans names."""
+    for folder in folders:
+        plans = load_json(_file([folder], "plans.json"))
+        if KEY in plans and nnUNet_raw.is_set():
+            return join(nnUNet_raw, plans["dataset_name"] if domain == "source" else plans[KEY]["target"]["name"])
+    raise PlanningError(f"Where are the {domain}'s images? None of the results folders is of a trainer of nnuda, or "
+                        f"nnUNet_raw is not set. Name them with --{domain}-images.")
+
+
+def _file(folders: list[str], name: str) -> str:
+    file = join(folders[0], name)
+    if not isfile(file):
+        raise PlanningError(f"Expected {file}, which is not there: {folders[0]} is no results folder "
+                            "<trainer>__<plans>__<configuration>.")
+    return file
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What a trained network makes of each class in both domains: features of single voxels, with class and domain."""
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.losses.class_prototypes import confident_masks, nearest, region_masks
+from nnuda.training.frozen import PLANS_SOURCE, class_names
+
+DOMAINS = ("source", "target")
+Case = tuple[Sequence[str], str | None]  # one image file a channel; the label file, where there is one
+
+
+@dataclass(frozen=True)
+class ClassFeatures:
+    """Voxels of both domains.
+
+    Attributes:
+        values: (N, A), the features.
+        classes: (N,), index into `names`.
+        domains: (N,), 0 source, 1 target.
+        names: the background, then the foreground classes or regions.
+        pseudo_labels: whether the target's classes are the network's own predictions instead of labels.
+    """
+
+    values: np.ndarray
+    classes: np.ndarray
+    domains: np.ndarray
+    names: tuple[str, ...]
+    pseudo_labels: bool
+
+    def missing(self, domain: int) -> list[str]:
+        """Classes that no voxel of a domain was found for."""
+        return [name for k, name in enumerate(self.names) if not (self.classes[self.domains == domain] == k).any()]
+
+
+def collect_features(results_folder: str, source: Mapping[str, Case], target: Mapping[str, Case], fold: str = "0",
+                     checkpoint: str = "checkpoint_final.pth", layer: Literal["last", "deepest"] = "last",
+                     voxels: int = 200, device: torch.device = torch.device("cpu"), seed: int = 0) -> ClassFeatures:
+    """Features of some voxels of each class and domain, as many from each case as there are.
+
+    Every case is preprocessed as at prediction, source cases with the source's normalisation where the results folder
+    knows it, and goes through the network window by window. A region's voxels are made exclusive in nnU-Net's order of
+    painting.
+
+    Args:
+        results_folder: <trainer>__<plans>__<configuration>, of nnuda's or nnU-Net's own.
+        source: cases with labels.
+        target: cases; where all have labels these are the classes, else what the network predicts.
+        fold: number, or "all".
+        checkpoint: file name.
+        layer: "last", what the last segmentation layer reads; "deepest", the encoder's.
+        voxels: largest number a class and domain.
+        device: to compute on.
+        seed: of the drawing of voxels.
+
+    Raises:
+        EvaluationError: no such model or cases, a source case without labels, or a network without that layer.
+    """
+    if not source or not target:
+        raise EvaluationError("Expected at least one case of the source and one of the target.")
+    unlabelled = [case for case, (_, label) in source.items() if label is None]
+    if unlabelled:
+        raise EvaluationError("Expected a label file for every source case; there is none for "
+                              f"{', '.join(unlabelled)}.")
+    predictor = _load(results_folder, fold, checkpoint, device)
+    names = tuple(class_names(predictor.dataset_json))
+    pseudo_labels = any(label is None for _, label in target.values())
+    normalised = PLANS_SOURCE if isfile(join(results_folder, PLANS_SOURCE)) else "plans.json"
+    manager_s = PlansManager(load_json(join(results_folder, normalised)))
+    rng, kept = np.random.default_rng(seed), []
+    for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
+        configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
+        of_cases = [_features_of_case(predictor, manager, configuration, case, domain == 1 and pseudo_labels, layer,
+                                      voxels, rng) for case in cases.values()]
+        for k in range(len(names)):
+            share = _equal_shares([features[k] for features in of_cases], voxels, rng)
+            kept.append((share, np.full(len(share), k), np.full(len(share), domain)))
+    values, classes, domains = (np.concatenate(parts) for parts in zip(*kept))
+    return ClassFeatures(values, classes, domains, names, pseudo_labels)
+
+
+def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
+    file = join(results_folder, f"fold_{fold}", checkpoint)
+    if not isfile(file):
+        raise EvaluationError(f"Expected a trained model with {file}; it is not there. Name the results folder "
+                              "<trainer>__<plans>__<configuration>, the fold and the checkpoint.")
+    with contextlib.redirect_stdout(io.StringIO()):
+        predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
+        predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
+    predictor.network.to(device).eval()
+    return predictor
+
+
+def _features_of_case(predictor: nnUNetPredictor, manager: PlansManager, configuration: ConfigurationManager,
+                      case: Case, pseudo_labels: bool, layer: str, voxels: int,
+                      rng: np.random.Generator) -> list[np.ndarray]:
+    """(n_k, A) for each class k, at most `voxels` of each."""
+    images, label_file = case
+    image, label, _ = configuration.preprocessor_class(verbose=False).run_case(
+        list(images), None if pseudo_labels else label_file, manager, configuration, predictor.dataset_json)
+    padded = [pad_nd_image(array, configuration.patch_size, "constant", {"constant_values": value})
+              for array, value in ((image, 0), (label, -1))]
+    image, label = (torch.from_numpy(array.astype(np.float32)) for array in padded)
+    found: list[list[np.ndarray]] = [[] for _ in class_names(predictor.dataset_json)]
+    for window in predictor._internal_get_sliding_window_slicers(image.shape[1:]):
+        features, logits = _forward(predictor.network, image[window][None].to(predictor.device), layer)
+        size = features.shape[2:]
+        if pseudo_labels:
+            masks = confident_masks(logits, 0, size, predictor.label_manager.has_regions)
+            masks &= nearest(label[window][None].to(masks.device), size) >= 0  # -1 is outside of the body's box
+        else:
+            masks = _label_masks(nearest(label[window][None], size), predictor.label_manager)
+        label[window] = -1  # windows overlap at the image's border: each voxel counts once
+        values = features[0].float().flatten(1).T.cpu().numpy()
+        for k, mask in enumerate(masks[0].flatten(1).cpu().numpy()):
+            found[k].append(_draw_some(values[mask], voxels, rng))
+    return [_draw_some(np.concatenate(parts), voxels, rng) for parts in found]
+
+
+def _label_masks(label: Tensor, manager: LabelManager) -> Tensor:
+    """(1, 1, *S) as preprocessed to bool (1, K, *S); ignored voxels and those outside (-1) are in none."""
+    if not manager.has_regions:
+        return torch.cat([label == k for k in range(manager.num_segmentation_heads)], 1)
+    inside = [torch.isin(label, torch.tensor(np.atleast_1d(region), dtype=label.dtype))
+              for region in manager.foreground_regions]
+    ignored = (label < 0) | (label == manager.ignore_label if manager.has_ignore_label else False)
+    return region_masks(torch.cat(inside, 1), label.shape[2:], ignored)
+
+
+@torch.no_grad()
+def _forward(network: nn.Module, image: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Features (1, A, *s) and logits (1, C, *S) of one window."""
+    seen: list[Tensor] = []
+    with _listen(network, layer, seen):
+        logits = network(image)
+    return seen[0], logits[0] if isinstance(logits, (list, tuple)) else logits
+
+
+@contextlib.contextmanager
+def _listen(network: nn.Module, layer: str, seen: list[Tensor]) -> Iterator[None]:
+    if not hasattr(network, "encoder") or not hasattr(getattr(network, "decoder", None), "seg_layers"):
+        raise EvaluationError(f"{type(network).__name__} has no encoder and decoder of nnU-Net's kind to read features "
+                              "from.")
+    if layer == "last":
+        handle = network.decoder.seg_layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    else:
+        handle = network.encoder.register_forward_hook(lambda _, inputs, skips: seen.append(skips[-1]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _draw_some(values: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    return values if len(values) <= number else values[np.sort(rng.choice(len(values), number, replace=False))]
+
+
+def _equal_shares(parts: Sequence[np.ndarray], number: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `number` rows, as evenly from all parts as these allow."""
+    taken, left = [], number
+    for rank, part in enumerate(sorted(parts, key=len)):  # what a small one leaves goes to the larger ones
+        taken.append(_draw_some(part, left // (len(parts) - rank), rng))
+        left -= len(taken[-1])
+    return np.concatenate(taken)
