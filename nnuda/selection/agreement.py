@@ -21,9 +21,9 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def agreement(overlap: Tensor) -> float:
-    """1/|K'| sum_{c in K'} 2 |A_c and B_c| / (|A_c| + |B_c|), K' the classes that either prediction has: the mean Dice of the two.
+    """1/|K'| sum_{c in K'} 2 |A_c and B_c| / (|A_c| + |B_c|): the mean Dice of two predictions.
 
-    Two predictions without any foreground say nothing: 0, not 1.
+    K' are the classes that either has. Two predictions without any foreground say nothing: 0, not 1.
 
     Args:
         overlap: (2, K), what the function `overlap` counted.

@@ -26,9 +26,9 @@ def foreground(p: Tensor, regions: bool = False) -> Tensor:
 def class_prior_distance(shares: Sequence[float], source_shares: Sequence[float], voxels: int) -> float:
     """d = 1/K sum_c |ln((N q_c + 1) / (N pi_c + 1))|.
 
-    The mean factor by which predicted classes are too large or too small, as a logarithm. A divergence between the two distributions
-    (Kullback-Leibler, Jensen-Shannon) would hardly see a structure of a thousandth of the volume vanish; here each class counts alike.
-    The one voxel keeps it finite.
+    The mean factor by which predicted classes are too large or too small, as a logarithm. A divergence between the two
+    distributions (Kullback-Leibler, Jensen-Shannon) would hardly see a structure of a thousandth of the volume vanish;
+    here each class counts alike. The one voxel keeps it finite.
 
     Args:
         shares: q_c, share of the target's voxels that is predicted as each of K classes.
@@ -43,4 +43,5 @@ def class_prior_distance(shares: Sequence[float], source_shares: Sequence[float]
     """
     if len(shares) != len(source_shares) or not shares:
         raise ValueError(f"Expected a share of each class in both domains; got {len(shares)} and {len(source_shares)}.")
-    return sum(abs(math.log((voxels * q + 1) / (voxels * pi + 1))) for q, pi in zip(shares, source_shares)) / len(shares)
+    factors = [(voxels * q + 1) / (voxels * pi + 1) for q, pi in zip(shares, source_shares)]
+    return sum(abs(math.log(factor)) for factor in factors) / len(factors)

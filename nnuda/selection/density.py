@@ -9,10 +9,10 @@ from torch.nn.functional import normalize
 
 
 def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
-    """With f_i = p_i / ||p_i|| and P_ij = softmax_{j != i}(f_i . f_j / tau):  SND = -1/N sum_i sum_j P_ij ln P_ij / ln(N - 1).
+    """SND = -1/N sum_i sum_j P_ij ln P_ij / ln(N - 1), P_ij = softmax_{j != i}(f_i . f_j / tau), f_i = p_i / ||p_i||.
 
-    Saito et al., ICCV 2021 (arXiv 2108.10860), on class probabilities with tau = 0.05 as there. A voxel whose neighbours are many and
-    equally near has a large entropy. The paper's N is fixed and it does not divide; here the largest value is 1 for every N.
+    Saito et al., ICCV 2021 (arXiv 2108.10860), on class probabilities with tau = 0.05 as there. A voxel whose
+    neighbours are many and equally near has a large entropy. The paper does not divide; here the largest value is 1.
     It is largest where all predictions are one, that is, in a collapse.
 
     Args:
@@ -31,7 +31,7 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> float:
 
 
 def alike_of_each_class(foreground: Tensor, number: int) -> Tensor:
-    """Choose voxels so that each predicted class, or combination of regions, has the same number, as far as there are so many.
+    """Choose as many voxels of each predicted class, or combination of regions, as far as there are so many.
 
     Most voxels are background: drawn from all alike, the density would be the background's.
 

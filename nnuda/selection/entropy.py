@@ -10,7 +10,8 @@ from torch import Tensor
 def voxel_entropy(p: Tensor, regions: bool = False) -> Tensor:
     """H = -sum_c p_c ln p_c; of regions, which are no distribution, the mean of -p_r ln p_r - (1 - p_r) ln(1 - p_r).
 
-    The most common label-free score (Morerio et al., ICLR 2018, arXiv 1711.10288, choose hyper-parameters by it). It is as low where a class has vanished.
+    Morerio et al., ICLR 2018 (arXiv 1711.10288), choose hyper-parameters by it. It is low too where a class has
+    vanished.
 
     Args:
         p: (N, C) probabilities of N voxels, or (N, R) of regions.

@@ -23,7 +23,8 @@ class History:
         self.epochs: list[Record] = []
         self.selected: Record | None = None
 
-    def add(self, epoch: int, scores: dict[str, Any], agreement_kind: str | None, source_dice: float | None, rule: dict[str, Any]) -> Record:
+    def add(self, epoch: int, scores: dict[str, Any], agreement_kind: str | None, source_dice: float | None,
+            rule: dict[str, Any]) -> Record:
         """Judge an epoch and remember it.
 
         Args:
@@ -36,8 +37,8 @@ class History:
         Returns:
             The epoch's record.
         """
-        names = ("entropy", "class_prior", "agreement")
-        record = {"epoch": epoch, **{name: scores[name] for name in names}, "agreement_kind": agreement_kind, "density": scores["density"],
+        record = {"epoch": epoch, "entropy": scores["entropy"], "class_prior": scores["class_prior"],
+                  "agreement": scores["agreement"], "agreement_kind": agreement_kind, "density": scores["density"],
                   "source_dice": source_dice, "class_shares": scores["class_shares"]}
         known = [*self.epochs, record]
         record["vetoed"] = vetoes(record, known, rule)
@@ -50,8 +51,8 @@ class History:
 
     def write(self, folder: str, rule: dict[str, Any]) -> None:
         """Write selection.json, whole or not at all."""
-        write_json({"rule": rule, "epochs": self.epochs, "selected_epoch": None if self.selected is None else self.selected["epoch"]},
-                   os.path.join(folder, FILE))
+        selected = None if self.selected is None else self.selected["epoch"]
+        write_json({"rule": rule, "epochs": self.epochs, "selected_epoch": selected}, os.path.join(folder, FILE))
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

@@ -12,7 +12,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
 OUTSIDE = -1  # nnU-Net's mark of what is not image, in the segmentation of a preprocessed case
-SEEN_IN = 4  # patches of the source that show a class, from which on it is looked for on the target: a chance of e^-4 to miss all of as many
+# patches of the source that show a class, from which on it is watched: by chance e^-4 of as many draws would have none
+SEEN_IN = 4
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class SourceShares:
     watched: list[bool]
 
 
-def draw_patches(shapes: dict[str, Sequence[int]], patch_size: Sequence[int], number: int, seed: int) -> list[tuple[str, list[list[int]]]]:
-    """Boxes spread over the cases, and over the first axis of each; elsewhere anywhere. Smaller cases are padded around.
+def draw_patches(shapes: dict[str, Sequence[int]], patch_size: Sequence[int], number: int,
+                 seed: int) -> list[tuple[str, list[list[int]]]]:
+    """Boxes spread over the cases, and over the first axis of each; elsewhere anywhere; around a case that is smaller.
 
     Args:
         shapes: (Z, Y, X) of each case.
@@ -79,7 +81,8 @@ def _deal(cases: list[str], positions: dict[str, int], number: int) -> dict[str,
     return counts
 
 
-def read_target(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int, sampled: int) -> TargetPatches:
+def read_target(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int,
+                sampled: int) -> TargetPatches:
     """Read `number` patches of preprocessed target cases, and draw `sampled` of their voxels."""
     images, inside = [], []
     for case, box in _draw(dataset, patch_size, number, seed):
@@ -94,18 +97,20 @@ def read_target(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: i
     return TargetPatches(image, inside, voxels[inside.flatten()[voxels]])
 
 
-def read_source_shares(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int, labels: LabelManager) -> SourceShares:
+def read_source_shares(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int,
+                       labels: LabelManager) -> SourceShares:
     """Count the labels of `number` patches of source cases; voxels with the ignore label do not count."""
     classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
     counts, voxels, seen = np.zeros(len(classes)), 0, np.zeros(len(classes), int)
     for case, box in _draw(dataset, patch_size, number, seed):
         label = crop_and_pad_nd(dataset.load_case(case)[1], box, OUTSIDE)
-        label = label[(label != OUTSIDE) & (label != labels.ignore_label)] if labels.has_ignore_label else label[label != OUTSIDE]
+        label = label[(label != OUTSIDE) & (label != (labels.ignore_label if labels.has_ignore_label else OUTSIDE))]
         here = np.array([np.isin(label, values).sum() for values in classes])
         counts, voxels, seen = counts + here, voxels + label.size, seen + (here > 0)
     return SourceShares((counts / max(1, voxels)).tolist(), (seen >= SEEN_IN).tolist())
 
 
-def _draw(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int) -> list[tuple[str, list[list[int]]]]:
+def _draw(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int,
+          seed: int) -> list[tuple[str, list[list[int]]]]:
     shapes = {case: dataset.load_case(case)[0].shape[1:] for case in dataset.identifiers}
     return draw_patches(shapes, patch_size, number, seed)

@@ -12,12 +12,15 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 FILE = "nnuda_selection.png"
-TITLES = {"entropy": "entropy [nats], low is good", "class_prior": "class prior distance [nats], low is good", "agreement": "agreement, high is good",
-          "density": "neighbourhood density, high is good", "source_dice": "source pseudo Dice (a veto)"}
+TITLES = {"entropy": "entropy [nats], low is good", "class_prior": "class prior distance [nats], low is good",
+          "agreement": "agreement, high is good", "density": "neighbourhood density",
+          "source_dice": "source pseudo Dice (a veto)"}
 
 
 def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[str, Any], folder: str) -> None:
-    """Draw one panel a score, and one of the classes' sizes, into nnuda_selection.png: vetoed epochs grey, alarms red, the selected epoch a line.
+    """Draw one panel a score, and one of the classes' sizes, into nnuda_selection.png.
+
+    Vetoed epochs are grey, alarms red, the selected epoch is a line.
 
     Args:
         epochs: records, one an epoch.
@@ -32,8 +35,8 @@ def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[st
             axis.set_title(title)
         for c, (name, share) in enumerate(zip(rule["classes"], rule["source_shares"])):
             if share > 0:
-                axes[1, 2].plot([epoch["epoch"] for epoch in epochs], [max(1e-3, epoch["class_shares"][c] / share) for epoch in epochs],
-                                linewidth=1.5, label=name)
+                ratios = [max(1e-3, epoch["class_shares"][c] / share) for epoch in epochs]
+                axes[1, 2].plot([epoch["epoch"] for epoch in epochs], ratios, linewidth=1.5, label=name)
         axes[1, 2].axhline(1, color="0.6", linewidth=0.8)
         axes[1, 2].set(title="predicted size / size in the source", yscale="log")
         if any(rule["source_shares"]):
@@ -43,7 +46,8 @@ def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[st
             axis.grid(alpha=0.3)
             if selected is not None:
                 axis.axvline(selected["epoch"], color="tab:green", linewidth=1.2)
-        figure.subplots_adjust(left=0.04, right=0.99, bottom=0.08, top=0.95, hspace=0.3, wspace=0.15)  # tight_layout would draw everything once more
+        # tight_layout would draw everything once more
+        figure.subplots_adjust(left=0.04, right=0.99, bottom=0.08, top=0.95, hspace=0.3, wspace=0.15)
         figure.savefig(os.path.join(folder, FILE), dpi=80)
         plt.close(figure)
 

@@ -1,6 +1,7 @@
-"""The rule that chooses an epoch by its scores: vetoes first, then how many epochs it beats. Works on the content of selection.json.
+"""The rule that chooses an epoch by its scores: vetoes first, then how many epochs it beats.
 
-An epoch's record has the keys that `History.add` writes; `rule` is what stands under "rule" in that file.
+It works on the content of selection.json: an epoch's record has the keys that `History.add` writes, `rule` is what
+stands under "rule".
 """
 from __future__ import annotations
 
@@ -19,18 +20,21 @@ FOUND = 0.5  # of its share of the source: a class that has come and gone below 
 def vetoes(record: Record, known: Sequence[Record], rule: dict[str, Any]) -> list[str]:
     """Why an epoch is not to be chosen whatever its scores; empty if nothing speaks against it.
 
+    Vetoed are a source Dice below x of the best one known, a class whose share of the target is below y of its share
+    of the source, and a score that is no number.
+
     Args:
         record: the epoch's.
         known: all epochs so far.
-        rule: `source_dice` x, `class_share` y, and the source's shares. Vetoed are a source Dice below x of the best one known, a class whose
-            share of the target is below y of its share of the source, and a score that is no number.
+        rule: has x as `source_dice` and y as `class_share`, and the source's shares.
     """
     reasons = [f"{name} has no value" for name in rule["scores"] if record[name] is None]
+    dice, part = record["source_dice"], rule["source_dice"]
     best = max((epoch["source_dice"] for epoch in known if epoch["source_dice"] is not None), default=0)
-    if record["source_dice"] is not None and record["source_dice"] < rule["source_dice"] * best:
-        reasons.append(f"source Dice {record['source_dice']:.3f} is below {rule['source_dice']:g} of its best, {best:.3f}")
-    return reasons + [f"{name} has {_ratio(record, c, rule):.3f} of its share of the source" for c, name in enumerate(rule["classes"])
-                      if _missing(record, c, rule)]
+    if dice is not None and dice < part * best:
+        reasons.append(f"source Dice {dice:.3f} is below {part:g} of its best, {best:.3f}")
+    return reasons + [f"{name} has {_ratio(record, c, rule):.3f} of its share of the source"
+                      for c, name in enumerate(rule["classes"]) if _missing(record, c, rule)]
 
 
 def _ratio(record: Record, c: int, rule: dict[str, Any]) -> float:
@@ -56,11 +60,11 @@ def _beaten(value: float, others: Sequence[float | None], sign: int) -> float:
 
 
 def replaces(record: Record, selected: Record | None, known: Sequence[Record], rule: dict[str, Any]) -> bool:
-    """Whether this epoch's weights replace those in checkpoint_selected.pth; by what is known now, and of equals the later.
+    """Whether this epoch's weights replace those in checkpoint_selected.pth; by what is known now, of equals the later.
 
     Args:
         record: this epoch's.
-        selected: the epoch's in the file; None if there is none.
+        selected: of the epoch in the file; None if there is none.
         known: all epochs so far, this one too.
         rule: see `vetoes`.
     """
@@ -72,7 +76,9 @@ def replaces(record: Record, selected: Record | None, known: Sequence[Record], r
 
 
 def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> list[str]:
-    """Signs of a collapse: a class that an earlier epoch found is gone, one class is everywhere with certainty, or the scores are no numbers.
+    """Signs of a collapse.
+
+    A class that an earlier epoch found is gone, one class is everywhere with certainty, or the output is no number.
 
     Args:
         record: this epoch's.
@@ -90,7 +96,7 @@ def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> li
 
 
 def hindsight(selection: dict[str, Any]) -> int | None:
-    """The epoch that the rule takes with the whole training known: of those without a veto, the one that beats the most.
+    """The epoch that the rule takes with the whole training known: of those without a veto, the best standing.
 
     Args:
         selection: content of selection.json.
@@ -99,7 +105,8 @@ def hindsight(selection: dict[str, Any]) -> int | None:
         The epoch; None where all are vetoed.
     """
     epochs, rule = selection["epochs"], selection["rule"]
-    return _best({epoch["epoch"]: standing(epoch, epochs, rule["scores"]) for epoch in epochs if not vetoes(epoch, epochs, rule)})
+    passed = [epoch for epoch in epochs if not vetoes(epoch, epochs, rule)]
+    return _best({epoch["epoch"]: standing(epoch, epochs, rule["scores"]) for epoch in passed})
 
 
 def _best(values: dict[int, float]) -> int | None:
@@ -107,30 +114,32 @@ def _best(values: dict[int, float]) -> int | None:
 
 
 def regret(selection: dict[str, Any], dice: Sequence[float]) -> dict[str, float]:
-    """How much true target Dice each way of choosing an epoch loses against the best epoch. For evaluation: it needs target labels.
+    """How much true target Dice each way of choosing an epoch loses against the best epoch.
+
+    For evaluation: it needs target labels.
 
     Args:
         selection: content of selection.json.
         dice: true target Dice after each epoch; NaN where it was not measured, and the epoch is left out.
 
     Returns:
-        Loss in Dice, from 0, of: each score's best epoch, without vetoes; "rule", the selected epoch, or the last where none was selected;
-        "hindsight"; "last", checkpoint_final. NaN where the epoch's Dice was not measured, or a score has no value.
+        Loss in Dice, from 0, of: each score's best epoch, without vetoes; "rule", the selected epoch, or the last
+        where none was selected; "hindsight"; "last", checkpoint_final. NaN where the epoch's Dice was not measured,
+        or a score has no value.
 
     Raises:
         ValueError: not one Dice an epoch, or none measured.
     """
     epochs = selection["epochs"]
     if len(dice) != len(epochs) or all(map(math.isnan, dice)):
-        raise ValueError(f"Expected the target Dice of {len(epochs)} epochs, NaN where it was not measured; got {len(dice)} values, "
-                         f"{sum(not math.isnan(value) for value in dice)} of them measured.")
+        raise ValueError(f"Expected the target Dice of {len(epochs)} epochs, NaN where it was not measured; got "
+                         f"{len(dice)} values, {sum(not math.isnan(value) for value in dice)} of them measured.")
     measured = {epoch["epoch"]: value for epoch, value in zip(epochs, dice) if not math.isnan(value)}
-    some = {**selection, "epochs": [epoch for epoch in epochs if epoch["epoch"] in measured]}
-    chosen = {name: _best({epoch["epoch"]: sign * epoch[name] for epoch in some["epochs"] if epoch[name] is not None})
+    some = [epoch for epoch in epochs if epoch["epoch"] in measured]
+    chosen = {name: _best({epoch["epoch"]: sign * epoch[name] for epoch in some if epoch[name] is not None})
               for name, sign in SIGN.items()}
-    last = epochs[-1]["epoch"]
-    chosen["rule"] = last if selection["selected_epoch"] is None else selection["selected_epoch"]
-    chosen["hindsight"] = hindsight(some)
-    chosen["last"] = last
+    last, selected = epochs[-1]["epoch"], selection["selected_epoch"]
+    chosen |= {"rule": last if selected is None else selected, "hindsight": hindsight({**selection, "epochs": some}),
+               "last": last}
     best = max(measured.values())
     return {name: best - measured.get(epoch, math.nan) for name, epoch in chosen.items()}

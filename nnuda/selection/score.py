@@ -17,8 +17,9 @@ Predict = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def score_target(patches: TargetPatches, source: SourceShares, predict: Predict, second: Predict | None, batch_size: int, regions: bool,
-                 density_voxels: int, temperature: float, device: torch.device) -> dict[str, float | list[float] | None]:
+def score_target(patches: TargetPatches, source: SourceShares, predict: Predict, second: Predict | None,
+                 batch_size: int, regions: bool, density_voxels: int, temperature: float,
+                 device: torch.device) -> dict[str, float | list[float] | None]:
     """Entropy, class prior, agreement and density of a network's predictions.
 
     Args:
@@ -33,8 +34,8 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
         device: the network's.
 
     Returns:
-        "entropy" (nats), "class_prior" (nats), "agreement" and "density" (0 to 1), and "class_shares", the share of the target's voxels predicted
-        as each foreground class. None for what has no finite value.
+        "entropy" (nats), "class_prior" (nats), "agreement" and "density" (0 to 1), and "class_shares", the share of the
+        target's voxels predicted as each foreground class. None for what has no finite value.
     """
     entropy, both, sampled = [], [], []
     counts, voxels, size = 0, int(patches.inside.sum()), patches.inside[0].numel()
@@ -51,7 +52,8 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
         if second is not None:
             both.append(overlap(predicted, foreground(_probabilities(second(image), regions)[inside], regions)))
     shares = [count / max(1, voxels) for count in counts.tolist()]
-    return {"entropy": _finite(float(torch.stack(entropy).cpu().double().sum()) / max(1, voxels)), "class_prior": _prior(shares, source, voxels),
+    return {"entropy": _finite(float(torch.stack(entropy).cpu().double().sum()) / max(1, voxels)),
+            "class_prior": _prior(shares, source, voxels),
             "agreement": agreement(torch.stack(both).sum(0)) if both else None,
             "density": _density(torch.cat(sampled), regions, density_voxels, temperature), "class_shares": shares}
 

@@ -16,7 +16,7 @@ STATE = "nnuda"  # the checkpoint's extra key
 
 
 class CheckpointingTrainer(nnUNetTrainer):
-    """The part of nnUDATrainer that writes and reads checkpoints. They hold tensors and Python builtins only besides nnU-Net's own."""
+    """The part of nnUDATrainer that writes and reads checkpoints."""
 
     @property
     def bare_network(self) -> nn.Module:
@@ -39,10 +39,12 @@ class CheckpointingTrainer(nnUNetTrainer):
 
     def adaptation_state(self) -> dict[str, Any]:
         """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
+        optimizer = self.adversary_optimizer
         return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
                 "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
-                "adversary_optimizer": None if self.adversary_optimizer is None else self.adversary_optimizer.state_dict(),
-                "teacher": None if self.teacher is None else self.teacher.state_dict(), "selection": self.history.state_dict()}
+                "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
+                "teacher": None if self.teacher is None else self.teacher.state_dict(),
+                "selection": self.history.state_dict()}
 
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
         """Put back what `adaptation_state` returned."""
@@ -58,7 +60,10 @@ class CheckpointingTrainer(nnUNetTrainer):
             self.history.load_state_dict(state["selection"])
 
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint, with the adaptation's state and every rank's random state under one more key; written aside, then renamed."""
+        """nnU-Net's, with the adaptation's state and every rank's random state under one more key.
+
+        Written aside, then renamed.
+        """
         random_states = [get_random_state()]
         if self.is_ddp:
             random_states = [None] * dist.get_world_size()
@@ -81,7 +86,8 @@ class CheckpointingTrainer(nnUNetTrainer):
             return
         aside = f"{filename}.tmp"
         with self.prediction_weights():
-            torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__, "init_args": self.my_init_kwargs,
+            torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__,
+                        "init_args": self.my_init_kwargs,
                         "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
         os.replace(aside, filename)
 
@@ -94,8 +100,8 @@ class CheckpointingTrainer(nnUNetTrainer):
         super().load_checkpoint(filename_or_checkpoint)
         state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False).get(STATE)
         if state is None:
-            raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start from its weights, use "
-                               "nnUDA_configure --set training.init_from=...")
+            raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start "
+                               "from its weights, use nnUDA_configure --set training.init_from=...")
         self.load_adaptation_state(state)
         self.resumed = True
         if self.local_rank < len(state["random_states"]):

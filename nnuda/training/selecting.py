@@ -26,7 +26,10 @@ POOL = 50  # voxels to choose the density's from, for each of them: rare classes
 
 
 class SelectingTrainer(CheckpointingTrainer):
-    """The part of nnUDATrainer that scores epochs. It reads no target labels and touches no random state: the training is the same without it."""
+    """The part of nnUDATrainer that scores epochs.
+
+    It reads no target labels and touches no random state: the training is the same without it.
+    """
 
     def start_selection(self) -> None:
         """Draw the patches, read the source's class sizes, and find out what checkpoint_selected.pth holds."""
@@ -49,7 +52,8 @@ class SelectingTrainer(CheckpointingTrainer):
             self.print_to_log_file(f"NOTE: epochs are not scored on the target. {error}")
             return None
         settings, manager = self.settings, self.configuration_manager
-        size, number, seed = manager.patch_size, settings["selection.batches"] * manager.batch_size, settings["training.seed"] or 0
+        size, seed = manager.patch_size, settings["training.seed"] or 0
+        number = settings["selection.batches"] * manager.batch_size
         self.target_patches = read_target(target, size, number, seed, POOL * settings["selection.voxels"])
         source = self.dataset_class(self.preprocessed_dataset_folder)
         self.source_shares = read_source_shares(source, size, number, seed, self.label_manager)
@@ -65,16 +69,19 @@ class SelectingTrainer(CheckpointingTrainer):
         without = ["agreement"] * (kind is None) + ["class_prior"] * (not any(source.watched))
         scores = [name for name in settings["selection.scores"] if name not in without]
         if not scores:
-            raise SettingsError(f"selection.scores has {', '.join(settings['selection.scores'])} alone. Without a teacher or mirroring there is no "
-                                "agreement, and without a class that four patches of the source show no class_prior. Add entropy.")
-        return {"scores": scores, "source_dice": settings["selection.source_dice"], "class_share": settings["selection.class_share"],
-                "classes": frozen_classes(self.plans_manager.plans), "source_shares": source.share, "watched": source.watched,
-                "regions": self.label_manager.has_regions, "patches": len(patches.image), "voxels": int(patches.inside.sum()),
-                "density_voxels": settings["selection.voxels"], "temperature": settings["selection.temperature"], "seed": settings["training.seed"] or 0}
+            raise SettingsError(f"Expected a score that can be computed; got selection.scores={', '.join(without)}. Without a "
+                                "teacher or mirroring there is no agreement, and without a class that four patches of "
+                                "the source show no class_prior. Add entropy.")
+        return {"scores": scores, "source_dice": settings["selection.source_dice"],
+                "class_share": settings["selection.class_share"], "classes": frozen_classes(self.plans_manager.plans),
+                "source_shares": source.share, "watched": source.watched, "regions": self.label_manager.has_regions,
+                "patches": len(patches.image), "voxels": int(patches.inside.sum()),
+                "density_voxels": settings["selection.voxels"], "temperature": settings["selection.temperature"],
+                "seed": settings["training.seed"] or 0}
 
     @property
     def agreement_kind(self) -> str | None:
-        """What a prediction is compared with: "teacher" (and student), else "flip"; None where the training mirrors along no axis."""
+        """What a prediction is compared with: "teacher" (and student), else "flip"; None without a mirroring axis."""
         if self.teacher is not None:
             return "teacher"
         return "flip" if self.inference_allowed_mirroring_axes else None
@@ -82,7 +89,7 @@ class SelectingTrainer(CheckpointingTrainer):
     def selected_on_disk(self) -> Record | None:
         """The record of the epoch in checkpoint_selected.pth; a new training removes that of an earlier one.
 
-        A training that was killed resumes from an older epoch than the file may be from: then the file's own record counts.
+        A training that was killed resumes from an older epoch than the file may be from: then the file's own counts.
         """
         path = join(self.output_folder, CHECKPOINT)
         if not self.resumed:
@@ -93,7 +100,8 @@ class SelectingTrainer(CheckpointingTrainer):
             return None
         selected = torch.load(path, map_location="cpu", weights_only=False)[STATE]["selection"]["selected"]
         if selected != self.history.selected:
-            self.print_to_log_file(f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; it stays until an epoch beats it.")
+            self.print_to_log_file(f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
+                                   "it stays until an epoch beats it.")
         return selected
 
     def predictions(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
@@ -111,7 +119,8 @@ class SelectingTrainer(CheckpointingTrainer):
 
         if self.agreement_kind == "teacher":
             return (teacher, student) if self.settings["training.predict_with"] == "teacher" else (student, teacher)
-        return student, mirrored(student, self.inference_allowed_mirroring_axes) if self.agreement_kind == "flip" else None
+        axes = self.inference_allowed_mirroring_axes
+        return student, mirrored(student, axes) if self.agreement_kind == "flip" else None
 
     def score_epoch(self) -> None:
         """Score this epoch, judge it by the rule, log both."""
@@ -119,20 +128,24 @@ class SelectingTrainer(CheckpointingTrainer):
             return
         scores = None
         if self.local_rank == 0:
-            scores = score_target(self.target_patches, self.source_shares, *self.predictions(), self.configuration_manager.batch_size,
-                                  self.rule["regions"], self.rule["density_voxels"], self.rule["temperature"], self.device)
+            scores = score_target(self.target_patches, self.source_shares, *self.predictions(),
+                                  self.configuration_manager.batch_size, self.rule["regions"],
+                                  self.rule["density_voxels"], self.rule["temperature"], self.device)
         dice = float(self.logger.get_value("mean_fg_dice", step=-1))
         before = self.history.epochs[-1]["alarm"] if self.history.epochs else []
-        record = self.history.add(self.current_epoch, from_first(scores), self.agreement_kind, dice if math.isfinite(dice) else None, self.rule)
+        record = self.history.add(self.current_epoch, from_first(scores), self.agreement_kind,
+                                  dice if math.isfinite(dice) else None, self.rule)
         for name in SCORES:
             self.logger.log(LOGGED + name, math.nan if record[name] is None else record[name], self.current_epoch)
-        self.print_to_log_file("label-free scores", {name: record[name] if record[name] is None else round(record[name], 4) for name in SCORES},
+        rounded = {name: record[name] if record[name] is None else round(record[name], 4) for name in SCORES}
+        self.print_to_log_file("label-free scores", rounded,
                                *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
         if set(record["alarm"]) - set(before):
-            self.print_to_log_file(f"COLLAPSE ALARM on the target in epoch {self.current_epoch}: {'; '.join(record['alarm'])}")
+            reasons = "; ".join(record["alarm"])
+            self.print_to_log_file(f"COLLAPSE ALARM on the target in epoch {self.current_epoch}: {reasons}")
 
     def keep_epoch(self) -> None:
-        """Write what the rule decided, after nnU-Net's own end of the epoch: the checkpoints, then selection.json and its picture."""
+        """After nnU-Net's own end of the epoch: the checkpoints, then selection.json and its picture."""
         if self.rule is None:
             return
         record, every = self.history.epochs[-1], self.settings["selection.keep_checkpoints"]

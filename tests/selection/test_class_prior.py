@@ -24,7 +24,7 @@ def test_a_factor_counts_alike_in_both_directions_and_for_all_sizes():
 
 
 def test_a_vanished_small_class_weighs_more_than_a_large_one_that_is_off():
-    vanished, off = class_prior_distance([0.1, 0.0], [0.1, 0.001], 10 ** 6), class_prior_distance([0.2, 0.001], [0.1, 0.001], 10 ** 6)
+    vanished, off = (class_prior_distance(shares, [0.1, 0.001], 10 ** 6) for shares in ([0.1, 0.0], [0.2, 0.001]))
     assert vanished > 4 * off and math.isfinite(vanished)
 
 

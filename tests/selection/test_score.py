@@ -47,21 +47,24 @@ def test_batches_give_what_all_voxels_at_once_give(shape, regions):
     shares = a.float().mean(0).tolist()
     assert scores["entropy"] == pytest.approx(voxel_entropy(p[made.inside], regions).mean().item(), abs=1e-6)
     assert scores["class_shares"] == pytest.approx(shares, abs=1e-7)
-    assert scores["class_prior"] == pytest.approx(class_prior_distance(shares[::2], [0.2, 0.1], int(made.inside.sum())), abs=1e-5)
+    watched = class_prior_distance(shares[::2], [0.2, 0.1], int(made.inside.sum()))
+    assert scores["class_prior"] == pytest.approx(watched, abs=1e-5)
     assert scores["agreement"] == agreement(overlap(a, b))
     size, order = made.inside[0].numel(), []  # batch by batch, within one in the order of the draw
     for start in (0, 2, 4):
         order += [v for v in made.sampled.tolist() if start * size <= v < (start + 2) * size]
     density = p.reshape(-1, channels)[order]
     density = density[alike_of_each_class(foreground(density, regions), 60)]
-    assert scores["density"] == pytest.approx(soft_neighbourhood_density(torch.cat((density, 1 - density), 1) if regions else density), abs=1e-6)
+    density = torch.cat((density, 1 - density), 1) if regions else density
+    assert scores["density"] == pytest.approx(soft_neighbourhood_density(density), abs=1e-6)
 
 
 def test_what_cannot_be_computed_is_none():
     made = patches((8, 9))
     scores = score_target(made, SourceShares([0.2] * 3, [False] * 3), network(4, 1, 2), None, 2, False, 60, 0.05, CPU)
     assert scores["agreement"] is None and scores["class_prior"] is None and scores["entropy"] > 0
-    broken = score_target(made, SOURCE, lambda image: image.expand(-1, 4, -1, -1) * math.nan, None, 2, False, 60, 0.05, CPU)
+    nowhere = lambda image: image.expand(-1, 4, -1, -1) * math.nan
+    broken = score_target(made, SOURCE, nowhere, None, 2, False, 60, 0.05, CPU)
     assert broken["entropy"] is None and broken["density"] is None
 
 

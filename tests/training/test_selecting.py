@@ -1,4 +1,4 @@
-"""Epochs scored while training: what is written, what is kept, what is not disturbed, and the alarm on a training made to collapse."""
+"""Epochs scored while training: what is written, kept and not disturbed, and the alarm on one made to collapse."""
 from __future__ import annotations
 
 import json
@@ -21,7 +21,7 @@ TEACHER = {"teacher.weight": 1, "teacher.start": 0, "teacher.confidence": 0.3}
 
 
 class nnUDATrainerCollapsing(nnUDATrainer):
-    """Unlabelled images like the source's, on which it finds what it has learnt; in the second half a term calls all of them background."""
+    """Finds what it has learnt, since its target is like its source; then a term calls all of the target background."""
 
     preset = "source_only"
 
@@ -48,8 +48,8 @@ def predictor(trainer, checkpoint: str) -> nnUNetPredictor:
 
 @pytest.mark.parametrize("kind", ["flip", "teacher"])
 def test_the_file_the_checkpoint_and_the_kept_weights(toy_environment, kind):
-    settings = {**ALL_PASS, "training.num_epochs": 4, "selection.batches": 16, "selection.keep_checkpoints": 2, **(TEACHER if kind == "teacher" else {}),
-                "training.predict_with": "teacher" if kind == "teacher" else "student"}
+    settings = {**ALL_PASS, "training.num_epochs": 4, "selection.batches": 16, "selection.keep_checkpoints": 2}
+    settings |= {**TEACHER, "training.predict_with": "teacher"} if kind == "teacher" else {}
     trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", f"selecting_{kind}", settings)
     weights = []
 
@@ -61,8 +61,10 @@ def test_the_file_the_checkpoint_and_the_kept_weights(toy_environment, kind):
     trainer.keep_epoch = keep_epoch
     run_epochs(trainer, 4)
     written, folder = content(trainer), Path(trainer.output_folder)
-    assert [epoch["epoch"] for epoch in written["epochs"]] == [0, 1, 2, 3] and {epoch["agreement_kind"] for epoch in written["epochs"]} == {kind}
-    assert all(math.isfinite(epoch[name]) for epoch in written["epochs"] for name in ("entropy", "class_prior", "agreement", "density", "source_dice"))
+    assert [epoch["epoch"] for epoch in written["epochs"]] == [0, 1, 2, 3]
+    assert {epoch["agreement_kind"] for epoch in written["epochs"]} == {kind}
+    scores = ("entropy", "class_prior", "agreement", "density", "source_dice")
+    assert all(math.isfinite(epoch[name]) for epoch in written["epochs"] for name in scores)
     assert written["rule"]["classes"] == ["left box", "right box"] and len(written["epochs"][0]["class_shares"]) == 2
     selected = written["selected_epoch"]
     assert selected == max(epoch["epoch"] for epoch in written["epochs"] if epoch["selected"])
@@ -70,11 +72,13 @@ def test_the_file_the_checkpoint_and_the_kept_weights(toy_environment, kind):
     assert logged["nnUDA_selection/entropy"] == [epoch["entropy"] for epoch in written["epochs"]]
 
     checkpoint = torch.load(folder / "checkpoint_selected.pth", weights_only=False)
-    assert checkpoint["current_epoch"] == selected + 1 and {"optimizer_state", "logging", "init_args", "nnuda"} < set(checkpoint)
+    assert checkpoint["current_epoch"] == selected + 1
+    assert {"optimizer_state", "logging", "init_args", "nnuda"} < set(checkpoint)
     assert {len(values) for name, values in checkpoint["logging"].items()} == {selected + 1}
-    for name, epoch in (("checkpoint_selected.pth", selected), ("checkpoint_epoch_0000.pth", 0), ("checkpoint_epoch_0002.pth", 2)):
+    kept = {"checkpoint_epoch_0000.pth": 0, "checkpoint_epoch_0002.pth": 2}
+    for name, epoch in {"checkpoint_selected.pth": selected, **kept}.items():
         assert differences(dict(predictor(trainer, name).list_of_parameters[0]), weights[epoch]) == [], name
-    assert sorted(path.name for path in folder.glob("checkpoint_epoch*")) == ["checkpoint_epoch_0000.pth", "checkpoint_epoch_0002.pth"]
+    assert {path.name for path in folder.glob("checkpoint_epoch*")} == set(kept)
     assert differences(weights[0], weights[2]) != [] and not list(folder.glob("*.tmp"))
 
 
@@ -108,7 +112,8 @@ def test_source_only_trains_without_a_preprocessed_target_and_says_so(toy_enviro
         run_epochs(trainer, 1)
     finally:
         aside.rename(folder)
-    assert "NOTE: epochs are not scored on the target. Expected 4 preprocessed cases" in Path(trainer.log_file).read_text()
+    note = "NOTE: epochs are not scored on the target. Expected 4 preprocessed cases"
+    assert note in Path(trainer.log_file).read_text()
     assert not (Path(trainer.output_folder) / "selection.json").exists()
 
 
@@ -122,7 +127,7 @@ def test_a_new_training_removes_what_an_earlier_one_selected(toy_environment):
 
 
 def test_after_an_interruption_the_file_counts(toy_environment):
-    """Killed after an epoch that checkpoint_latest does not know: the resumed training compares with what lies in checkpoint_selected.pth."""
+    """Killed after an epoch that checkpoint_latest does not know: from then on epochs compare with the file's."""
     settings = {**ALL_PASS, "training.num_epochs": 6, "training.save_every": 2}
     first = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings)
     run_epochs(first, 2)
@@ -131,7 +136,7 @@ def test_after_an_interruption_the_file_counts(toy_environment):
     lost = first.history.epochs[-1]
     assert lost["epoch"] == 2 and lost["selected"]
 
-    second = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, continue_training=True)
+    second = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, True)
     second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
     assert second.current_epoch == 2 and second.history.selected["epoch"] < 2
     second.on_train_start()
@@ -139,7 +144,7 @@ def test_after_an_interruption_the_file_counts(toy_environment):
     assert "checkpoint_selected.pth is of epoch 2, from before the interruption" in Path(second.log_file).read_text()
 
     Path(second.output_folder, "checkpoint_selected.pth").unlink()
-    third = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, continue_training=True)
+    third = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, True)
     third.load_checkpoint(f"{third.output_folder}/checkpoint_latest.pth")
     third.on_train_start()
     assert third.history.selected is None
@@ -154,21 +159,25 @@ def run_epochs_from(trainer, epochs: int) -> None:
 
 def test_a_collapse_raises_the_alarm_in_its_epoch(toy_environment):
     trainer = make_trainer(toy_environment, nnUDATrainerCollapsing, "2d_toy", "selecting_collapse",
-                           {"training.num_epochs": 4, "training.num_iterations_per_epoch": 60, "selection.source_dice": 0, "selection.batches": 16})
+                           {"training.num_epochs": 4, "training.num_iterations_per_epoch": 40,
+                            "selection.source_dice": 0, "selection.batches": 16})
     run_epochs(trainer, 4)
     written, log = content(trainer), Path(trainer.log_file).read_text()
     collapse = trainer.logger.local_logger.my_fantastic_logging["nnUDA/collapse"]
     assert [math.isnan(value) for value in collapse] == [True, True, False, False]
-    found = [[share / there for share, there in zip(epoch["class_shares"], written["rule"]["source_shares"])] for epoch in written["epochs"]]
+    source_shares = written["rule"]["source_shares"]
+    found = [[q / pi for q, pi in zip(epoch["class_shares"], source_shares)] for epoch in written["epochs"]]
     assert min(found[1]) > 0.5 and max(found[2]) < 0.1, found
     assert [epoch["alarm"] for epoch in written["epochs"][:2]] == [[], []]
     assert written["epochs"][2]["alarm"][:2] == ["left box has vanished", "right box has vanished"]
     assert log.count("COLLAPSE ALARM on the target in epoch 2: left box has vanished; right box has vanished") == 1
-    assert all(epoch["vetoed"] and not epoch["selected"] for epoch in written["epochs"][2:]) and written["selected_epoch"] < 2
+    assert all(epoch["vetoed"] and not epoch["selected"] for epoch in written["epochs"][2:])
+    assert written["selected_epoch"] < 2
 
 
 def test_a_rule_without_a_score_stops_at_the_start(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_nothing", {"selection.scores": ["agreement"]})
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_nothing",
+                           {"selection.scores": ["agreement"]})
     trainer.initialize()
     trainer.inference_allowed_mirroring_axes = None
     with pytest.raises(SettingsError, match="Add entropy"):
