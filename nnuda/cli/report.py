@@ -12,9 +12,11 @@ from nnuda.evaluation.page import write_text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.plan_key import PlanKeyError
 from nnuda.report.cases import find_predictions
+from nnuda.report.features import find_before, is_cheap
 from nnuda.report.report import Request, report_html
 from nnuda.report.run import ReportError, Run, read_run
 
+FEATURE_CASES = 3
 OUTPUT_NAME = "nnuda_report.html"
 
 
@@ -44,6 +46,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--histogram-cases", type=int, default=8, metavar="N",
                         help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no "
                              "histograms. Default: 8")
+    parser.add_argument("--before", metavar="FOLDER",
+                        help="[OPTIONAL] results folder or fold folder of a model without adaptation, whose features "
+                             "are drawn beside this run's")
+    parser.add_argument("--feature-cases", type=int, metavar="N",
+                        help="[OPTIONAL] cases of each domain that go through the network for the picture of features; "
+                             f"0: no picture. Default: {FEATURE_CASES}, 0 for a 3D network without a GPU")
     parser.add_argument("-np", type=int, default=default_num_processes,
                         help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}")
     return parser
@@ -71,8 +79,10 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
         raise ReportError(f"Expected --predictions with {', '.join(given)}.")
     if arguments.epoch_predictions and not arguments.gt:
         raise ReportError("Expected -gt with --epoch-predictions: they are scored with reference labels.")
-    if arguments.histogram_cases < 0:
-        raise ReportError(f"Expected --histogram-cases from 0 on; got {arguments.histogram_cases}.")
+    numbers = {"--histogram-cases": arguments.histogram_cases, "--feature-cases": arguments.feature_cases}
+    for option, number in numbers.items():
+        if number is not None and number < 0:
+            raise ReportError(f"Expected {option} from 0 on; got {number}.")
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     predictions = None
     if arguments.predictions:
@@ -80,7 +90,11 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
                                        arguments.i)
         for folder in folders.values():
             find_predictions(run, folder, references=arguments.gt)
-    return Request(predictions, folders, arguments.histogram_cases, arguments.np)
+    feature_cases = arguments.feature_cases
+    if feature_cases is None:
+        feature_cases = FEATURE_CASES if is_cheap(run) else 0
+    before = find_before(arguments.before, run) if arguments.before else None
+    return Request(predictions, folders, arguments.histogram_cases, before, feature_cases, arguments.np)
 
 
 def main() -> None:

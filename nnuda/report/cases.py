@@ -53,14 +53,14 @@ class Predictions:
         cases: their names, sorted.
         before: a folder with predictions of the same cases by another model, or None.
         references: a folder with reference labels of some of the cases, or None.
-        images: case -> image file, as far as they were found.
+        images: case -> image files, one a channel; empty where they were not found.
     """
 
     folder: str
     cases: list[str]
     before: str | None
     references: str | None
-    images: dict[str, str]
+    images: dict[str, list[str]]
 
 
 @dataclass
@@ -128,7 +128,7 @@ def find_predictions(run: Run, folder: str, before: str | None = None, reference
     return Predictions(folder, sorted(cases), before, references, _find_images(run, folder, images, sorted(cases)))
 
 
-def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> dict[str, str]:
+def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> dict[str, list[str]]:
     ending = run.dataset_json["file_ending"]
     if given is not None:
         try:
@@ -138,7 +138,7 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
         missing = [case for case in cases if case not in found]
         if missing:
             raise ReportError(f"Expected an image of each predicted case in {given}; {first_names(missing)} have none.")
-        return {case: found[case][0] for case in cases}
+        return {case: found[case] for case in cases}
     noted = join(folder, "predict_from_raw_data_args.json")
     places = [load_json(noted).get("list_of_lists_or_source_folder")] if isfile(noted) else []
     if nnUNet_raw.is_set():
@@ -149,7 +149,7 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
         except PlanningError:
             continue
         if all(case in found for case in cases):
-            return {case: found[case][0] for case in cases}
+            return {case: found[case] for case in cases}
     return {}
 
 
@@ -252,13 +252,13 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
     regions, allowed, _ = class_labels(run.dataset_json)
     colours = {name: to_hex(colour) for name, colour in class_colours(list(regions)).items()}
     ending = run.dataset_json["file_ending"]
-    reader = find_reader(run.dataset_json, run.plans, next(iter(predictions.images.values())))
+    reader = find_reader(run.dataset_json, run.plans, next(iter(predictions.images.values()))[0])
     views: dict[str, Slice] = {}
     for case in found.shown.values():
         folders = {REFERENCE: predictions.references, THIS: predictions.folder, BEFORE: predictions.before}
         files = {name: join(folder, case + ending) for name, folder in folders.items()
                  if folder is not None and (name != REFERENCE or isfile(join(folder, case + ending)))}
-        views[case] = crop_to_foreground(read_slice(predictions.images[case], files, reader, allowed))
+        views[case] = crop_to_foreground(read_slice(predictions.images[case][0], files, reader, allowed))
 
     def row(solid: str | None, caption: str) -> Pictures:
         drawn = []

@@ -88,7 +88,7 @@ def fingerprint_table(run: Run) -> Table:
     return Table(rows, words=frozenset({1, 2}))
 
 
-def _some(cases: Sequence[str], limit: int) -> list[str]:
+def spread(cases: Sequence[str], limit: int) -> list[str]:
     """At most so many, spread over all."""
     cases = sorted(cases)
     return [cases[int(i)] for i in np.linspace(0, len(cases) - 1, min(limit, len(cases))).round()]
@@ -124,7 +124,7 @@ def _preprocessed(run: Run, domain: str, limit: int) -> tuple[list[str], Intensi
     if not os.path.isdir(folder) or not os.listdir(folder):
         return None
     dataset = infer_dataset_class(folder)(folder)
-    cases = _some(dataset.identifiers, limit)
+    cases = spread(dataset.identifiers, limit)
     return cases, _read(cases, lambda case: _preprocessed_case(dataset, case), f"{domain}, normalised")
 
 
@@ -135,7 +135,7 @@ def _raw(run: Run, domain: str, limit: int) -> Intensities | None:
         found = load_dataset(run.source if domain == "source" else run.target)
     except PlanningError:
         return None  # a target that was a folder of images, or data that lie elsewhere by now
-    return _read(_some(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
+    return _read(spread(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
 
 
 def overlap(values: dict[str, np.ndarray], limits: tuple[float, float]) -> float:

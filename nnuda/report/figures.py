@@ -106,5 +106,5 @@ def cosine_matrix(title: str, rows: Sequence[str], columns: Sequence[str], matri
         if np.isfinite(value):
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=size,
                       color="white" if abs(value) > 0.6 else "black")
-    axes.set_title(title, fontsize=9)
+    figure.suptitle(title, fontsize=9)
     return png(figure)

@@ -17,8 +17,8 @@ from nnuda.training.frozen import class_names
 FOLDERS = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
            "translations": "Translations: images of each domain through the cycle of generators"}
 
-MEANING = ("Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and the "
-           "same class together across domains is what alignment aims at.")
+MEANING = ("Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and "
+           "the same class together across domains is what alignment aims at.")
 
 
 def class_vectors(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -65,13 +65,14 @@ def relation_pictures(run: Run) -> list[Picture]:
     def names(rows: Tensor) -> list[str]:
         return classes if len(classes) == len(rows) else [str(index) for index in range(len(rows))]
 
-    pictures = [Picture(cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)),
+    pictures = [Picture(cosine_matrix(name.replace("_", " "), names(rows), names(rows), cosines(rows, rows)),
                         f"cosines between the classes, {name}") for name, rows in vectors.items()]
     for source, target in _pairs(list(vectors)):
         matrix = cosines(vectors[source], vectors[target])
         same, other = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
         rows, columns = names(vectors[source]), names(vectors[target])
-        pictures.append(Picture(cosine_matrix(f"{source} (rows) and {target}", rows, columns, matrix),
+        title = f"{source} (rows), {target} (columns)".replace("_", " ")
+        pictures.append(Picture(cosine_matrix(title, rows, columns, matrix),
                                 f"cosines between the classes of both domains, {source} and {target}",
                                 f"across domains, on average: the same class {number(same)}, different classes "
                                 f"{number(other)}"))

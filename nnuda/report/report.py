@@ -16,6 +16,7 @@ from nnuda.report.cases import (CaseScores, Predictions, cases_alarms, cases_sec
                                 score_cases)
 from nnuda.report.domains import domains_section
 from nnuda.report.facts import changed_settings, cost_section, settings_section
+from nnuda.report.features import Model, features_section
 from nnuda.report.relations import relations_section
 from nnuda.report.run import Run, number
 from nnuda.report.training import KINDS, losses_section, selection_section, training_alarms
@@ -33,12 +34,16 @@ class Request:
         predictions: of target images, checked by `find_predictions`; None without.
         epoch_folders: epoch -> folder of its predictions of the same cases; needs references.
         histogram_cases: cases a domain to read for the histograms; 0 leaves them out.
+        before: a model to compare the features with.
+        feature_cases: cases a domain whose features are drawn; 0 leaves them out.
         num_processes: for the scores.
     """
 
     predictions: Predictions | None = None
     epoch_folders: dict[int, str] = field(default_factory=dict)
     histogram_cases: int = 8
+    before: Model | None = None
+    feature_cases: int = 0
     num_processes: int = 1
 
 
@@ -52,8 +57,10 @@ def report_html(run: Run, request: Request) -> str:
     found = score_cases(run, predictions, request.num_processes) if predictions else None
     dice = dice_of_epochs(run, request.epoch_folders, predictions.references) if request.epoch_folders else None
     cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
-    sections = [cases, selection_section(run, dice), losses_section(run), domains_section(run, request.histogram_cases),
-                relations_section(run), settings_section(run), cost_section(run), _origin(run, request)]
+    sections = [cases, selection_section(run, dice), losses_section(run),
+                features_section(run, predictions, request.before, request.feature_cases), relations_section(run),
+                domains_section(run, request.histogram_cases), settings_section(run), cost_section(run),
+                _origin(run, request)]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
     top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms, predictions is not None)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
@@ -70,6 +77,8 @@ def _adapted(run: Run) -> Fact:
     state = f"{run.epochs} of {over} epochs"
     if not run.finished:
         state += f"; training is not over: this is {run.checkpoint_name}"
+    if run.selection and run.selection["selected_epoch"] is not None:
+        state += f"; selected without labels: epoch {run.selection['selected_epoch']}"
     return Fact("What was adapted", run.trainer, [*more, state])
 
 
@@ -105,8 +114,7 @@ def _signs(run: Run) -> list[str]:
     for name, text in texts.items():
         if last[name] is not None:
             signs.append(f"{text}: {number(first[name])} → {number(last[name])}")
-    chosen = run.selection["selected_epoch"]
-    return [*signs, "no epoch was selected" if chosen is None else f"the rule selected epoch {chosen}"]
+    return signs
 
 
 def _wrong(run: Run, alarms: Sequence[str], predicted: bool) -> Fact:

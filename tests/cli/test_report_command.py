@@ -23,7 +23,7 @@ def test_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     predictions = tmp_path / "predictions" / "epoch_0001"
     labels, images = write_predictions(tmp_path / "labels", {"a": 0}), write_images(tmp_path / "images", ["a", "b"])
     run(monkeypatch, folder, "--predictions", predictions, "-i", images, "-gt", labels, "--epoch-predictions",
-        tmp_path / "predictions", "-np", 1, "--histogram-cases", 0)
+        tmp_path / "predictions", "-np", 1, "--histogram-cases", 0, "--feature-cases", 0)
     page = folder / "nnuda_report.html"
     assert f"Written: {page}" in capsys.readouterr().out
     assert "the best of the 1 epochs that were predicted is epoch 1, Dice 1.000" in page.read_text()
@@ -42,6 +42,8 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
         ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
+        ((folder, "--feature-cases", "-1"), "Expected --feature-cases from 0 on; got -1"),
+        ((folder, "--before", tmp_path), "Expected a trained model with .*fold_0.*checkpoint_final.pth for --before"),
         ((folder, "-o", tmp_path / "report.pdf"), "ends with .html"),
     ]:
         with pytest.raises(SystemExit, match=message):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import make_run
-from nnuda.report.domains import _some, domains_section, fingerprint_table, overlap
+from nnuda.report.domains import domains_section, fingerprint_table, overlap, spread
 from nnuda.report.run import read_run
 
 
@@ -39,4 +39,4 @@ def test_common_area() -> None:
 
 
 def test_cases_are_spread_over_all() -> None:
-    assert _some([f"{i:02}" for i in range(11)], 3) == ["00", "05", "10"] and _some(["b", "a"], 8) == ["a", "b"]
+    assert spread([f"{i:02}" for i in range(11)], 3) == ["00", "05", "10"] and spread(["b", "a"], 8) == ["a", "b"]

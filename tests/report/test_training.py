@@ -57,7 +57,8 @@ def test_without_scores_it_is_said(tmp_path: Path) -> None:
 
 
 VETOED = ["disc has vanished (epoch 1).",
-          "The last epoch is vetoed (disc has 0.000 of its share of the source); checkpoint_selected.pth holds epoch 0."]
+          "The last epoch is vetoed (disc has 0.000 of its share of the source); "
+          "checkpoint_selected.pth holds epoch 0."]
 
 
 @pytest.mark.parametrize("with_selection, logged, expected", [

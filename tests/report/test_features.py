@@ -1,0 +1,40 @@
+"""Features in the plane: which model is meant, and what is said where there is no picture."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from made_run import make_run
+from nnuda.report.features import NOT_CHEAP, Model, features_section, find_before, is_cheap, model_of
+from nnuda.report.run import ReportError, read_run
+
+
+def test_the_model_before(tmp_path: Path) -> None:
+    run, folder = read_run(str(make_run(tmp_path / "run"))), tmp_path / "before" / "nnUNetTrainer__nnUNetPlans__2d"
+    for fold in ("fold_3", "fold_0"):
+        (folder / fold).mkdir(parents=True)
+        (folder / fold / "checkpoint_final.pth").touch()
+        assert find_before(str(folder / fold), run) == Model(str(folder), fold[-1], "checkpoint_final.pth")
+        assert find_before(str(folder), run).fold == fold[-1]  # the only one, then the run's own
+    (folder / "fold_0" / "checkpoint_final.pth").unlink()
+    with pytest.raises(ReportError, match="fold_0.*checkpoint_final.pth for --before; it is not there"):
+        find_before(str(folder), run)
+    assert model_of(run) == Model(str(Path(run.folder).parent), "0", "checkpoint_final.pth")
+
+
+def test_what_is_said_without_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    run = read_run(str(make_run(tmp_path)))
+    texts = [features_section(run, None, None, limit).blocks[0].text for limit in (0, 2)]
+    assert texts == [NOT_CHEAP, "Not drawn. nnUNet_raw is not set."]
+
+
+def test_3d_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = read_run(str(make_run(tmp_path)))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert is_cheap(run)
+    run.plans["configurations"]["2d"]["patch_size"] = [8, 64, 80]
+    assert not is_cheap(run)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert is_cheap(run)
