@@ -216,17 +216,17 @@ def mean_dice(scores: dict) -> dict[str, float]:
 
 def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[str]:
     """Classes that are missing or nearly so, and predictions of another model."""
-    alarms, total = [], len(predictions.cases)
+    alarms, small, total = [], {}, len(predictions.cases)
     for index, name in enumerate(run.classes):
         sizes = {case: of_case[index] for case, of_case in found.sizes.items()}
         missing = [case for case, size in sizes.items() if size == 0]
         if len(missing) > total / 2:
             alarms.append(f"{name} is not predicted in {len(missing)} of {total} target cases.")
             continue
-        small = [case for case, size in sizes.items() if size < SMALL * np.median(list(sizes.values()))]
-        if small:
-            alarms.append(f"{name} has less than a tenth of its median size in {len(small)} of {total} target cases: "
-                          f"{first_names(small, 3)}.")
+        cases = tuple(case for case, size in sizes.items() if size < SMALL * np.median(list(sizes.values())))
+        small.setdefault(cases, []).append(name)
+    alarms += [f"{', '.join(names)}: less than a tenth of the median size in {len(cases)} of {total} target cases, "
+               f"{first_names(list(cases), 3)}." for cases, names in small.items() if cases]
     beside = join(predictions.folder, "plans.json")
     if isfile(beside):
         plans = load_json(beside)

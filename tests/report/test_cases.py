@@ -122,8 +122,11 @@ def test_alarms(run: Run, tmp_path: Path) -> None:
         "The predictions were made with the plan another of Dataset501_One, not with this run's."
     ]
     found.sizes = {"a": [100, 5], "b": [100, 100], "c": [100, 100], "d": [11, 0]}
-    alarm = cases_alarms(run, predictions, found)[0]
-    assert alarm == "ring has less than a tenth of its median size in 2 of 4 target cases: a, d."
+    alarm = "ring: less than a tenth of the median size in 2 of 4 target cases, a, d."
+    assert cases_alarms(run, predictions, found)[0] == alarm
+    found.sizes = {"a": [0, 5], "b": [100, 100], "c": [100, 100], "d": [90, 90]}
+    alarm = "disc, ring: less than a tenth of the median size in 1 of 4 target cases, a."
+    assert cases_alarms(run, predictions, found)[0] == alarm
 
 
 def test_dice_of_epochs_is_that_of_the_evaluation(run: Run, folders: dict[str, str]) -> None:
