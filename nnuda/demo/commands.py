@@ -28,7 +28,7 @@ class Shell:
         self.folder = folder
         self.logs = folder / "logs"
         self.logs.mkdir()
-        self.environment = {**os.environ, **variables}
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}  # else the error stands above what was printed before it
         self.count = 0
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")
