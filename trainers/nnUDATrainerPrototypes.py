@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -247,27 +246,6 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         every = self.settings["prototypes.pictures.every"]
         if self.adapts and self.translates and self.local_rank == 0 and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1):
             draw_images(self.pictures, os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
-
-    @contextmanager
-    def on_source_images(self) -> Iterator[None]:
-        """nnU-Net validates on the source: G_S first, then G_T on the translation."""
-        if self.translates:
-            self.bare_network.domain = "source"
-        try:
-            yield
-        finally:
-            if self.translates:
-                self.bare_network.domain = "target"
-
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's."""
-        with self.on_source_images():
-            return super().validation_step(batch)
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """nnU-Net's."""
-        with self.on_source_images():
-            super().perform_actual_validation(save_probabilities)
 
 
 def full_precision(logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

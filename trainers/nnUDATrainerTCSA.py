@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
@@ -231,24 +229,3 @@ class nnUDATrainerTCSA(nnUDATrainer):
             rows = {"text": (text, torch.ones_like(text[:, 0], dtype=torch.bool)), **rows}
             draw_class_cosines(self.class_names, rows, self.settings["tcsa.text.center"] == "class",
                                os.path.join(self.output_folder, "class_cosines", f"epoch_{epoch:04d}.png"))
-
-    @contextmanager
-    def on_source_images(self) -> Iterator[None]:
-        """nnU-Net validates on the source, whose modality words the fusion then reads, as in training."""
-        if self.fuses and self.adapts:
-            self.bare_network.domain = "source"
-        try:
-            yield
-        finally:
-            if self.fuses:
-                self.bare_network.domain = "target"
-
-    def validation_step(self, batch: dict) -> dict:
-        """nnU-Net's."""
-        with self.on_source_images():
-            return super().validation_step(batch)
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """nnU-Net's."""
-        with self.on_source_images():
-            super().perform_actual_validation(save_probabilities)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -327,31 +326,7 @@ def _cases_table(run: Run, found: CaseScores, dice: dict[str, float]) -> Table:
     return Table([head, *rows])
 
 
-def dice_of_epochs(run: Run, folders: dict[int, str], references: str) -> dict[int, float]:
-    """Mean Dice of the classes of each epoch's predictions. It needs target labels."""
-    regions, allowed, ignore = class_labels(run.dataset_json)
-    ending = run.dataset_json["file_ending"]
-    cases = sorted(find_cases(references, ending, "reference"))
-    reader = find_reader(run.dataset_json, run.plans, join(references, cases[0] + ending))
-    true = {case: read_labels(join(references, case + ending), reader, allowed).labels for case in cases}
-    found = {}
-    for epoch, folder in tqdm(sorted(folders.items()), desc="Dice of epochs", unit="epoch"):
-        predicted = {case: read_labels(join(folder, case + ending), reader, allowed).labels for case in cases}
-        found[epoch] = _mean_dice([_dice(true[case], predicted[case], regions, ignore) for case in cases])
-    return found
-
-
-def _dice(reference: np.ndarray, prediction: np.ndarray, regions: dict, ignore: int | None) -> list[float]:
-    """2 |A and B| / (|A| + |B|) of each class; NaN where both are empty."""
-    inside = np.ones_like(reference, dtype=bool) if ignore is None else reference != ignore
-    found = []
-    for region in regions.values():
-        a, b = (_mask(labels, region) & inside for labels in (reference, prediction))
-        size = np.count_nonzero(a) + np.count_nonzero(b)
-        found.append(2 * np.count_nonzero(a & b) / size if size else math.nan)
-    return found
-
-
-def _mean_dice(per_case: Sequence[list[float]]) -> float:
-    columns = [[value for value in column if not math.isnan(value)] for column in zip(*per_case)]
-    return float(np.mean([np.mean(column) for column in columns if column]))
+def dice_of_epochs(run: Run, folders: dict[int, str], references: str, num_processes: int) -> dict[int, float]:
+    """Mean Dice of the classes of each epoch's predictions, as nnUDA_evaluate finds it. It needs target labels."""
+    return {epoch: evaluate(run, references, folder, num_processes)["foreground_mean"]["Dice"]
+            for epoch, folder in sorted(folders.items())}

@@ -55,7 +55,9 @@ def report_html(run: Run, request: Request) -> str:
     """
     predictions = request.predictions
     found = score_cases(run, predictions, request.num_processes) if predictions else None
-    dice = dice_of_epochs(run, request.epoch_folders, predictions.references) if request.epoch_folders else None
+    dice = None
+    if request.epoch_folders:
+        dice = dice_of_epochs(run, request.epoch_folders, predictions.references, request.num_processes)
     cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
     sections = [cases, selection_section(run, dice), losses_section(run),
                 features_section(run, predictions, request.before, request.feature_cases), relations_section(run),

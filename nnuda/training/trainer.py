@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Iterator
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import join
@@ -373,9 +373,26 @@ class nnUDATrainer(SelectingTrainer):
         if isinstance(self.dataloader_train, TwoDomainStream):
             self.dataloader_train.finish()
 
+    @contextmanager
+    def on_source_images(self) -> Iterator[None]:
+        """nnU-Net validates on the source: a network that tells the domains apart (`domain`) is told so, as while adapting."""
+        tells = self.adapts and hasattr(self.bare_network, "domain")
+        if tells:
+            self.bare_network.domain = "source"
+        try:
+            yield
+        finally:
+            if tells:
+                self.bare_network.domain = "target"
+
+    def validation_step(self, batch: dict) -> dict:
+        """nnU-Net's."""
+        with self.on_source_images():
+            return super().validation_step(batch)
+
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, with the weights that prediction will use."""
-        with self.prediction_weights():
+        with self.prediction_weights(), self.on_source_images():
             super().perform_actual_validation(save_probabilities)
 
 

@@ -4,35 +4,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from harness import make_trainer, run_epochs
+from harness import learns, make_trainer, run_epochs, started
 from matplotlib import image
 
-from nnuda.data.domain_batch import to_device
 from nnuda.training.init_from import init_from
 
-CPU = torch.device("cpu")
 SINGLE = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.0, "prototypes.contrast.start": 0}
 CYCLE = {**SINGLE, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4, "prototypes.segmentation_adversary.start": 0,
          "prototypes.segmentation_adversary.ramp": 0}
 
 
-def started(toy, name: str, settings: dict):
-    """A trainer before its first step, a batch, and the network's outputs for it."""
-    trainer = make_trainer(toy, "nnUDATrainerPrototypes", "2d_toy", f"proto_{name}", settings)
-    trainer.on_train_start()
-    trainer.on_epoch_start()
-    trainer.on_train_epoch_start()
-    source, target = to_device(next(trainer.dataloader_train), CPU)
-    return trainer, source, target, trainer.forward_domains(source, target)
-
-
-def learns(module: torch.nn.Module) -> bool:
-    return any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
-
-
 @pytest.mark.parametrize("settings", [SINGLE, CYCLE], ids=["single", "cycle"])
 def test_terms_train_and_dictionaries_fill_after_the_loss(toy_environment, settings):
-    trainer, source, target, outputs = started(toy_environment, f"fill_{settings.get('prototypes.form')}", settings)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_fill_{settings.get('prototypes.form')}", settings)
     first = trainer.adaptation_losses(source, target, outputs)
     assert first["contrast"] == 0 and first["similarity"] > 0  # nothing to compare with yet
     pushed = {domain: dictionary.pushed.clone() for domain, dictionary in trainer.statistics.items()}
@@ -44,26 +28,26 @@ def test_terms_train_and_dictionaries_fill_after_the_loss(toy_environment, setti
 
 
 def test_single_exports_nnunets_network_and_keeps_the_head_beside(toy_environment):
-    trainer, *_ = started(toy_environment, "beside", SINGLE)
+    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_beside", SINGLE)
     assert list(trainer.modules_beside) == ["embedding"] and len(trainer.adversary) == 0
     assert not any("embedding" in name for name in trainer.bare_network.state_dict())
 
 
 def test_the_targets_prototypes_wait(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "wait", {**SINGLE, "prototypes.target.start": 0.5})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_wait", {**SINGLE, "prototypes.target.start": 0.5})
     trainer.adaptation_losses(source, target, outputs)
     assert trainer.statistics["source"].pushed.sum() > 0 and trainer.statistics["target"].pushed.sum() == 0
 
 
 def test_the_cycles_dictionaries_hold_labelled_prototypes_only(toy_environment):
     """x_s and x_{s->t} have the same labels, whatever the network makes of the target."""
-    trainer, source, target, outputs = started(toy_environment, "labelled", CYCLE)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_labelled", CYCLE)
     trainer.adaptation_losses(source, target, outputs)
     assert torch.equal(trainer.statistics["source"].pushed, trainer.statistics["target"].pushed)
 
 
 def test_generators_and_discriminators_learn_from_their_own_losses(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "own", CYCLE)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_own", CYCLE)
     losses = trainer.adaptation_losses(source, target, outputs)
     (losses["image_adversary"] + losses["segmentation_adversary"]).backward(retain_graph=True)
     assert learns(trainer.bare_network.generator_s) and learns(trainer.bare_network.generator_t) and not learns(trainer.adversary)
@@ -74,14 +58,14 @@ def test_generators_and_discriminators_learn_from_their_own_losses(toy_environme
 
 @pytest.mark.parametrize("off, left", [("image", {"segmentation"}), ("segmentation", {"image_s", "image_t"})])
 def test_a_discriminator_goes_with_its_term(toy_environment, off, left):
-    trainer, source, target, outputs = started(toy_environment, f"off_{off}", {**CYCLE, f"prototypes.{off}_adversary.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_off_{off}", {**CYCLE, f"prototypes.{off}_adversary.weight": 0})
     assert set(trainer.adversary) == left
     assert f"{off}_adversary" not in trainer.adaptation_losses(source, target, outputs)
     assert set(trainer.adversary_losses(source, target, outputs)) == {f"{left.copy().pop().split('_')[0]}_discriminator"}
 
 
 def test_a_step_moves_everything_once(toy_environment):
-    trainer, *_ = started(toy_environment, "step", CYCLE)
+    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_step", CYCLE)
     before = {name: value.clone() for name, value in trainer.adversary.state_dict().items()}
     trainer.train_step(next(trainer.dataloader_train))
     assert any(not torch.equal(before[name], value) for name, value in trainer.adversary.state_dict().items())
@@ -90,7 +74,7 @@ def test_a_step_moves_everything_once(toy_environment):
 
 
 def test_validation_sees_source_images_and_prediction_target_images(toy_environment):
-    trainer, source, *_ = started(toy_environment, "domain", CYCLE)
+    trainer, source, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_domain", CYCLE)
     trainer.train_step(next(trainer.dataloader_train))  # both generators start alike
     trainer.set_deep_supervision_enabled(False)
     network = trainer.bare_network.eval()
@@ -106,7 +90,7 @@ def test_a_plain_nnunet_starts_both_generators(toy_environment):
     plain.on_train_start()
     path = f"{plain.output_folder}/checkpoint_final.pth"
     plain.save_checkpoint(path)
-    trainer, *_ = started(toy_environment, "init", {**CYCLE, "training.init_from": path})
+    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_init", {**CYCLE, "training.init_from": path})
     expected = plain.network.state_dict()
     for generator in (trainer.bare_network.generator_s, trainer.bare_network.generator_t):
         own = generator.state_dict()

@@ -8,36 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from harness import make_trainer, run_epochs
+from harness import learns, make_trainer, run_epochs, started
 from matplotlib import image
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.cli import configure
-from nnuda.data.domain_batch import to_device
 from nnuda.losses.covariance_cosine import covariance_cosine
 from nnuda.settings import SettingsError
 from nnuda.text.class_embeddings import ClassTextsError
 from nnuda.training.frozen import FrozenConfigurationError
 from nnuda.training.trainer import finest
 
-CPU = torch.device("cpu")
 OPEN = {"tcsa.text.start": 0, "tcsa.prototypes.start": 0, "tcsa.target.confidence": 0}
 FUSION = {**OPEN, "tcsa.fusion": True, "tcsa.fusion.width": 8}
 ADVERSARY = {**OPEN, "tcsa.adversary.weight": 0.003, "tcsa.adversary.start": 0, "tcsa.discriminator.channels": 4}
-
-
-def started(toy, name: str, settings: dict):
-    """A trainer before its first step, a batch, and the network's outputs for it."""
-    trainer = make_trainer(toy, "nnUDATrainerTCSA", "2d_toy", f"tcsa_{name}", settings)
-    trainer.on_train_start()
-    trainer.on_epoch_start()
-    trainer.on_train_epoch_start()
-    source, target = to_device(next(trainer.dataloader_train), CPU)
-    return trainer, source, target, trainer.forward_domains(source, target)
-
-
-def learns(module: torch.nn.Module) -> bool:
-    return any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
 
 
 def forget(trainer) -> None:
@@ -56,7 +40,7 @@ def class_means(features: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def test_the_text_term_changes_the_network_and_never_the_text(toy_environment):
     """In the authors' release no gradient of the term reaches a weight that is updated."""
-    trainer, source, target, outputs = started(toy_environment, "guard", {**OPEN, "tcsa.prototypes.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_guard", {**OPEN, "tcsa.prototypes.weight": 0})
     trainer.optimizer.zero_grad()
     text = trainer.statistics["text"].weight
     before = {"text": text.clone(), **{name: p.detach().clone() for name, p in trainer.network.named_parameters()}}
@@ -72,7 +56,7 @@ def test_the_text_term_changes_the_network_and_never_the_text(toy_environment):
 
 
 def test_the_first_value_is_the_loss_of_the_batchs_class_means(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "value", OPEN)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_value", OPEN)
     label_s, label_t = finest(source.label)[:, 0], finest(outputs.target).argmax(1)
     text, everything = trainer.statistics["text"].weight, torch.ones(3, dtype=torch.bool)
     np.testing.assert_allclose(text, trainer.class_embeddings.mean)
@@ -85,7 +69,7 @@ def test_the_first_value_is_the_loss_of_the_batchs_class_means(toy_environment):
 
 
 def test_the_form_is_a_setting(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "form", OPEN)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_form", OPEN)
     losses = set()
     for center in ("class", "none"):
         for off_diagonal in (False, True):
@@ -96,7 +80,7 @@ def test_the_form_is_a_setting(toy_environment):
 
 
 def test_target_voxels_count_where_the_prediction_is_sure(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "sure", OPEN)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_sure", OPEN)
     p, label = finest(outputs.target).softmax(1).max(1)
     confidence = trainer.settings["tcsa.target.confidence"] = p.quantile(0.75).item()
     trainer.adaptation_losses(source, target, outputs)
@@ -108,7 +92,7 @@ def test_target_voxels_count_where_the_prediction_is_sure(toy_environment):
 
 def test_the_terms_wait_for_their_start(toy_environment):
     settings = {"tcsa.text.start": 0.5, "tcsa.prototypes.start": 0.6}
-    trainer, source, target, outputs = started(toy_environment, "wait", settings)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_wait", settings)
     assert trainer.adaptation_losses(source, target, outputs) == {}
     trainer.current_epoch = 1  # of 2
     assert set(trainer.adaptation_losses(source, target, outputs)) == {"text"}
@@ -120,7 +104,7 @@ def test_the_terms_wait_for_their_start(toy_environment):
 
 
 def test_prototypes_are_aligned_on_the_deepest_features(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "pam", {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_pam", {**OPEN, "tcsa.text.weight": 0})
     rows = {}
     for domain, label in (("source", finest(source.label)[:, 0]), ("target", finest(outputs.target).argmax(1))):
         deep = outputs.extra[domain].bottleneck
@@ -143,7 +127,7 @@ def test_prototypes_are_aligned_on_the_deepest_features(toy_environment):
 @pytest.mark.parametrize("detached", [False, True])
 def test_the_source_moves_unless_it_is_detached(toy_environment, detached):
     settings = {**OPEN, "tcsa.text.weight": 0, "tcsa.prototypes.detach_source": detached}
-    trainer, source, target, outputs = started(toy_environment, f"detach_{detached}", settings)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", f"tcsa_detach_{detached}", settings)
     deep = [outputs.extra[domain].bottleneck for domain in ("source", "target")]
     loss = trainer.adaptation_losses(source, target, outputs)["prototypes"]
     gradients = torch.autograd.grad(loss, deep, allow_unused=True)
@@ -154,7 +138,7 @@ def test_the_source_moves_unless_it_is_detached(toy_environment, detached):
 
 
 def test_network_and_discriminator_learn_from_their_own_losses(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "adversary", ADVERSARY)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_adversary", ADVERSARY)
     trainer.adaptation_losses(source, target, outputs)["adversary"].backward(retain_graph=True)
     assert learns(trainer.network.encoder) and not learns(trainer.adversary)
     trainer.network.zero_grad()
@@ -169,7 +153,7 @@ def test_network_and_discriminator_learn_from_their_own_losses(toy_environment):
 
 
 def test_the_fusion_reads_each_domains_words(toy_environment):
-    trainer, source, target, _ = started(toy_environment, "fusion", FUSION)
+    trainer, source, target, _ = started(toy_environment, "nnUDATrainerTCSA", "tcsa_fusion", FUSION)
     network = trainer.bare_network
     np.testing.assert_array_equal(network.fusion.text, trainer.class_embeddings.by_domain)
     network.fusion.text[1] = network.fusion.text[1].flip(1)  # as other words for the target would make it
@@ -188,7 +172,7 @@ def test_the_fusion_reads_each_domains_words(toy_environment):
 
 def test_the_checkpoint_brings_the_texts(toy_environment, monkeypatch):
     """Prediction builds the network from the results folder alone."""
-    trainer, source, *_ = started(toy_environment, "brings", FUSION)
+    trainer, source, *_ = started(toy_environment, "nnUDATrainerTCSA", "tcsa_brings", FUSION)
     trainer.train_step(next(trainer.dataloader_train))
     path = f"{trainer.output_folder}/checkpoint_final.pth"
     trainer.save_checkpoint(path)
@@ -240,7 +224,7 @@ def test_missing_embeddings_stop_the_start_with_the_command(toy_environment, tmp
 
 def test_without_a_text_term_no_text_is_needed(toy_environment, tmp_path):
     textless = changed(toy_environment, tmp_path)
-    trainer, source, target, outputs = started(textless, "textless", {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(textless, "nnUDATrainerTCSA", "tcsa_textless", {**OPEN, "tcsa.text.weight": 0})
     assert set(trainer.adaptation_losses(source, target, outputs)) == {"prototypes"}
     assert set(trainer.statistics) == {"prototypes_source", "prototypes_target"}
 
@@ -253,7 +237,7 @@ def test_two_classes_cannot_be_centred(toy_environment, tmp_path):
 
 
 def test_other_embeddings_are_another_configuration(toy_environment, tmp_path):
-    started(toy_environment, "frozen", {})
+    started(toy_environment, "nnUDATrainerTCSA", "tcsa_frozen", {})
     configure.main(["-d", "501", "--as", "tcsa_random", "--text-model", "random"])
     key = json.loads((toy_environment.preprocessed / "tcsa_random.json").read_text())["domain_adaptation"]
     other = changed(toy_environment, tmp_path, class_embeddings=key["class_embeddings"])

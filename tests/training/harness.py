@@ -8,6 +8,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from toy import Toy
 
+from nnuda.data.domain_batch import to_device
 from nnuda.training.random_state import seed_everything
 
 
@@ -33,6 +34,21 @@ def train_steps(trainer: nnUNetTrainer, steps: int, seed: int | None = 7) -> dic
     for _ in range(steps):
         trainer.train_step(next(trainer.dataloader_train))
     return trainer.network.state_dict()
+
+
+def started(toy: Toy, trainer: str, plans_name: str, settings: dict):
+    """A trainer in 2D before its first step, a batch of both domains, and the network's outputs for it."""
+    trainer = make_trainer(toy, trainer, "2d_toy", plans_name, settings)
+    trainer.on_train_start()
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    source, target = to_device(next(trainer.dataloader_train), torch.device("cpu"))
+    return trainer, source, target, trainer.forward_domains(source, target)
+
+
+def learns(module: torch.nn.Module) -> bool:
+    """Whether any parameter has a gradient other than 0."""
+    return any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
 
 
 def run_epochs(trainer: nnUNetTrainer, epochs: int) -> None:
