@@ -11,8 +11,8 @@ from nnunetv2.configuration import default_num_processes
 from nnuda.evaluation.page import write_text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.plan_key import PlanKeyError
-from nnuda.report.cases import find_predictions
 from nnuda.report.features import find_before, is_cheap
+from nnuda.report.predictions import find_predictions
 from nnuda.report.report import Request, report_html
 from nnuda.report.run import ReportError, Run, read_run
 

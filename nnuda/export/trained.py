@@ -48,8 +48,9 @@ class TrainedModel:
 
     @property
     def plain_plans_name(self) -> str:
-        """<plans>_to<target>, without a double underscore: nnU-Net takes folder names apart there."""
-        return re.sub("_{2,}", "_", f"{self.plans['plans_name']}_to{self.target}").strip("_")
+        """<plans>_<method>_to<target>, without a double underscore: nnU-Net takes folder names apart there."""
+        method = self.trainer.removeprefix("nnUDATrainer")
+        return re.sub("_{2,}", "_", f"{self.plans['plans_name']}_{method}_to{self.target}").strip("_")
 
     @property
     def plain_folder_name(self) -> str:

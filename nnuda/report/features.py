@@ -17,8 +17,8 @@ from nnuda.evaluation.page import Picture, Pictures, Section, Text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.planning.domains import label_files, load_dataset
 from nnuda.planning.errors import PlanningError
-from nnuda.report.cases import Predictions
 from nnuda.report.domains import spread
+from nnuda.report.predictions import Predictions
 from nnuda.report.run import ReportError, Run
 
 TITLE = "Features of both domains"

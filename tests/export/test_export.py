@@ -14,7 +14,7 @@ from nnuda.export.compare import find_cases
 from nnuda.export.export import export_model
 from nnuda.export.trained import ExportError, TrainedModel, find_model
 
-EXPORTED = "nnUNetTrainer__exported_toDataset502_ToyTarget__2d_toy"
+EXPORTED = "nnUNetTrainer__exported_SourceOnly_toDataset502_ToyTarget__2d_toy"
 FLIPPED = """
 from nnuda.training.trainer import nnUDATrainer
 class nnUDATrainerFlipped(nnUDATrainer):
@@ -59,7 +59,7 @@ def test_what_is_written_is_plain_nnunets(toy_environment, trained, tmp_path):
 
     plans, before = (json.loads((path / "plans.json").read_text()) for path in (folder, trained))
     assert plans == {**{key: value for key, value in before.items() if key != "domain_adaptation"},
-                     "plans_name": "exported_toDataset502_ToyTarget"}
+                     "plans_name": "exported_SourceOnly_toDataset502_ToyTarget"}
     checkpoint, original = load(folder), load(trained)
     assert checkpoint.keys() == {"network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes"}
     assert checkpoint["trainer_name"] == "nnUNetTrainer" and checkpoint["init_args"]["plans"] == plans

@@ -11,7 +11,7 @@ from toy import SOURCE, TARGET, run
 
 from nnuda.cli.export import main
 
-NAME = "exported_toDataset502_ToyTarget"
+NAME = "exported_SourceOnly_toDataset502_ToyTarget"
 
 
 def labels(folder: Path) -> dict[str, bytes]:

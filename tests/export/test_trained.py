@@ -28,7 +28,7 @@ def link_folder(trained: Path, name: str) -> Path:
 def test_the_model_that_the_options_name(toy_environment, trained):
     model = find(folds=["0", "1", "0"])
     assert Path(model.folder) == trained and model.folds == ("0", "1")
-    assert model.plain_folder_name == "nnUNetTrainer__exported_toDataset502_ToyTarget__2d_toy"
+    assert model.plain_folder_name == "nnUNetTrainer__exported_SourceOnly_toDataset502_ToyTarget__2d_toy"
 
 
 @pytest.mark.parametrize("options, message", [
@@ -66,11 +66,11 @@ def test_the_sources_normalisation_is_refused(toy_environment, trained):
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("plans_name, target, expected", [
-    ("nnUNetPlans", "Dataset502_My__MR", "nnUNetPlans_toDataset502_My_MR"),
-    ("nnUNetPlans_", "NewScanner_", "nnUNetPlans_toNewScanner"),
+@pytest.mark.parametrize("plans_name, trainer, target, expected", [
+    ("nnUNetPlans", "nnUDATrainerTCSA", "Dataset502_My__MR", "nnUNetPlans_TCSA_toDataset502_My_MR"),
+    ("nnUNetPlans_", "MyTrainer", "NewScanner_", "nnUNetPlans_MyTrainer_toNewScanner"),
 ])
-def test_nnunet_can_take_the_name_apart(plans_name, target, expected):
-    model = TrainedModel("", "", "", "2d", (), "", {"plans_name": plans_name}, {}, target)
+def test_nnunet_can_take_the_name_apart(plans_name, trainer, target, expected):
+    model = TrainedModel("", "", trainer, "2d", (), "", {"plans_name": plans_name}, {}, target)
     assert model.plain_plans_name == expected
     assert model.plain_folder_name.split("__") == ["nnUNetTrainer", expected, "2d"]

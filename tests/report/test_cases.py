@@ -10,8 +10,9 @@ import pytest
 from made_run import make_run, plans, write_images, write_predictions
 from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.report.cases import (BEFORE, ENTROPY, SIZES, CaseScores, cases_alarms, cases_section, dice_of_epochs,
-                                evaluate, find_predictions, score_cases)
+from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases
+from nnuda.report.cases import BEFORE, cases_alarms, cases_section
+from nnuda.report.predictions import find_predictions
 from nnuda.report.run import ReportError, Run, read_run
 
 SHIFTS = {"a": 0, "b": 2, "c": 8, "d": 4}

@@ -1,0 +1,88 @@
+"""Folders of predicted target cases, found complete before any long work."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from nnunetv2.paths import nnUNet_raw
+
+from nnuda.evaluation.evaluate import find_cases, first_names
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.planning.domains import find_images
+from nnuda.planning.errors import PlanningError
+from nnuda.report.run import ReportError, Run
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A folder of predictions that was found complete.
+
+    Attributes:
+        folder: with a label file a case.
+        cases: their names, sorted.
+        before: a folder with predictions of the same cases by another model, or None.
+        references: a folder with reference labels of some of the cases, or None.
+        images: case -> image files, one a channel; empty where they were not found.
+    """
+
+    folder: str
+    cases: list[str]
+    before: str | None
+    references: str | None
+    images: dict[str, list[str]]
+
+
+def find_predictions(run: Run, folder: str, before: str | None = None, references: str | None = None,
+                     images: str | None = None) -> Predictions:
+    """Checks the folders before any long work.
+
+    Args:
+        run: the run that predicted.
+        folder: of predictions.
+        before: of predictions by another model.
+        references: of reference labels.
+        images: of the images that were predicted. Default: those that nnU-Net noted, else the target's in nnUNet_raw.
+
+    Raises:
+        EvaluationError: a folder or a case is missing.
+        ReportError: no image for a case in the folder that was named.
+    """
+    ending = run.dataset_json["file_ending"]
+    cases = find_cases(folder, ending, "prediction")
+    if references is not None:
+        missing = find_cases(references, ending, "reference") - cases
+        if missing:
+            raise EvaluationError(f"Expected a prediction for each reference; {len(missing)} are missing in {folder}: "
+                                  f"{first_names(sorted(missing))}. Predict them, or move these references away.")
+    if before is not None:
+        missing = cases - find_cases(before, ending, "prediction")
+        if missing:
+            raise EvaluationError(f"Expected the same cases before and after; {before} lacks "
+                                  f"{first_names(sorted(missing))}.")
+    return Predictions(folder, sorted(cases), before, references, _find_images(run, folder, images, sorted(cases)))
+
+
+def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> dict[str, list[str]]:
+    ending = run.dataset_json["file_ending"]
+    if given is not None:
+        try:
+            found = find_images(given, ending)
+        except PlanningError as error:
+            raise ReportError(str(error)) from error
+        missing = [case for case in cases if case not in found]
+        if missing:
+            raise ReportError(f"Expected an image of each predicted case in {given}; {first_names(missing)} have none.")
+        return {case: found[case] for case in cases}
+    noted = join(folder, "predict_from_raw_data_args.json")
+    places = [load_json(noted).get("list_of_lists_or_source_folder")] if isfile(noted) else []
+    if nnUNet_raw.is_set():
+        places += [join(nnUNet_raw, run.target, "imagesTs"), join(nnUNet_raw, run.target, "imagesTr")]
+    for place in filter(lambda path: isinstance(path, str) and os.path.isdir(path), places):
+        try:
+            found = find_images(place, ending)
+        except PlanningError:
+            continue
+        if all(case in found for case in cases):
+            return {case: found[case] for case in cases}
+    return {}
