@@ -15,10 +15,10 @@ def naive_part(z: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, regions
     channels, entropy, count = z.shape[1], 0.0, 0
     sums = [[0.0, 0.0, 0.0] for _ in range(channels)]
     for index in mask.nonzero().tolist():
-        voxel = z[index[0], :, *index[1:]].tolist()
+        voxel = z[(index[0], slice(None), *index[1:])].tolist()
         if regions:
             p = [1 / (1 + math.exp(-v)) for v in voxel]
-            y = label[index[0], :, *index[1:]].tolist()
+            y = label[(index[0], slice(None), *index[1:])].tolist()
             entropy -= sum(math.log(q if on else 1 - q) for q, on in zip(p, y)) / channels
         else:
             total = sum(math.exp(v) for v in voxel)

@@ -5,7 +5,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from made_run import make_run, plans, write_images, write_predictions
 from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
