@@ -63,15 +63,17 @@ def read_key(plans: dict) -> dict:
     source = plans["dataset_name"]
     command = f"nnUDA_plan_and_preprocess -d {source} -t TARGET -p {plans['plans_name']}"
     if KEY not in plans:
-        raise PlanKeyError(f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. Run: {command}")
+        raise PlanKeyError(f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. "
+                           f"Run: {command}")
     key = plans[KEY]
     error = next(Draft202012Validator(SCHEMA).iter_errors(key), None)
     if error is not None:
         where = ".".join(str(part) for part in [KEY, *error.path])
-        raise PlanKeyError(f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads ({error.message}). Run: {command}")
+        raise PlanKeyError(f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads "
+                           f"({error.message}). Run: {command}")
     if key["source"] != source:
-        raise PlanKeyError(f"Plan {plans['plans_name']} belongs to the source {source}, but its key {KEY} was made for {key['source']}. "
-                           f"Run: {command}")
+        raise PlanKeyError(f"Plan {plans['plans_name']} belongs to the source {source}, but its key {KEY} was made "
+                           f"for {key['source']}. Run: {command}")
     return key
 
 
@@ -95,5 +97,6 @@ def plans_with_target_normalization(plans: dict) -> dict:
         if "inherits_from" not in configuration or {"normalization_schemes", "use_mask_for_norm"} & set(configuration):
             configuration["normalization_schemes"] = list(normalization["normalization_schemes"])
             configuration["use_mask_for_norm"] = list(normalization["use_mask_for_norm"])
-    plans["foreground_intensity_properties_per_channel"] = deepcopy(normalization["foreground_intensity_properties_per_channel"])
+    plans["foreground_intensity_properties_per_channel"] = deepcopy(
+        normalization["foreground_intensity_properties_per_channel"])
     return plans

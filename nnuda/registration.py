@@ -1,7 +1,8 @@
 """Tells nnU-Net where nnuda's trainers are: appends their folder to `nnUNet_extTrainer`.
 
-Imported by a .pth line at every start of this environment's Python: hence os alone, no work beyond a string, and safe to run again
-(a virtual environment runs it twice, child processes inherit the variable). `nnUDA_AUTOREGISTER=0` turns it off.
+Imported by a .pth line at every start of this environment's Python: hence os alone, no work beyond a string, and
+safe to run again (a virtual environment runs it twice, child processes inherit the variable).
+`nnUDA_AUTOREGISTER=0` turns it off.
 """
 import os
 

@@ -17,7 +17,8 @@ from jsonschema.validators import extend
 
 BASE = "base"
 
-# JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight silently turns its term off.
+# JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
+# silently turns its term off.
 _Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({
     "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
@@ -71,7 +72,8 @@ def _schemas() -> dict[str, dict]:
 def _check_value(key: str, value: Any, schema: dict) -> None:
     error = next(_Validator(schema).iter_errors(value), None)
     if error is not None:
-        raise SettingsError(f"Setting {key}: expected a value that meets {json.dumps(schema)}; got {json.dumps(value)} ({error.message}).")
+        raise SettingsError(f"Setting {key}: expected a value that meets {json.dumps(schema)}; got "
+                            f"{json.dumps(value)} ({error.message}).")
 
 
 def validate_overrides(overrides: dict[str, Any]) -> None:
@@ -85,7 +87,8 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
         if key not in schemas:
             nearest = difflib.get_close_matches(key, schemas, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise SettingsError(f"Unknown setting {key!r}.{hint} documentation/reference/settings.md lists all of them.")
+            raise SettingsError(f"Unknown setting {key!r}.{hint} "
+                                "documentation/reference/settings.md lists all of them.")
         _check_value(key, value, schemas[key])
 
 
@@ -127,6 +130,7 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
 
 
 def settings_of_all_presets(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Every method's own keys with the values that the overrides leave them, for planning, which may not know the trainer yet."""
+    """Every method's own keys with the values that the overrides leave them, for planning,
+    which may not know the trainer yet."""
     defaults = {key: entry["value"] for name in preset_names() for key, entry in load_preset(name).items()}
     return {**defaults, **overrides}

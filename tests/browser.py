@@ -103,7 +103,8 @@ class Browser:
             self.events.append(self.message())
 
     def open(self, page: Path, width: int, dark: bool = False) -> dict:
-        """Load a file at a width in CSS pixels; returns what MEASURE says, and `requests`, the addresses that it asked for."""
+        """Load a file at a width in CSS pixels; returns what MEASURE says, and `requests`,
+        the addresses that it asked for."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 # Pages whose blocks test_documented_roads.py runs, in order, in one shell.
 ROADS = {
-    "fresh": ["documentation/getting-started.md", "documentation/how-to/predict-source-images-afterwards.md", "documentation/how-to/several-targets.md",
-              "documentation/how-to/submit-to-a-challenge.md"],
+    "fresh": ["documentation/getting-started.md", "documentation/how-to/predict-source-images-afterwards.md",
+              "documentation/how-to/several-targets.md", "documentation/how-to/submit-to-a-challenge.md"],
     "existing": ["documentation/how-to/existing-deployment.md"],
 }
 SEPARATORS = {"&&", "||", "|", ";"}
@@ -54,7 +54,8 @@ def blocks() -> list[Block]:
 
 def section(page: Path, title: str) -> str:
     """Text of a page from a heading of the second level to the next."""
-    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]
+    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"),
+                     re.DOTALL | re.MULTILINE)[1]
 
 
 def anchors(page: Path) -> set[str]:

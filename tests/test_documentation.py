@@ -1,4 +1,5 @@
-"""Documentation: links, commands, options, settings and examples are those of the code. The roads of its pages run in test_documented_roads.py."""
+"""Documentation: links, commands, options, settings and examples are those of the code. The roads of its pages run in
+test_documented_roads.py."""
 from __future__ import annotations
 
 import argparse
@@ -17,8 +18,8 @@ from nnuda.plan_key import SCHEMA
 from nnuda.planning.memory import known_trainers
 from nnuda.settings import parse_set_arguments
 
-SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2") for entry in metadata.distribution(package).entry_points
-           if entry.group == "console_scripts"}
+SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2")
+           for entry in metadata.distribution(package).entry_points if entry.group == "console_scripts"}
 OURS = sorted(name for name, entry in SCRIPTS.items() if entry.dist.name == "nnuda")
 COMMANDS_PAGE = ROOT / "documentation" / "reference" / "commands.md"
 ALL_BLOCKS = blocks()
@@ -67,7 +68,8 @@ def test_every_page_is_reached_from_the_readme():
     while todo:
         page = todo.pop()
         seen.add(page)
-        linked = ((page.parent / link.partition("#")[0]).resolve() for link in links(page) if link.partition("#")[0].endswith(".md"))
+        linked = ((page.parent / link.partition("#")[0]).resolve() for link in links(page)
+                  if link.partition("#")[0].endswith(".md"))
         todo += [page for page in linked if page not in seen]
     assert seen == set(PAGES)
 
@@ -77,12 +79,14 @@ def test_a_block_runs_or_says_why_not(block: Block):
     run_pages = {page for road in ROADS.values() for page in road}
     if block.marker.startswith("runs in "):
         page = block.marker.removeprefix("runs in ")
-        there = {line for other in ALL_BLOCKS if other.page == page and not other.marker for line in other.script.splitlines()}
+        there = {line for other in ALL_BLOCKS if other.page == page and not other.marker
+                 for line in other.script.splitlines()}
         assert page in run_pages and set(block.script.splitlines()) <= there
     elif block.marker:
         assert re.fullmatch(r"not run: \S.{10,}", block.marker)
     else:
-        assert block.page in run_pages, "in no road of documentation_pages.py: add the page, or mark the block with <!-- not run: reason -->"
+        assert block.page in run_pages, ("in no road of documentation_pages.py: add the page, or mark the block with "
+                                         "<!-- not run: reason -->")
 
 
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: block.page)
@@ -106,9 +110,11 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
     assert f"usage: {name}" in capsys.readouterr().out
 
 
-REQUIRED = {"nnUDA_plan_and_preprocess": "-d 1 -t 2", "nnUDA_extract_fingerprint": "-d 1 -t 2", "nnUDA_plan_experiment": "-d 1 -t 2", "nnUDA_preprocess": "-d 1",
-            "nnUDA_configure": "-d 1 --as name", "nnUDA_text_similarity": "-d 1", "nnUDA_evaluate": "references predictions", "nnUDA_compare": "one two", "nnUDA_report": "fold_0", "nnUDA_uncertainty": "predictions", "nnUDA_features": "results -o features.png",
-            "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly"}
+REQUIRED = {"nnUDA_plan_and_preprocess": "-d 1 -t 2", "nnUDA_extract_fingerprint": "-d 1 -t 2",
+            "nnUDA_plan_experiment": "-d 1 -t 2", "nnUDA_preprocess": "-d 1", "nnUDA_configure": "-d 1 --as name",
+            "nnUDA_text_similarity": "-d 1", "nnUDA_evaluate": "references predictions", "nnUDA_compare": "one two",
+            "nnUDA_report": "fold_0", "nnUDA_uncertainty": "predictions",
+            "nnUDA_features": "results -o features.png", "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -130,12 +136,16 @@ def test_the_settings_page_is_what_the_presets_say():
     spec = importlib.util.spec_from_file_location("write_settings", ROOT / "documentation" / "write_settings.py")
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
-    assert writer.PAGE.read_text(encoding="utf-8") == writer.settings_page(), "run python documentation/write_settings.py"
+    assert (writer.PAGE.read_text(encoding="utf-8")
+            == writer.settings_page()), "run python documentation/write_settings.py"
 
 
 def test_settings_that_pages_name_exist():
-    keys = {key for page in PAGES for key in re.findall(r"`((?:training|teacher|augmentation|selection(?!\.json)|uuds|transmedseg|prototypes|tcsa|planning)(?:\.[a-z_]+)+)(?:=[^`]*)?`", page.read_text())}
-    known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(), re.MULTILINE))
+    keys = {key for page in PAGES
+            for key in re.findall(r"`((?:training|teacher|augmentation|selection(?!\.json)|uuds|transmedseg|prototypes"
+                                  r"|tcsa|planning)(?:\.[a-z_]+)+)(?:=[^`]*)?`", page.read_text())}
+    known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(),
+                           re.MULTILINE))
     assert keys and keys <= known, keys - known
 
 
@@ -151,7 +161,8 @@ def test_every_dependency_is_explained():
     lists = re.findall(r"^(?:dependencies|hf|test) = \[(.*?)\]", project, re.DOTALL | re.MULTILINE)
     assert len(lists) == 3
     declared = {name for text in lists for name in re.findall(r'"([\w-]+)[^"]*"', re.sub(r"#.*", "", text))}
-    explained = set(re.findall(r"^\| `([\w-]+)` \|", (ROOT / "documentation" / "explanation" / "dependencies.md").read_text(), re.MULTILINE))
+    explained = set(re.findall(r"^\| `([\w-]+)` \|",
+                               (ROOT / "documentation" / "explanation" / "dependencies.md").read_text(), re.MULTILINE))
     assert explained == declared
 
 

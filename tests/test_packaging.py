@@ -21,9 +21,11 @@ from nnuda.settings import preset_names
 ROOT = Path(__file__).parents[1]
 PARENT = Path(sysconfig.get_path("purelib"))
 PTH = "nnuda_trainers.pth"
-HAS_SETUPTOOLS = importlib.util.find_spec("setuptools") is not None and int(metadata.version("setuptools").split(".")[0]) >= 80
+HAS_SETUPTOOLS = (importlib.util.find_spec("setuptools") is not None
+                  and int(metadata.version("setuptools").split(".")[0]) >= 80)
 pytestmark = pytest.mark.skipif(not HAS_SETUPTOOLS or importlib.util.find_spec("pip") is None,
-                                reason="building nnuda without isolation needs pip and setuptools>=80 in this environment")
+                                reason="building nnuda without isolation needs pip and setuptools>=80 in this "
+                                       "environment")
 
 USE = """
 import json, os, sys
@@ -39,7 +41,8 @@ print(json.dumps({"nnuda": nnuda.__file__, "folder": trainers_folder(), "registe
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("nnUNet_", "nnUDA_", "PYTHON"))}
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith(("nnUNet_", "nnUDA_", "PYTHON"))}
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -64,7 +67,8 @@ def wheel(sources, tmp_path_factory) -> Path:
 
 
 class Scratch:
-    """A virtual environment that pip of this one installs into; `borrow` lets it see the packages of this one, but not its nnuda."""
+    """A virtual environment that pip of this one installs into; `borrow` lets it see the packages of this one,
+    but not its nnuda."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, with_pip=False)
@@ -108,7 +112,8 @@ def use_and_uninstall(scratch: Scratch, expected: Path) -> None:
     scratch.give_back()
     scratch.pip("uninstall", "-y", "nnuda")
     assert scratch.execute("import os; print(os.environ.get('nnUNet_extTrainer'))").strip() == "None"
-    assert not [path for path in scratch.folder.rglob("*") if "nnuda" in path.name.lower()]  # the .pth file and the commands too
+    # the .pth file and the commands too
+    assert not [path for path in scratch.folder.rglob("*") if "nnuda" in path.name.lower()]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):

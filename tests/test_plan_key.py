@@ -16,8 +16,8 @@ def plans() -> dict:
         KEY: {
             "schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended", "source": "Dataset501_S",
             "target": {
-                "name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T", "channel_names": {"0": "T2"},
-                "file_ending": ".nii.gz", "num_cases": 3,
+                "name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
+                "channel_names": {"0": "T2"}, "file_ending": ".nii.gz", "num_cases": 3,
                 "normalization": {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [False],
                                   "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}},
                                   "statistics_from": "target images, non-zero voxels"},
@@ -55,12 +55,15 @@ def without(*path: str):
     (lambda key: key.update(schema_version=SCHEMA_VERSION + 1), f"{KEY}.schema_version"),
     (lambda key: key.update(plan="new"), f"{KEY}.plan"),
     (lambda key: key["target"].update(num_cases=0), f"{KEY}.target.num_cases"),
-    (lambda key: key["target"]["normalization"].update(normalization_schemes=[]), f"{KEY}.target.normalization.normalization_schemes"),
-    (lambda key: key["target"]["normalization"].update(use_mask_for_norm=[0]), f"{KEY}.target.normalization.use_mask_for_norm.0"),
+    (lambda key: key["target"]["normalization"].update(normalization_schemes=[]),
+     f"{KEY}.target.normalization.normalization_schemes"),
+    (lambda key: key["target"]["normalization"].update(use_mask_for_norm=[0]),
+     f"{KEY}.target.normalization.use_mask_for_norm.0"),
     (without("settings"), "'settings' is a required property"),
     (without("target", "folder"), "'folder' is a required property"),
     (without("geometry", "target"), "'target' is a required property"),
-    (without("target", "normalization", "foreground_intensity_properties_per_channel"), "'foreground_intensity_properties_per_channel' is a"),
+    (without("target", "normalization", "foreground_intensity_properties_per_channel"),
+     "'foreground_intensity_properties_per_channel' is a"),
 ])
 def test_a_malformed_key_says_where_and_what_to_run(plans, change, where):
     change(plans[KEY])

@@ -37,7 +37,8 @@ def test_a_users_folders_come_first():
 def test_a_child_process_registers_nothing_twice():
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SHOW!r}], check=True)"
     assert start(child).stdout.strip() == trainers_folder()
-    assert start(SHOW, **{VARIABLE: f"{trainers_folder()}{os.pathsep}/mine"}).stdout.strip() == f"{trainers_folder()}{os.pathsep}/mine"
+    assert (start(SHOW, **{VARIABLE: f"{trainers_folder()}{os.pathsep}/mine"}).stdout.strip()
+            == f"{trainers_folder()}{os.pathsep}/mine")
 
 
 def test_an_empty_value_leaves_no_empty_entry():
@@ -70,7 +71,8 @@ def test_nnunet_finds_every_trainer(name, monkeypatch):
     monkeypatch.setenv(VARIABLE, trainers_folder())
     trainer = recursive_find_trainer_class_by_name(name)
     assert trainer.__name__ == name
-    assert list(inspect.signature(trainer.__init__).parameters) == ["self", "plans", "configuration", "fold", "dataset_json", "device"]
+    assert (list(inspect.signature(trainer.__init__).parameters)
+            == ["self", "plans", "configuration", "fold", "dataset_json", "device"])
     build = inspect.getattr_static(trainer, "build_network_architecture")
     assert isinstance(build, staticmethod)
     stock = inspect.signature(nnUNetTrainer.build_network_architecture).parameters
@@ -79,15 +81,17 @@ def test_nnunet_finds_every_trainer(name, monkeypatch):
 
 
 def test_a_users_own_trainer_is_found_beside_ours(tmp_path, monkeypatch):
-    (tmp_path / "nnUNetTrainerMine.py").write_text("from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n\n\n"
-                                                   "class nnUNetTrainerMine(nnUNetTrainer):\n    pass\n")
+    (tmp_path / "nnUNetTrainerMine.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n\n\n"
+        "class nnUNetTrainerMine(nnUNetTrainer):\n    pass\n")
     monkeypatch.setenv(VARIABLE, start(SHOW, **{VARIABLE: str(tmp_path)}).stdout.strip())
     assert recursive_find_trainer_class_by_name("nnUNetTrainerMine").__name__ == "nnUNetTrainerMine"
     assert recursive_find_trainer_class_by_name("nnUDATrainerSourceOnly").__name__ == "nnUDATrainerSourceOnly"
 
 
 def test_finding_a_trainer_needs_no_optional_import():
-    """nnU-Net imports the trainers' files one by one until it has the name: one heavy import delays all, one that fails stops all."""
+    """nnU-Net imports the trainers' files one by one until it has the name: one heavy import delays all,
+    one that fails stops all."""
     code = ("import sys; from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find; "
             f"[find(name) for name in {TRAINERS!r}]; print('open_clip' in sys.modules)")
     assert start(code).stdout.split()[-1] == "False"

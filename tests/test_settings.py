@@ -24,10 +24,12 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 
 def test_set_arguments_are_json_or_bare_words():
-    parsed = parse_set_arguments(["training.num_epochs=5", "uuds.domain_prompt=false", "uuds.text.model=null", "uuds.dam=adain",
-                                  "uuds.text.domain_prompt=a = b", "training.init_from=/data/fold_0"])
-    assert parsed == {"training.num_epochs": 5, "uuds.domain_prompt": False, "uuds.text.model": None, "uuds.dam": "adain",
-                      "uuds.text.domain_prompt": "a = b", "training.init_from": "/data/fold_0"}
+    parsed = parse_set_arguments(["training.num_epochs=5", "uuds.domain_prompt=false", "uuds.text.model=null",
+                                  "uuds.dam=adain", "uuds.text.domain_prompt=a = b",
+                                  "training.init_from=/data/fold_0"])
+    assert parsed == {"training.num_epochs": 5, "uuds.domain_prompt": False, "uuds.text.model": None,
+                      "uuds.dam": "adain", "uuds.text.domain_prompt": "a = b",
+                      "training.init_from": "/data/fold_0"}
 
 
 def test_no_equals_sign():
@@ -35,7 +37,8 @@ def test_no_equals_sign():
         parse_set_arguments(["training.num_epochs"])
 
 
-@pytest.mark.parametrize("written, nearest", [("training.num_epoch", "training.num_epochs"), ("teacher.wieght", "teacher.weight"),
+@pytest.mark.parametrize("written, nearest", [("training.num_epoch", "training.num_epochs"),
+                                              ("teacher.wieght", "teacher.weight"),
                                               ("uuds.contrast.temperature", "uuds.contrast")])
 def test_an_unknown_key_names_the_nearest(written, nearest):
     with pytest.raises(SettingsError, match=f"Unknown setting '{written}'. Did you mean {nearest}"):

@@ -37,37 +37,42 @@ Prototypes = tuple[Tensor, Tensor]
 class nnUDATrainerPrototypes(nnUDATrainer):
     """Similarity-based prototypes (Ye et al., MICCAI-DART 2021, arXiv 2510.20596).
 
-    Each image has a prototype of each class that it shows, the mean of the class's embeddings. L_sim draws embeddings to their prototype and
-    prototypes apart; L_cl compares a prototype with dictionaries of both domains, which are filled from many images.
+    Each image has a prototype of each class that it shows, the mean of the class's embeddings. L_sim draws embeddings
+    to their prototype and prototypes apart; L_cl compares a prototype with dictionaries of both domains, which are
+    filled from many images.
 
     `prototypes.form=cycle` is the paper: generators G_S and G_T translate into each other's domain and segment,
 
         L = L_seg(x_s) + L_seg(x_{s->t}) + L_cycle + L_img_adv + L_seg_adv + lambda_1 L_sim + lambda_2 L_cl
 
-    and the prediction is the mean of G_T(x_t) and G_S(x_{t->s}). `single`, the default, is L_seg(x_s) + lambda_1 L_sim + lambda_2 L_cl on nnU-Net's
-    own network.
+    and the prediction is the mean of G_T(x_t) and G_S(x_{t->s}). `single`, the default, is L_seg(x_s) + lambda_1 L_sim
+    + lambda_2 L_cl on nnU-Net's own network.
 
     Deviations:
-        - L_sim, L_cl and the weights of the cycle's terms are described in the paper without equations or values; plans/prototypes.json says
-          what was chosen.
-        - single: the dictionary of the target holds the target's confident prototypes, as there are no translated source images.
-        - The embeddings are every fourth voxel's; the pyramid (ASPP) sits in the image head, so that nnU-Net's weights fit the rest.
+        - L_sim, L_cl and the weights of the cycle's terms are described in the paper without equations or values;
+          plans/prototypes.json says what was chosen.
+        - single: the dictionary of the target holds the target's confident prototypes,
+          as there are no translated source images.
+        - The embeddings are every fourth voxel's; the pyramid (ASPP) sits in the image head,
+          so that nnU-Net's weights fit the rest.
         - Regions are made exclusive in nnU-Net's order of painting; the background is a class.
-        - The cycle sees the target's weak view: random intensity curves would take away what the discriminators are to learn.
+        - The cycle sees the target's weak view: random intensity curves would take away what the
+          discriminators are to learn.
     """
 
     preset = "prototypes"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int, num_output_channels: int,
-                                   enable_deep_supervision: bool = True) -> nn.Module:
+    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
+                                   num_output_channels: int, enable_deep_supervision: bool = True) -> nn.Module:
         """nnU-Net's own network, or two of them in a cycle."""
-        network = nnUDATrainer.build_network_architecture(plans_manager, configuration_manager, num_input_channels, num_output_channels,
-                                                          enable_deep_supervision)
+        network = nnUDATrainer.build_network_architecture(plans_manager, configuration_manager, num_input_channels,
+                                                          num_output_channels, enable_deep_supervision)
         settings = frozen_settings(plans_manager.plans)
         if settings["prototypes.form"] == "single":
             return UNetWithFeatures(network)
-        return build_cycle_network(network, num_input_channels, num_output_channels, settings, len(frozen_classes(plans_manager.plans)))
+        return build_cycle_network(network, num_input_channels, num_output_channels, settings,
+                                   len(frozen_classes(plans_manager.plans)))
 
     @property
     def translates(self) -> bool:
@@ -103,7 +108,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             return nn.ModuleDict()
         classes = self.label_manager.num_segmentation_heads + int(self.label_manager.has_regions)
         return nn.ModuleDict({domain: PrototypeDictionary(classes, self.settings["prototypes.dictionary.size"],
-                                                          self.settings["prototypes.projection.channels"]) for domain in ("source", "target")})
+                                                          self.settings["prototypes.projection.channels"])
+                              for domain in ("source", "target")})
 
     def configure_adaptation_optimizers(self) -> tuple[Any, Any]:
         """nnU-Net's SGD, or Adam as such cycles have it."""
@@ -118,8 +124,10 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if not self.adversarial:
             return super().configure_adversary()
         built = build_discriminators(self.bare_network, self.settings)
-        discriminators = nn.ModuleDict({name: module for name, module in built.items() if name.split("_")[0] in self.adversarial})
-        return discriminators, Adam(discriminators.parameters(), self.settings["prototypes.discriminator.lr"], betas=(0.5, 0.999))
+        discriminators = nn.ModuleDict({name: module for name, module in built.items()
+                                        if name.split("_")[0] in self.adversarial})
+        return discriminators, Adam(discriminators.parameters(), self.settings["prototypes.discriminator.lr"],
+                                    betas=(0.5, 0.999))
 
     def load_initial_weights(self) -> None:
         """A plain nnU-Net is a start for both generators."""
@@ -129,14 +137,15 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         for generator in (self.bare_network.generator_s, self.bare_network.generator_t):
             self.print_to_log_file(init_from(generator, path))
 
-    # ---- one step -----------------------------------------------------------------------------------------------------
+    # ---- one step ---------------------------------------------------------------------------------------------------
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
         """Logits of both domains; their embeddings, in the order of the paper's streams."""
         if self.translates:
             return self.forward_cycle(source, target)
         student_s, student_t = forward_together(self.network, [source.image, target.image], with_features=True)
-        embeddings = [self.modules_beside["embedding"](student.features) for student in (student_s, student_t)] if self.uses_prototypes else []
+        embeddings = ([self.modules_beside["embedding"](student.features) for student in (student_s, student_t)]
+                      if self.uses_prototypes else [])
         return DomainOutputs(student_s.logits, student_t.logits, {"embeddings": embeddings})
 
     def forward_cycle(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
@@ -145,7 +154,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         embeddings = [stream.embedding for stream in cycle]
         logits = cycle.source.logits
         if self.is_ddp:
-            unused = [*embeddings, *(stream.image for stream in cycle), *(finest(stream.logits) for stream in cycle[1:])]
+            unused = [*embeddings, *(stream.image for stream in cycle),
+                      *(finest(stream.logits) for stream in cycle[1:])]
             kept = keep_in_graph(finest(logits), unused)
             logits = kept if isinstance(logits, Tensor) else [kept, *logits[1:]]
         self.pictures = pictures_of(source.image, target.weak, cycle)
@@ -169,7 +179,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return losses
 
     def prototypes(self, source: SourceBatch, outputs: DomainOutputs) -> tuple[list[Prototypes], list[Prototypes]]:
-        """(prototypes (B, K, D), presence (B, K)) of the streams with the source's labels, and of those with confident predictions."""
+        """(prototypes (B, K, D), presence (B, K)) of the streams with the source's labels,
+        and of those with confident predictions."""
         embeddings = outputs.extra["embeddings"]
         half = len(embeddings) // 2
         labelled = [class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
@@ -178,16 +189,18 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             return labelled, []
         cycle = outputs.extra.get("cycle")
         logits = [outputs.target] if cycle is None else [cycle.target.logits, cycle.target_in_source.logits]
-        masks = [confident_masks(finest(y), self.settings["prototypes.target.confidence"], z.shape[2:], self.label_manager.has_regions)
+        masks = [confident_masks(finest(y), self.settings["prototypes.target.confidence"], z.shape[2:],
+                                 self.label_manager.has_regions)
                  for y, z in zip(logits, embeddings[half:])]
         return labelled, [class_prototypes(z, mask) for z, mask in zip(embeddings[half:], masks)]
 
     def contrast(self, stream: Prototypes) -> Tensor:
         """L_cl, half of it against each dictionary."""
         k, tau = self.settings["prototypes.contrast.k"], self.settings["prototypes.contrast.tau"]
-        return sum(prototype_contrast(*stream, *dictionary.compute(), k, tau) for dictionary in self.statistics.values()) / 2
+        return sum(prototype_contrast(*stream, *dictionary.compute(), k, tau)
+                   for dictionary in self.statistics.values()) / 2
 
-    # ---- the cycle ----------------------------------------------------------------------------------------------------
+    # ---- the cycle --------------------------------------------------------------------------------------------------
 
     def cycle_losses(self, source: SourceBatch, target: TargetBatch, cycle: CycleOutput) -> dict[str, Tensor]:
         """Supervision of translated source images, cycle consistency, and the generators' adversarial losses."""
@@ -195,11 +208,14 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.active("translated"):
             losses["translated"] = self.source_loss(full_precision(cycle.source_in_target.logits), source)
         if self.active("cycle"):
-            losses["cycle"] = (identity_loss(cycle.source_in_target.image, source.image) + identity_loss(cycle.target_in_source.image, target.weak))
+            losses["cycle"] = (identity_loss(cycle.source_in_target.image, source.image)
+                               + identity_loss(cycle.target_in_source.image, target.weak))
         if self.active("image_adversary"):
-            losses["image_adversary"] = self.deceive("image_t", cycle.source.image) + self.deceive("image_s", cycle.target.image)
+            losses["image_adversary"] = (self.deceive("image_t", cycle.source.image)
+                                         + self.deceive("image_s", cycle.target.image))
         if self.active("segmentation_adversary"):
-            fakes = [self.deceive("segmentation", self.probabilities(stream)) for stream in (cycle.target, cycle.target_in_source)]
+            fakes = [self.deceive("segmentation", self.probabilities(stream))
+                     for stream in (cycle.target, cycle.target_in_source)]
             losses["segmentation_adversary"] = sum(fakes) / 2
         return losses
 
@@ -213,7 +229,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return logits.sigmoid() if self.label_manager.has_regions else logits.softmax(1)
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
-        """Real against made: images of each domain; segmentations of source images against those of target images. From the first step on."""
+        """Real against made: images of each domain; segmentations of source images against those of target images.
+        From the first step on."""
         cycle, losses = outputs.extra["cycle"], {}
         if "image" in self.adversarial:
             pairs = [("image_t", target.weak, cycle.source.image), ("image_s", source.image, cycle.target.image)]
@@ -225,7 +242,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return losses
 
     def discriminate(self, term: str, pairs: list[tuple[str, Tensor, Tensor]]) -> Tensor:
-        """Mean loss of discriminators on (name, real, fake). Logs the share of patches told rightly: 0.5 is a draw, at 1 the generators learn nothing."""
+        """Mean loss of discriminators on (name, real, fake). Logs the share of patches told rightly: 0.5 is a draw,
+        at 1 the generators learn nothing."""
         losses, right = [], []
         for name, real, fake in pairs:
             scores_real, scores_fake = (self.adversary[name](images.detach().float()) for images in (real, fake))
@@ -234,18 +252,21 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         self.epoch_means.update(f"{term}_accuracy", torch.stack(right).mean())
         return torch.stack(losses).mean()
 
-    # ---- epochs -------------------------------------------------------------------------------------------------------
+    # ---- epochs -----------------------------------------------------------------------------------------------------
 
     def logged_names(self) -> list[str]:
         """The terms, the discriminators' losses, and how often each is right."""
-        return [*super().logged_names(), *(f"{kind}_discriminator{what}" for kind in self.adversarial for what in ("", "_accuracy"))]
+        return [*super().logged_names(),
+                *(f"{kind}_discriminator{what}" for kind in self.adversarial for what in ("", "_accuracy"))]
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """The base's; a picture of the translations."""
         super().on_train_epoch_end(train_outputs)
         every = self.settings["prototypes.pictures.every"]
-        if self.adapts and self.translates and self.local_rank == 0 and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1):
-            draw_images(self.pictures, os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
+        if (self.adapts and self.translates and self.local_rank == 0
+                and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1)):
+            draw_images(self.pictures,
+                        os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
 
 
 def full_precision(logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

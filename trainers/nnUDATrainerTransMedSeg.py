@@ -26,30 +26,35 @@ TABLE = ("tsa_table_largest", "tsa_table_mean")
 class nnUDATrainerTransMedSeg(nnUDATrainer):
     """TransMedSeg: transferable semantic augmentation (arXiv 2505.14753).
 
-    An EMA teacher labels the target. A memory keeps mean and covariance of each class's features, for the source from the student and the
-    annotation, for the target from the teacher and its confident labels. Source features are moved towards the target, implicitly: the
-    cross-entropy expected over f~ ~ N(f + lambda dmu_y, lambda Sigma_y) has a bound in closed form, CE(z + T[y], y).
+    An EMA teacher labels the target. A memory keeps mean and covariance of each class's features, for the source from
+    the student and the annotation, for the target from the teacher and its confident labels. Source features are moved
+    towards the target, implicitly: the cross-entropy expected over f~ ~ N(f + lambda dmu_y, lambda Sigma_y) has a bound
+    in closed form, CE(z + T[y], y).
 
-        L = L_Dice + L_tsa(source) + w_teacher L_teacher(target)  [+ copy-paste]  [+ structure],    lambda = lambda_0 t / t_max
+        L = L_Dice + L_tsa(source) + w_teacher L_teacher(target)  [+ copy-paste]  [+ structure],
+        lambda = lambda_0 t / t_max
 
     Deviations:
-        - The summary and TSA move source features to target statistics, the abstract says teacher features towards the student: the first by
-          default, the second is `transmedseg.tsa.direction=teacher_to_student` (only the classifier W then learns from it).
-        - L_tsa replaces nnU-Net's finest cross-entropy; beside it (`transmedseg.tsa.mode=add`) the cross-entropy would count twice.
-        - Statistics are moving averages on at most 4096 voxels a class and step: TSA's memory of all features is out of reach for voxels, and
-          ISDA's running count would freeze them.
+        - The summary and TSA move source features to target statistics, the abstract says teacher features towards the
+          student: the first by default, the second is `transmedseg.tsa.direction=teacher_to_student` (only the
+          classifier W then learns from it).
+        - L_tsa replaces nnU-Net's finest cross-entropy; beside it (`transmedseg.tsa.mode=add`) the
+          cross-entropy would count twice.
+        - Statistics are moving averages on at most 4096 voxels a class and step: TSA's memory of all features is out of
+          reach for voxels, and ISDA's running count would freeze them.
         - |T| is limited by lowering lambda; a class that a domain has not shown yet is not moved.
-        - The base GraphCL is nnU-Net's loss and the teacher; its copy-paste (BCP) and its clustering are settings, off by default.
+        - The base GraphCL is nnU-Net's loss and the teacher; its copy-paste (BCP) and its clustering are
+          settings, off by default.
     """
 
     preset = "transmedseg"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int, num_output_channels: int,
-                                   enable_deep_supervision: bool = True) -> UNetWithFeatures:
+    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
+                                   num_output_channels: int, enable_deep_supervision: bool = True) -> UNetWithFeatures:
         """nnU-Net's own network under its own parameter names."""
-        return UNetWithFeatures(nnUDATrainer.build_network_architecture(plans_manager, configuration_manager, num_input_channels,
-                                                                        num_output_channels, enable_deep_supervision))
+        return UNetWithFeatures(nnUDATrainer.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision))
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
         """With lambda_0 = 0 the method is its mean teacher."""
@@ -57,8 +62,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         if "tsa" in terms and self.settings["transmedseg.tsa.strength"] == 0:
             del terms["tsa"]
         if "tsa" in terms and not self.towards_teacher and self.settings["transmedseg.tsa.mode"] == "replace":
-            raise SettingsError("transmedseg.tsa.direction=teacher_to_student leaves the source's cross-entropy as it is: expected "
-                                "transmedseg.tsa.mode=add, got replace. Set both with nnUDA_configure.")
+            raise SettingsError("transmedseg.tsa.direction=teacher_to_student leaves the source's cross-entropy as it "
+                                "is: expected transmedseg.tsa.mode=add, got replace. Set both with nnUDA_configure.")
         return terms
 
     @property
@@ -76,8 +81,10 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             return nn.ModuleDict()
         layer = self.bare_network.segmentation_layer
         classes = layer.out_channels * (2 if self.label_manager.has_regions else 1)
-        return nn.ModuleDict({domain: ClassStatistics(classes, layer.in_channels, self.settings["transmedseg.statistics.covariance"],
-                                                      self.settings["transmedseg.statistics.momentum"]) for domain in ("source", "target")})
+        return nn.ModuleDict({domain: ClassStatistics(classes, layer.in_channels,
+                                                      self.settings["transmedseg.statistics.covariance"],
+                                                      self.settings["transmedseg.statistics.momentum"])
+                              for domain in ("source", "target")})
 
     def build_modules(self) -> nn.ModuleDict:
         """GraphCL's graph network."""
@@ -92,7 +99,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         images, extra = [source.image, target.image], {}
         if self.active("copy_paste"):
             size = min(len(source.image), len(target.image))
-            extra["mixed"] = mix_domains(source.image[:size], target.image[:size], self.settings["transmedseg.copy_paste.box"])
+            extra["mixed"] = mix_domains(source.image[:size], target.image[:size],
+                                         self.settings["transmedseg.copy_paste.box"])
             images.append(extra["mixed"].image)
         student_s, student_t, *mixed = forward_together(self.network, images, with_features=True)
         extra |= {"source": student_s, "target": student_t, "mixed_logits": [finest(output.logits) for output in mixed]}
@@ -129,10 +137,11 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         if self.active("copy_paste"):
             losses["copy_paste"] = self.copy_paste(source, outputs)
         if self.active("structure"):
-            losses["structure"] = (self.structure(outputs.extra["source"]) + self.structure(outputs.extra["target"])) / 2
+            losses["structure"] = (self.structure(outputs.extra["source"])
+                                   + self.structure(outputs.extra["target"])) / 2
         return losses
 
-    # ---- transferable semantic augmentation ---------------------------------------------------------------------------
+    # ---- transferable semantic augmentation -------------------------------------------------------------------------
 
     def update_statistics(self, source: SourceBatch, outputs: DomainOutputs) -> None:
         """The memory takes in this step's features, before the table is made of it."""
@@ -142,7 +151,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
                 student_s = self.teacher_output(source.image)
         limit = self.settings["transmedseg.statistics.voxels"]
         label_t, confident = self.pseudo_labels(teacher.logits, self.settings["transmedseg.statistics.confidence"])
-        self.statistics["source"].update(sample_classes(student_s.features, self.class_masks(*self.source_labels(source)), limit))
+        self.statistics["source"].update(sample_classes(student_s.features,
+                                                        self.class_masks(*self.source_labels(source)), limit))
         self.statistics["target"].update(sample_classes(teacher.features, self.class_masks(label_t, confident), limit))
 
     def table(self) -> Tensor:
@@ -156,7 +166,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         weight = self.bare_network.segmentation_layer.weight.flatten(1).float()
         strength = self.settings["transmedseg.tsa.strength"] * self.progress
         if self.label_manager.has_regions:
-            table = region_augmentation_table(weight, shift.unflatten(0, (-1, 2)), covariance.unflatten(0, (-1, 2)), strength)
+            table = region_augmentation_table(weight, shift.unflatten(0, (-1, 2)), covariance.unflatten(0, (-1, 2)),
+                                              strength)
         else:
             table = augmentation_table(weight, shift, covariance, strength)
         for name, value in zip(TABLE, (table.abs().amax(), table.mean())):
@@ -165,7 +176,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
 
     def transferable_augmentation(self, source: SourceBatch, outputs: DomainOutputs) -> Tensor:
         """L_tsa, weighted as the cross-entropy that it replaces."""
-        scale = self.resolution_weights()[0] * self.resolution_loss().weight_ce if self.settings["transmedseg.tsa.mode"] == "replace" else 1
+        scale = (self.resolution_weights()[0] * self.resolution_loss().weight_ce
+                 if self.settings["transmedseg.tsa.mode"] == "replace" else 1)
         if self.towards_teacher:
             logits, (label, kept) = finest(outputs.source), self.source_labels(source)
         else:
@@ -177,10 +189,11 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         label = label.long() if kept is None else torch.where(kept, label.long(), IGNORED)
         return scale * transferable_cross_entropy(logits, label, self.table(), IGNORED)
 
-    # ---- what GraphCL adds --------------------------------------------------------------------------------------------
+    # ---- what GraphCL adds ------------------------------------------------------------------------------------------
 
     def copy_paste(self, source: SourceBatch, outputs: DomainOutputs) -> Tensor:
-        """Mixed images with the annotation and the teacher's labels, of which the largest component of each class is kept."""
+        """Mixed images with the annotation and the teacher's labels, of which the largest component
+        of each class is kept."""
         mixed: MixedBatch = outputs.extra["mixed"]
         logits = outputs.extra["mixed_logits"][0]
         size, regions = len(logits), self.label_manager.has_regions
@@ -190,16 +203,17 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             label_t = largest_region_components(label_t) if regions else largest_components(label_t, logits.shape[1])
         if kept is not None:
             kept = kept[:size, 0] if regions else kept[:size]
-        return copy_paste_loss(logits, label_s[:size], label_t, mixed.from_source, kept, self.settings["transmedseg.copy_paste.target_weight"],
-                               regions)
+        return copy_paste_loss(logits, label_s[:size], label_t, mixed.from_source, kept,
+                               self.settings["transmedseg.copy_paste.target_weight"], regions)
 
     def structure(self, output: UNetOutput) -> Tensor:
         """L_CC of the deepest features of one domain."""
         nodes = output.bottleneck.float().movedim(1, -1).flatten(0, -2)
-        return structure_clustering(nodes, self.modules_beside["structure"](nodes), self.settings["transmedseg.structure.tau"],
+        return structure_clustering(nodes, self.modules_beside["structure"](nodes),
+                                    self.settings["transmedseg.structure.tau"],
                                     self.settings["transmedseg.structure.form"])
 
-    # ---- labels -------------------------------------------------------------------------------------------------------
+    # ---- labels -----------------------------------------------------------------------------------------------------
 
     def source_labels(self, source: SourceBatch) -> tuple[Tensor, Tensor | None]:
         """Label map (B, *S), or regions (B, R, *S) as bool, and where they count (None: everywhere), shaped to fit."""
@@ -226,7 +240,7 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         classes = range(self.label_manager.num_segmentation_heads)
         return [label == c if kept is None else (label == c) & kept for c in classes]
 
-    # ---- nnU-Net's loss and log ---------------------------------------------------------------------------------------
+    # ---- nnU-Net's loss and log -------------------------------------------------------------------------------------
 
     def resolution_loss(self) -> nn.Module:
         """nnU-Net's Dice and cross-entropy for one resolution."""

@@ -28,31 +28,37 @@ from nnuda.training.trainer import DomainOutputs, nnUDATrainer, finest
 class nnUDATrainerUUDS(nnUDATrainer):
     """UUDS: Unified Uncertain Dual-prompts cross-domain Segmentation (ICLR 2025 submission), section 3.
 
-    A hard domain prompt T^d and learnable segmentation prompts T^s pass a text encoder. T^d steers the domain adaptation module, whose image
-    decoder reconstructs source images and turns target images into synthetic source images; T^s steers the segmentation attention module;
-    the segmentation decoder reads its output and the generator's features.
+    A hard domain prompt T^d and learnable segmentation prompts T^s pass a text encoder. T^d steers the domain
+    adaptation module, whose image decoder reconstructs source images and turns target images into synthetic
+    source images; T^s steers the segmentation attention module; the segmentation decoder reads its output and
+    the generator's features.
 
-        L = alpha (L_DD(x_g^s, x_g^t, T^d) + L_DD(x_g^{t->s}, x_g^t, T^d)) + beta L_BSCL + gamma (L_useg + L_seg) + lambda L_id
+        L = alpha (L_DD(x_g^s, x_g^t, T^d) + L_DD(x_g^{t->s}, x_g^t, T^d)) + beta L_BSCL
+            + gamma (L_useg + L_seg) + lambda L_id
 
     Deviations:
         - The image encoder is nnU-Net's unless `uuds.image_encoder=clip`; L_seg is nnU-Net's Dice and cross-entropy.
-        - eqs. 1, 2, 4, 5-8 in the form that their text means; the printed ones behind `uuds.*.form` and `uuds.pseudo_label.target`.
+        - eqs. 1, 2, 4, 5-8 in the form that their text means; the printed ones behind `uuds.*.form` and
+          `uuds.pseudo_label.target`.
         - eq. 3 as a gate with a residual (its single query would leave one vector an image).
-        - The prompts' attention and the generator's features enter the segmentation decoder through factors that start at 0: a training that
-          starts from a plain nnU-Net starts with that nnU-Net's segmentations.
-        - L_BSCL contrasts blocks of patches, not whole images, because nnU-Net's batches are small; L_useg starts after a warm-up.
-        - SGD for encoder and decoders, the paper's AdamW for text encoder, prompts and CLIP; `training.optimizer=paper`: AdamW everywhere.
+        - The prompts' attention and the generator's features enter the segmentation decoder through factors that start
+          at 0: a training that starts from a plain nnU-Net starts with that nnU-Net's segmentations.
+        - L_BSCL contrasts blocks of patches, not whole images, because nnU-Net's batches are small;
+          L_useg starts after a warm-up.
+        - SGD for encoder and decoders, the paper's AdamW for text encoder, prompts and CLIP;
+          `training.optimizer=paper`: AdamW everywhere.
     """
 
     preset = "uuds"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int, num_output_channels: int,
-                                   enable_deep_supervision: bool = True) -> UUDSNetwork:
+    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
+                                   num_output_channels: int, enable_deep_supervision: bool = True) -> UUDSNetwork:
         """The network of the frozen configuration, for training and prediction alike; no weights are read."""
         settings = frozen_settings(plans_manager.plans)
-        return build_uuds_network(plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision,
-                                  settings, len(frozen_classes(plans_manager.plans)), text_dimension(settings["uuds.text.model"]))
+        return build_uuds_network(plans_manager, configuration_manager, num_input_channels, num_output_channels,
+                                  enable_deep_supervision, settings, len(frozen_classes(plans_manager.plans)),
+                                  text_dimension(settings["uuds.text.model"]))
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         if self.settings["uuds.image_encoder"] == "nnunet" or not self.enable_deep_supervision:
@@ -67,17 +73,19 @@ class nnUDATrainerUUDS(nnUDATrainer):
                                   frozen_classes(self.plans_manager.plans), self.settings["uuds.text.context_length"],
                                   self.settings["uuds.text.domain_prompt"])
         if text.from_scratch:
-            self.print_to_log_file("NOTE: the text encoder has no pretrained weights; it is trained from scratch (uuds.text.pretrained is null). "
-                                   "The paper starts from CLIP's.")
-        return nn.ModuleDict({"text": text, "projection": contrast_projection(self.bare_network.content_channels,
-                                                                              self.settings["uuds.projection.channels"])})
+            self.print_to_log_file("NOTE: the text encoder has no pretrained weights; it is trained from scratch "
+                                   "(uuds.text.pretrained is null). The paper starts from CLIP's.")
+        return nn.ModuleDict({"text": text,
+                              "projection": contrast_projection(self.bare_network.content_channels,
+                                                                self.settings["uuds.projection.channels"])})
 
     def load_initial_weights(self) -> None:
         """CLIP's image tower where it is the encoder, then the base's."""
         if self.settings["uuds.image_encoder"] == "clip":
             file = self.planned_file("uuds.clip.pretrained")
             if file is None:
-                self.print_to_log_file("NOTE: the CLIP image encoder starts from random weights (uuds.clip.pretrained is null). The paper starts from CLIP's.")
+                self.print_to_log_file("NOTE: the CLIP image encoder starts from random weights (uuds.clip.pretrained "
+                                       "is null). The paper starts from CLIP's.")
             else:
                 load_clip_weights(self.bare_network.encoder, self.settings["uuds.clip.model"], file)
         super().load_initial_weights()
@@ -101,18 +109,22 @@ class nnUDATrainerUUDS(nnUDATrainer):
         rest = [p for module in (self.network, self.modules_beside) for p in module.parameters() if id(p) not in known]
         if self.settings["training.optimizer"] == "paper":
             paper, rest = [*paper, *rest], []
-        optimizers = [torch.optim.AdamW(paper, self.settings["uuds.text.lr"], weight_decay=self.settings["uuds.text.weight_decay"])]
+        optimizers = [torch.optim.AdamW(paper, self.settings["uuds.text.lr"],
+                                        weight_decay=self.settings["uuds.text.weight_decay"])]
         if rest:
-            optimizers.insert(0, torch.optim.SGD(rest, self.initial_lr, weight_decay=self.weight_decay, momentum=0.99, nesterov=True))
+            optimizers.insert(0, torch.optim.SGD(rest, self.initial_lr, weight_decay=self.weight_decay, momentum=0.99,
+                                                 nesterov=True))
         optimizer = JointOptimizer(optimizers)
         return optimizer, GroupPolySchedule(optimizer, self.num_epochs)
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
-        """Both domains through one graph; target images also through the re-encoding of their synthetic source images."""
+        """Both domains through one graph; target images also through the re-encoding of their
+        synthetic source images."""
         text = self.modules_beside["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
         size = len(source.image)
-        output: UUDSOutput = self.network(torch.cat([source.image, target.image]), text=(text.domain, text.segmentation), num_source=size,
+        output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
+                                          text=(text.domain, text.segmentation), num_source=size,
                                           reencode=self.active("synthetic_distillation"))
         logits = output.logits if isinstance(output.logits, list) else [output.logits]
         if self.is_ddp:
@@ -134,7 +146,8 @@ class nnUDATrainerUUDS(nnUDATrainer):
             losses["contrast"] = self.contrast(uuds.segmentation_features[:size], source)
         if self.active("pseudo_label"):  # eqs. 5-8
             chi = self.settings["uuds.pseudo_label.chi"] if self.settings["uuds.uncertainty"] else math.inf
-            losses["pseudo_label"] = uncertain_pseudo_label_loss(finest(outputs.target), chi, self.settings["uuds.pseudo_label.target"],
+            losses["pseudo_label"] = uncertain_pseudo_label_loss(finest(outputs.target), chi,
+                                                                 self.settings["uuds.pseudo_label.target"],
                                                                  regions=self.label_manager.has_regions)
         if self.active("identity"):  # eq. 9
             losses["identity"] = identity_loss(uuds.image[:size], source.image)
@@ -142,17 +155,20 @@ class nnUDATrainerUUDS(nnUDATrainer):
 
     def distillation(self, x_g_positive: Tensor, x_g_t: Tensor, outputs: DomainOutputs) -> Tensor:
         """L_DD; both domains' vectors against the domain prompt."""
-        return domain_distillation(x_g_positive, x_g_t, outputs.extra["domain_prompt"], self.settings["uuds.domain_distillation.tau"],
+        return domain_distillation(x_g_positive, x_g_t, outputs.extra["domain_prompt"],
+                                   self.settings["uuds.domain_distillation.tau"],
                                    self.settings["uuds.domain_distillation.form"])
 
     def contrast(self, features: Tensor, source: SourceBatch) -> Tensor:
         """L_BSCL of each foreground class on blocks of the source's patches, averaged; features (B_s, C_fg, F, *s)."""
-        grid = [1] * (features.ndim - 5) + [self.settings["uuds.contrast.grid"]] * 2  # in plane: blocks share a 3D patch's slices
+        # in plane: blocks share a 3D patch's slices
+        grid = [1] * (features.ndim - 5) + [self.settings["uuds.contrast.grid"]] * 2
         terms = []
         for i, mask in enumerate(self.foreground_masks(finest(source.label))):
             blocks, label = pool_blocks(features[:, i], mask, grid)
             z = self.modules_beside["projection"](blocks)
-            terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"], self.settings["uuds.contrast.form"]))
+            terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"],
+                                                self.settings["uuds.contrast.form"]))
         return torch.stack(terms).mean()
 
     def foreground_masks(self, label: Tensor) -> list[Tensor]:

@@ -14,8 +14,8 @@ from nnuda import __version__
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
 
 TESTED_NNUNET = (2, 8)
-PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerators", "batchgeneratorsv2", "open_clip_torch", "acvl-utils",
-            "SimpleITK", "numpy")
+PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerators", "batchgeneratorsv2",
+            "open_clip_torch", "acvl-utils", "SimpleITK", "numpy")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,13 +37,14 @@ def _versions() -> list[tuple[str, str]]:
             print(f"  {name:32}{metadata.version(name)}")
         except metadata.PackageNotFoundError:
             print(f"  {name:32}missing")
-            problems.append((f"{name} is not installed.", "Run pip install . in nnuda's folder again, in this environment."))
+            problems.append((f"{name} is not installed.",
+                             "Run pip install . in nnuda's folder again, in this environment."))
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("nnunetv2")
         if tuple(int(part) for part in version.split(".")[:2]) != TESTED_NNUNET:
             problems.append((f"nnuda was built for nnunetv2 2.8; this is {version}.",
-                             'Run pip install "nnunetv2>=2.8.1,<2.9". Models of that version keep working; another version may have moved '
-                             "the hooks that nnuda uses."))
+                             'Run pip install "nnunetv2>=2.8.1,<2.9". Models of that version keep working; another '
+                             "version may have moved the hooks that nnuda uses."))
     return problems
 
 
@@ -56,9 +57,11 @@ def _paths() -> list[tuple[str, str]]:
         if not folder:
             problems.append((f"{variable} is not set.", f"export {variable}=/a/folder, in the job script too."))
         elif not os.path.isdir(folder):
-            problems.append((f"{variable} names {folder}, which is no folder.", f"mkdir -p {folder}, or correct the variable."))
+            problems.append((f"{variable} names {folder}, which is no folder.",
+                             f"mkdir -p {folder}, or correct the variable."))
         elif not os.access(folder, os.W_OK) and variable != "nnUNet_raw":
-            problems.append((f"{variable}: {folder} cannot be written to.", "Choose a folder of your own, or ask for write permission."))
+            problems.append((f"{variable}: {folder} cannot be written to.",
+                             "Choose a folder of your own, or ask for write permission."))
     return problems
 
 
@@ -68,7 +71,8 @@ def _trainers() -> list[tuple[str, str]]:
     registered = folder in os.environ.get(VARIABLE, "").split(os.pathsep)
     print(f"\nTrainers in {folder} ({VARIABLE} {'has it' if registered else 'lacks it'})")
     if not registered:
-        reason = f"{SWITCH}=0 is set: unset it" if os.environ.get(SWITCH) == "0" else "the .pth file of the installation is missing: run pip install . again"
+        reason = (f"{SWITCH}=0 is set: unset it" if os.environ.get(SWITCH) == "0"
+                  else "the .pth file of the installation is missing: run pip install . again")
         return [(f"nnU-Net does not look for trainers in {folder}.", f"{reason}; or export {VARIABLE}={folder}")]
     return [problem for name in names for problem in _find(name)]
 
@@ -90,7 +94,8 @@ def _find(name: str) -> list[tuple[str, str]]:
 def _device() -> list[tuple[str, str]]:
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; pass -device cpu (or mps) to nnU-Net's commands"
+    gpu = (torch.cuda.get_device_name() if torch.cuda.is_available()
+           else "none; pass -device cpu (or mps) to nnU-Net's commands")
     print(f"\nGPU: {gpu}")
     return []
 

@@ -22,7 +22,8 @@ class MixedBatch(NamedTuple):
 
 
 def mix_domains(image_s: Tensor, image_t: Tensor, share: float) -> MixedBatch:
-    """Pastes a random box of the other domain: into source images in the first half of the batch, into target images in the rest.
+    """Pastes a random box of the other domain: into source images in the first half of the batch,
+    into target images in the rest.
 
     Args:
         image_s: (B, Cin, *S).

@@ -1,4 +1,5 @@
-"""What one training step sees of each domain. The target's batch has no label attribute: the label firewall is in the type."""
+"""What one training step sees of each domain. The target's batch has no label attribute:
+the label firewall is in the type."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ class SourceBatch:
 
     Attributes:
         image: (B, Cin, *S), augmented.
-        label: (B, 1, *S) label map or (B, R, *S) regions, or a list of them, one a deep-supervision resolution, finest first.
+        label: (B, 1, *S) label map or (B, R, *S) regions, or a list of them,
+            one a deep-supervision resolution, finest first.
     """
 
     image: Tensor
@@ -26,7 +28,8 @@ class TargetBatch:
 
     Attributes:
         image: (B, Cin, *S), the strong view, which the network learns from.
-        weak: (B, Cin, *S), the weak view, moved like the strong one but with its intensities untouched; a teacher sees it.
+        weak: (B, Cin, *S), the weak view, moved like the strong one but with its intensities
+            untouched; a teacher sees it.
     """
 
     image: Tensor

@@ -1,10 +1,12 @@
-"""`training.augmentation = strong`: random intensity curves and random convolutions, each redrawn to zero mean and unit variance.
+"""`training.augmentation = strong`: random intensity curves and random convolutions,
+each redrawn to zero mean and unit variance.
 
 Both change what an organ looks like and leave where it is, so that a network cannot lean on one scanner's contrast.
 
 References:
     [0] Models Genesis, arXiv 1908.06912, section 2.2 (Bezier curves as intensity transforms).
-    [1] Causality-inspired single-source domain generalization, arXiv 2111.12525, section 3.2 (GIN: random convolution networks).
+    [1] Causality-inspired single-source domain generalization, arXiv 2111.12525, section 3.2
+        (GIN: random convolution networks).
     [2] SLAug, arXiv 2211.15075 (their use in medical segmentation).
 
 The random draw (`get_parameters`) is apart from its application (`_apply_to_image`), which is deterministic.
@@ -23,7 +25,8 @@ _EPS = 1e-5
 
 
 def _generator() -> torch.Generator:
-    """A generator seeded by NumPy's: nnU-Net's background processes have a NumPy state each, but the same torch state."""
+    """A generator seeded by NumPy's: nnU-Net's background processes have a NumPy state each,
+    but the same torch state."""
     return torch.Generator().manual_seed(int(np.random.randint(2 ** 31)))
 
 
@@ -35,7 +38,8 @@ def standardize(image: Tensor) -> Tensor:
 
 
 def bezier_curve(inner: Tensor, falling: bool) -> tuple[Tensor, Tensor]:
-    """A cubic Bezier curve from (0, 0) to (1, 1), monotone in both coordinates, or its mirror image from (0, 1) to (1, 0).
+    """A cubic Bezier curve from (0, 0) to (1, 1), monotone in both coordinates,
+    or its mirror image from (0, 1) to (1, 0).
 
     Args:
         inner: (2, 2), the two inner control points in [0, 1], each (x, y).
@@ -46,7 +50,8 @@ def bezier_curve(inner: Tensor, falling: bool) -> tuple[Tensor, Tensor]:
     """
     points = torch.cat([torch.zeros(1, 2), inner, torch.ones(1, 2)])
     t = torch.linspace(0, 1, _CURVE_POINTS)[:, None]
-    curve = ((1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1] + 3 * (1 - t) * t ** 2 * points[2] + t ** 3 * points[3])
+    curve = ((1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1]
+             + 3 * (1 - t) * t ** 2 * points[2] + t ** 3 * points[3])
     x, y = curve.sort(0).values.T.contiguous()  # searchsorted warns of strides
     return x, 1 - y if falling else y
 
@@ -76,14 +81,16 @@ class RandomIntensityCurve(ImageOnlyTransform):
 
     def _apply_to_image(self, img: Tensor, curves: list[tuple[Tensor, Tensor]]) -> Tensor:
         low, high = img.flatten(1).min(1).values, img.flatten(1).max(1).values
-        channels = [interpolate((channel - low[i]) / (high[i] - low[i] + _EPS), *curves[i]) for i, channel in enumerate(img)]
+        channels = [interpolate((channel - low[i]) / (high[i] - low[i] + _EPS), *curves[i])
+                    for i, channel in enumerate(img)]
         return standardize(torch.stack(channels))
 
 
 class RandomConvolution(ImageOnlyTransform):
     """The image mixed with the output of a random shallow convolution network, GIN [1].
 
-    Kernels are 1 or 3 wide, weights and shifts standard normal, LeakyReLU between the layers; the mixture's share is uniform.
+    Kernels are 1 or 3 wide, weights and shifts standard normal, LeakyReLU between the layers;
+    the mixture's share is uniform.
 
     Args:
         layers: number of convolutions.
@@ -120,6 +127,7 @@ def strong_transforms(settings: dict) -> list[BasicTransform]:
         settings: effective settings; reads `augmentation.*`.
     """
     curve = RandomIntensityCurve(settings["augmentation.curve_inversion"])
-    convolution = RandomConvolution(settings["augmentation.convolution_layers"], settings["augmentation.convolution_channels"])
+    convolution = RandomConvolution(settings["augmentation.convolution_layers"],
+                                    settings["augmentation.convolution_channels"])
     return [RandomTransform(curve, settings["augmentation.curve_probability"]),
             RandomTransform(convolution, settings["augmentation.convolution_probability"])]

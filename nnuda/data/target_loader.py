@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 class TargetLoader(nnUNetDataLoader):
     """Draws patches of target cases uniformly; there is no foreground to oversample.
 
-    Takes the arguments of nnUNetDataLoader; `transforms` is a TwoViews. The ignore label of the source is none of its business.
+    Takes the arguments of nnUNetDataLoader; `transforms` is a TwoViews. The ignore label of the source
+    is none of its business.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -29,5 +30,6 @@ class TargetLoader(nnUNetDataLoader):
         lower, upper = self.get_bbox(np.array(image.shape[1:]), False, None)
         box = [[low, high] for low, high in zip(lower, upper)]
         patch = {"image": torch.from_numpy(crop_and_pad_nd(image, box, 0)).float(),
-                 "segmentation": torch.from_numpy(crop_and_pad_nd(nonzero, box, -1, cast_cropped_to=np.int16)).to(torch.int16)}
+                 "segmentation": torch.from_numpy(
+                     crop_and_pad_nd(nonzero, box, -1, cast_cropped_to=np.int16)).to(torch.int16)}
         return {name: value[:, 0] for name, value in patch.items()} if self.patch_size_was_2d else patch

@@ -1,4 +1,5 @@
-"""nnU-Net's training pipeline, taken apart by kind of transform, so that both domains and both views use nnU-Net's own augmentation."""
+"""nnU-Net's training pipeline, taken apart by kind of transform, so that both domains and both views use
+nnU-Net's own augmentation."""
 from __future__ import annotations
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
@@ -36,14 +37,16 @@ class TwoViews(BasicTransform):
 
     Args:
         pipeline: a training pipeline of nnU-Net's, made with the target's `use_mask_for_norm`.
-            Its spatial transforms serve both views, its intensity transforms the strong one, its mask both; what it does to labels falls away.
+            Its spatial transforms serve both views, its intensity transforms the strong one, its mask both; what it
+            does to labels falls away.
     """
 
     def __init__(self, pipeline: ComposeTransforms) -> None:
         super().__init__()
         label_free = self._before_labels(pipeline.transforms)
         self.spatial = ComposeTransforms([t for t in label_free if isinstance(t, _SPATIAL)])
-        self.intensity = ComposeTransforms([t for t in label_free if not isinstance(t, (*_SPATIAL, MaskImageTransform))])
+        self.intensity = ComposeTransforms([t for t in label_free
+                                            if not isinstance(t, (*_SPATIAL, MaskImageTransform))])
         self.mask = ComposeTransforms([t for t in label_free if isinstance(t, MaskImageTransform)])
 
     @staticmethod
@@ -52,7 +55,8 @@ class TwoViews(BasicTransform):
         return transforms[:end]
 
     def __call__(self, **data_dict) -> dict:
-        """`image` (C, *S) and `segmentation` (1, *S), nnU-Net's mask of the non-zero region, to `weak` and `strong` (C, *S')."""
+        """`image` (C, *S) and `segmentation` (1, *S), nnU-Net's mask of the non-zero region,
+        to `weak` and `strong` (C, *S')."""
         moved = self.spatial(**data_dict)
         region = moved["segmentation"]
         strong = self.intensity(image=moved["image"].clone())["image"]

@@ -28,7 +28,8 @@ class Shell:
         self.folder = folder
         self.logs = folder / "logs"
         self.logs.mkdir()
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}  # else the error stands above what was printed before it
+        # else the error stands above what was printed before it
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
         self.count = 0
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")

@@ -122,5 +122,6 @@ def run_demo(folder: Path) -> None:
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
-    print("adapted: UUDS with strong augmentation; for their shares on real images see documentation/explanation/uuds.md")
+    print("adapted: UUDS with strong augmentation; for their shares on real images see "
+          "documentation/explanation/uuds.md")
     print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")

@@ -2,7 +2,8 @@
 
     x_in = M x_s + (1 - M) x_t,    x_out = M x_t + (1 - M) x_s,    L = (L_Dice + L_CE) / 2
 
-each part of a mixed image with its own labels: the annotation where source voxels lie, the teacher's labels, weighted, where target voxels do.
+each part of a mixed image with its own labels: the annotation where source voxels lie, the teacher's labels, weighted,
+where target voxels do.
 """
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def copy_paste_loss(logits: Tensor, label_s: Tensor, label_t: Tensor, from_sourc
         target_weight: weight of the target's part against the source's (BCP: 0.5).
 
     Returns:
-        Scalar; each part is (cross-entropy, the mean over its voxels, plus Dice loss, the mean over its foreground classes) / 2.
+        Scalar; each part is (cross-entropy, the mean over its voxels, plus Dice loss, the mean over its
+        foreground classes) / 2.
         0 with a graph where a part is empty.
     """
     with torch.autocast(logits.device.type, enabled=False):
@@ -49,7 +51,8 @@ def _regions(z: Tensor, label: Tensor, mask: Tensor) -> Tensor:
 
 
 def _dice(p: Tensor, y: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
-    """Dice loss within the mask, pooled over the batch, mean over the classes that the mask holds; 0 where it holds none."""
+    """Dice loss within the mask, pooled over the batch, mean over the classes that the mask holds;
+    0 where it holds none."""
     axes = (0, *range(2, p.ndim))
     intersection, predicted, labelled = ((v * mask).sum(axes) for v in (p * y, p, y))
     dice = 1 - (2 * intersection + eps) / (predicted + labelled + eps)

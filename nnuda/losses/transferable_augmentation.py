@@ -1,7 +1,8 @@
 """Expected cross-entropy under a semantic augmentation of the features, in closed form (TransMedSeg, arXiv 2505.14753).
 
-A feature f of class y is moved towards the other domain: f~ ~ N(f + lambda dmu_y, lambda Sigma_y). With logits z = W f + b (Jensen's inequality
-and the Gaussian's moment generating function; TSA, arXiv 2103.12562, and ISDA, arXiv 1909.12220):
+A feature f of class y is moved towards the other domain: f~ ~ N(f + lambda dmu_y, lambda Sigma_y). With logits
+z = W f + b (Jensen's inequality and the Gaussian's moment generating function; TSA, arXiv 2103.12562, and
+ISDA, arXiv 1909.12220):
 
     E[-log softmax_y(W f~ + b)] <= CE(z + T[y], y)
     T[y, c] = lambda (w_c - w_y)^T dmu_y + lambda / 2 (w_c - w_y)^T Sigma_y (w_c - w_y)
@@ -20,7 +21,8 @@ def augmentation_table(weight: Tensor, shift: Tensor, covariance: Tensor, streng
 
     Args:
         weight: W (C, F) of the layer that makes the logits; its gradient passes.
-        shift: dmu (C, F), the other domain's class means minus this one's; 0 for a class that a domain has not shown yet.
+        shift: dmu (C, F), the other domain's class means minus this one's;
+            0 for a class that a domain has not shown yet.
         covariance: Sigma (C, F, F), or its diagonal (C, F), of the domain moved to; 0 likewise.
         strength: lambda >= 0.
 
@@ -78,7 +80,8 @@ def transferable_cross_entropy(logits: Tensor, label: Tensor, table: Tensor, ign
         return F.cross_entropy(logits.to(dtype) + added, label, reduction="sum") / kept.sum().clamp(min=1)
 
 
-def region_transferable_cross_entropy(logits: Tensor, regions: Tensor, table: Tensor, kept: Tensor | None = None) -> Tensor:
+def region_transferable_cross_entropy(logits: Tensor, regions: Tensor, table: Tensor,
+                                      kept: Tensor | None = None) -> Tensor:
     """softplus(T[r, y] - (2 y - 1) z_r), reduced as nnU-Net's binary cross-entropy.
 
     Args:

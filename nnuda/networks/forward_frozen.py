@@ -9,4 +9,5 @@ from torch.func import functional_call
 def forward_frozen(module: nn.Module, x: Tensor) -> Tensor | list[Tensor]:
     """The module's output, with a graph to its input but not to its parameters."""
     frozen = {name: value.detach() for name, value in module.named_parameters()}
-    return functional_call(module, frozen, (x,), tie_weights=False)  # nnU-Net names a layer twice: tying would swap it twice and not back
+    # nnU-Net names a layer twice: tying would swap it twice and not back
+    return functional_call(module, frozen, (x,), tie_weights=False)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class StructureGraph(nn.Module):
-    """S = softmax(MLP(GCN(X))), GCN: Z = D^-1/2 A D^-1/2 X W with A = X X^T of unit features, negative affinities cut off.
+    """S = softmax(MLP(GCN(X))), GCN: Z = D^-1/2 A D^-1/2 X W with A = X X^T of unit features,
+    negative affinities cut off.
 
     Args:
         in_channels: F'.

@@ -33,7 +33,8 @@ class TCSANetwork(UNetWithFeatures):
     def forward(
         self, x: Tensor, with_features: bool = False, num_source: int | None = None
     ) -> Tensor | list[Tensor] | UNetOutput:
-        """(B, Cin, *S), the first `num_source` of the source, to logits as nnU-Net's network gives them or `UNetOutput`.
+        """(B, Cin, *S), the first `num_source` of the source, to logits as nnU-Net's network gives
+        them or `UNetOutput`.
 
         Without `num_source` all images are of `domain`.
 

@@ -22,7 +22,8 @@ class UNetOutput(NamedTuple):
 
 
 class UNetWithFeatures(nn.Module):
-    """A PlainConvUNet or ResidualEncoderUNet under its own parameter names, whose forward can return features beside logits.
+    """A PlainConvUNet or ResidualEncoderUNet under its own parameter names,
+    whose forward can return features beside logits.
 
     A forward hook would break under torch.compile; the state_dict is the plain network's, so checkpoints go both ways.
 
@@ -68,5 +69,7 @@ def require_unet(network: nn.Module) -> None:
         NotImplementedError: says which network the plan asks for.
     """
     if not hasattr(network, "encoder") or not hasattr(getattr(network, "decoder", None), "seg_layers"):
-        raise NotImplementedError("Expected a U-Net with an encoder and a decoder, such as PlainConvUNet or ResidualEncoderUNet; the plan asks for "
-                                  f"{type(network).__module__}.{type(network).__qualname__}. Plan with nnUDAPlanner or one of its ResEnc variants.")
+        raise NotImplementedError("Expected a U-Net with an encoder and a decoder, such as PlainConvUNet or "
+                                  "ResidualEncoderUNet; the plan asks for "
+                                  f"{type(network).__module__}.{type(network).__qualname__}. Plan with nnUDAPlanner or "
+                                  "one of its ResEnc variants.")

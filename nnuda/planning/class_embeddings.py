@@ -46,11 +46,11 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
     if request == TextRequest():
         return None
     if request.embeddings and (request.model or request.weights or request.texts):
-        raise PlanningError("--class-embeddings are vectors already: leave --text-model, --text-weights and --class-texts "
-                            "out.")
+        raise PlanningError("--class-embeddings are vectors already: leave --text-model, --text-weights and "
+                            "--class-texts out.")
     if not request.embeddings and not request.model:
-        raise PlanningError("--text-weights and --class-texts are for a text model: name it with --text-model (an open_clip "
-                            "model, hf:NAME, ngrams).")
+        raise PlanningError("--text-weights and --class-texts are for a text model: name it with --text-model (an "
+                            "open_clip model, hf:NAME, ngrams).")
     names = class_names(dataset_json)
     try:
         if request.embeddings:

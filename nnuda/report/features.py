@@ -24,8 +24,8 @@ from nnuda.report.run import ReportError, Run
 TITLE = "Features of both domains"
 CHECKPOINT = "checkpoint_final.pth"
 READING = ("Voxels as the network sees them in front of its last layer, put in the plane by t-SNE: circles are the "
-           "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. Distances "
-           "between clusters mean nothing in such a picture, and places in two pictures cannot be compared.")
+           "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. "
+           "Distances between clusters mean nothing in such a picture, and places in two pictures cannot be compared.")
 NOT_CHEAP = "Not drawn: not asked for, or a 3D network without a GPU, which takes long. --feature-cases 3 draws them."
 
 

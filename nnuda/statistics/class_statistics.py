@@ -11,7 +11,8 @@ VOXELS_PER_CHANNEL = 10  # a full covariance of F channels is trusted from 10 F 
 
 
 class ClassMoments(NamedTuple):
-    """Moments of some features by class: counts (K,), means (K, F), population covariances (K, F, F), or variances (K, F)."""
+    """Moments of some features by class: counts (K,), means (K, F), population covariances (K, F, F), or
+    variances (K, F)."""
 
     count: Tensor
     mean: Tensor
@@ -25,8 +26,8 @@ class ClassStatistics(nn.Module):
 
         mu <- (1 - w) mu + w m,    Sigma <- (1 - w) Sigma + w V + w (1 - w) (mu - m) (mu - m)^T
 
-    ISDA (arXiv 1909.12220), equations 14-16, with momentum = 1: exact for any partition of the data. Below 1 the old features of a changing
-    network are forgotten. A class without new voxels stays as it is.
+    ISDA (arXiv 1909.12220), equations 14-16, with momentum = 1: exact for any partition of the data. Below 1 the old
+    features of a changing network are forgotten. A class without new voxels stays as it is.
 
     Args:
         num_classes: K.
@@ -38,7 +39,8 @@ class ClassStatistics(nn.Module):
     def __init__(self, num_classes: int, channels: int, covariance: str = "full", momentum: float = 0.99) -> None:
         super().__init__()
         if covariance not in ("full", "diagonal") or not 0 < momentum <= 1:
-            raise ValueError(f"ClassStatistics expects covariance full or diagonal and a momentum in (0, 1]; got {covariance!r} and {momentum}.")
+            raise ValueError("ClassStatistics expects covariance full or diagonal and a momentum in (0, 1]; got "
+                             f"{covariance!r} and {momentum}.")
         self.full = covariance == "full"
         self.momentum = momentum
         self.register_buffer("count", torch.zeros(num_classes))
@@ -76,7 +78,8 @@ class ClassStatistics(nn.Module):
         return first
 
     def compute(self) -> ClassMoments:
-        """Counts, means, and the covariances that can be trusted: full from 10 F voxels on, variances alone from 10 on, else 0."""
+        """Counts, means, and the covariances that can be trusted: full from 10 F voxels on,
+        variances alone from 10 on, else 0."""
         count, covariance = self.count, self.covariance
         keep = (count >= VOXELS_PER_CHANNEL).to(covariance.dtype)
         if not self.full:
@@ -105,7 +108,8 @@ def class_moments(samples: Sequence[Tensor], full: bool) -> ClassMoments:
 
 
 def merge_moments(old: ClassMoments, new: ClassMoments, weight: Tensor) -> ClassMoments:
-    """Moments of a mixture of two populations by class, the new one with `weight` (K,); the term of the means' distance is kept."""
+    """Moments of a mixture of two populations by class, the new one with `weight` (K,);
+    the term of the means' distance is kept."""
     w = weight[:, None]
     gap = old.mean - new.mean
     if old.covariance.ndim == 3:

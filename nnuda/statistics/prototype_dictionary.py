@@ -20,8 +20,8 @@ class PrototypeDictionary(nn.Module):
     def __init__(self, num_classes: int, size: int, channels: int) -> None:
         super().__init__()
         if min(num_classes, size, channels) < 1:
-            raise ValueError(f"PrototypeDictionary expects positive sizes; got {num_classes} classes, {size} entries and "
-                             f"{channels} channels.")
+            raise ValueError(f"PrototypeDictionary expects positive sizes; got {num_classes} classes, {size} entries "
+                             f"and {channels} channels.")
         self.register_buffer("entries", torch.zeros(num_classes, size, channels))
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))
 

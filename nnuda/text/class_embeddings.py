@@ -53,12 +53,12 @@ def encode_class_texts(texts: ClassTexts, model: str, weights: str | None = None
     """
     if model in (NGRAMS, RANDOM) or model.startswith((f"{RANDOM}:", HUGGING_FACE)):
         if weights is not None:
-            raise ClassTextsError(f"--text-weights {weights} belongs to an open_clip model; --text-model {model} takes none. "
-                                  "Leave it out.")
+            raise ClassTextsError(f"--text-weights {weights} belongs to an open_clip model; --text-model {model} takes "
+                                  "none. Leave it out.")
     elif weights is None:
-        raise ClassTextsError(f"--text-model {model} needs --text-weights: a hub tag or a local file. Without weights there are "
-                              f"--text-model {NGRAMS} (words and letters of the descriptions) and --class-embeddings "
-                              "(vectors of your own).")
+        raise ClassTextsError(f"--text-model {model} needs --text-weights: a hub tag or a local file. Without weights "
+                              f"there are --text-model {NGRAMS} (words and letters of the descriptions) and "
+                              "--class-embeddings (vectors of your own).")
     origin = {"model": model, "weights": None, "descriptions": dict(zip(texts.names, texts.descriptions))}
     if model == NGRAMS:
         return _checked(texts.names, np.stack([ngram_vectors(texts.descriptions)] * 2), origin)
@@ -94,8 +94,8 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
                 raise ValueError("not an object")
         vectors = {name: np.asarray(vector, np.float64) for name, vector in content.items()}
     except (OSError, ValueError, TypeError) as error:
-        raise ClassTextsError(f"--class-embeddings: expected a .json {{name: [numbers]}} or .npz with one vector a class in "
-                              f"{file}: {error}") from error
+        raise ClassTextsError("--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector a class "
+                              f"in {file}: {error}") from error
     missing, other = [name for name in names if name not in vectors], [name for name in vectors if name not in names]
     if missing or other:
         raise ClassTextsError(f"{file}: expected one vector for each of {', '.join(names)}; missing: "
@@ -121,8 +121,8 @@ def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
     os.makedirs(folder, exist_ok=True)
     Path(aside).write_bytes(content)
     os.replace(aside, os.path.join(folder, name))
-    return {"file": name, "sha256": digest, "dimension": embeddings.by_domain.shape[2], "classes": list(embeddings.names),
-            **embeddings.origin}
+    return {"file": name, "sha256": digest, "dimension": embeddings.by_domain.shape[2],
+            "classes": list(embeddings.names), **embeddings.origin}
 
 
 def reads_class_embeddings(settings: dict[str, Any]) -> bool:
@@ -185,8 +185,8 @@ def _checked(names: tuple[str, ...], by_domain: np.ndarray, origin: dict[str, An
     for a in range(len(names)):
         for b in range(a):
             if np.linalg.norm(mean[a] - mean[b]) < SAME:
-                raise ClassTextsError(f"The classes {names[b]} and {names[a]} have the same embedding: no loss can tell them "
-                                      "apart. Describe them in other words (--class-texts).")
+                raise ClassTextsError(f"The classes {names[b]} and {names[a]} have the same embedding: no loss can "
+                                      "tell them apart. Describe them in other words (--class-texts).")
     return ClassEmbeddings(tuple(names), by_domain.astype(np.float32), origin)
 
 

@@ -90,8 +90,9 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
         raise TextEncoderUnavailable(
-            f"--text-model {HUGGING_FACE}{name} needs transformers: pip install \"nnuda[hf]\". Without it there are an open_clip "
-            f"model with --text-weights, {NGRAMS}, and --class-embeddings with vectors of your own.") from error
+            f"--text-model {HUGGING_FACE}{name} needs transformers: pip install \"nnuda[hf]\". Without it "
+            f"there are an open_clip model with --text-weights, {NGRAMS}, and --class-embeddings with vectors of "
+            "your own.") from error
     import torch
 
     folder = hub_folder(name, ["*.json", "*.txt", "*.model", *WEIGHT_FILES])

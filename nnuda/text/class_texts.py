@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Formatter
 
 TEMPLATES = ("A {m} of a {c}.", "There is a {c} in this {m}.", "A photo of a {c}.")
-"""The three of MulModSeg (WACV 2025), from which TCSA-UDA's fusion comes; {m} is a modality, {c} a class. To average over
-templates is CoPT's (ECCV 2024)."""
+"""The three of MulModSeg (WACV 2025), from which TCSA-UDA's fusion comes; {m} is a modality, {c} a class. To average
+over templates is CoPT's (ECCV 2024)."""
 CT, MR = "computed tomography imaging", "magnetic resonance imaging"  # MulModSeg's words
 MR_NAMES = ("mr", "t1", "t2", "flair", "adc", "dwi", "bssfp", "lge")
 
@@ -89,8 +89,8 @@ def _check_template(file: str, template: str) -> None:
     except ValueError:
         fields = set()
     if "c" not in fields or not fields <= {"c", "m"}:
-        raise ClassTextsError(f"{file}: expected a template with {{c}} for the class and, if anything, {{m}} for the modality; "
-                              f"got {template!r}.")
+        raise ClassTextsError(f"{file}: expected a template with {{c}} for the class and, if anything, {{m}} for the "
+                              f"modality; got {template!r}.")
 
 
 def _read_object(file: str) -> dict:

@@ -32,8 +32,8 @@ def hub_folder(name: str, patterns: list[str]) -> Path:
     except Exception as error:  # the hub's client raises a dozen kinds
         reason = f"its download failed ({error})"
     raise TextEncoderUnavailable(
-        f"{name!r} is neither a folder nor in the local cache ({huggingface_hub.constants.HF_HUB_CACHE}), and {reason}. "
-        "Three ways out:\n"
+        f"{name!r} is neither a folder nor in the local cache ({huggingface_hub.constants.HF_HUB_CACHE}), and "
+        f"{reason}. Three ways out:\n"
         "  1. where there is internet, fetch the repository, and give its folder: --text-model hf:FOLDER;\n"
         "  2. another encoder: an open_clip model with --text-weights FILE, or --text-model ngrams, which needs none;\n"
         "  3. --class-embeddings FILE: vectors that were made elsewhere."

@@ -48,6 +48,7 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
 
     file = find_weights(settings[key[:-len(_SUFFIX)] + ".model"], settings[key])
     if key in planned and sha256(file) != planned[key]["sha256"]:
-        raise ValueError(f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 {planned[key]['sha256'][:12]}...); "
-                         f"{file} holds others. Put the planned file back, or make a new plan with nnUDA_configure.")
+        raise ValueError(f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "
+                         f"{planned[key]['sha256'][:12]}...); {file} holds others. Put the planned file back, or make "
+                         "a new plan with nnUDA_configure.")
     return str(file)

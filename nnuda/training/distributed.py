@@ -10,7 +10,8 @@ from torch import Tensor, distributed as dist, nn
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean over the ranks of each parameter's gradient. Every rank must call it with the same parameters.
 
-    A rank without one counts as zero. Where no rank has one it stays None, as on one GPU: a zero would set weight decay and momentum going.
+    A rank without one counts as zero. Where no rank has one it stays None, as on one GPU:
+    a zero would set weight decay and momentum going.
     """
     parameters = list(parameters)
     if not parameters:
@@ -63,13 +64,15 @@ def split_batch(batch_size: int, mode: str) -> tuple[int, int]:
     if mode == "each":
         return batch_size, batch_size
     if batch_size < 2:
-        raise ValueError(f"training.batch = total needs a batch of at least 2 to take half of it from each domain; got {batch_size} "
-                         "(with DDP: on this GPU). Use training.batch = each, or a plan with a larger batch.")
+        raise ValueError("training.batch = total needs a batch of at least 2 to take half of it from each domain; "
+                         f"got {batch_size} (with DDP: on this GPU). Use training.batch = each, or a plan with a "
+                         "larger batch.")
     return batch_size - batch_size // 2, batch_size // 2
 
 
 def keep_in_graph(logits: Tensor, unused: Iterable[Tensor | None]) -> Tensor:
-    """The logits unchanged, with the other outputs hanging on them: DDP wants a gradient for every parameter in every step."""
+    """The logits unchanged, with the other outputs hanging on them: DDP wants a gradient for every
+    parameter in every step."""
     for output in unused:
         if output is not None:
             logits = logits + 0 * output.float().clamp(-1, 1).mean()  # 0 * inf would be NaN

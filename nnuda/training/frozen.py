@@ -1,4 +1,5 @@
-"""The frozen configuration: what a results folder was trained with, written into its plans.json at the start and never changed after."""
+"""The frozen configuration: what a results folder was trained with, written into its plans.json at the start
+and never changed after."""
 from __future__ import annotations
 
 import json
@@ -18,7 +19,8 @@ class FrozenConfigurationError(RuntimeError):
 
 
 def freeze(plans: dict, preset: str, dataset_json: dict) -> dict[str, Any]:
-    """Write what the network depends on into the plan that this training uses: effective settings and the names of the classes.
+    """Write what the network depends on into the plan that this training uses:
+    effective settings and the names of the classes.
 
     Args:
         plans: the training's own copy of the plan; changed in place.
@@ -40,13 +42,16 @@ def frozen_settings(plans: dict) -> dict[str, Any]:
 
 
 def frozen_classes(plans: dict) -> list[str]:
-    """Names of the foreground classes (regions), in the order of the network's channels, of a plan that `freeze` has seen."""
+    """Names of the foreground classes (regions), in the order of the network's channels,
+    of a plan that `freeze` has seen."""
     return plans[KEY]["foreground_classes"]
 
 
 def foreground_names(dataset_json: dict) -> list[str]:
-    """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them; neither background nor ignore."""
-    labels = {name: value for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])}
+    """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them;
+    neither background nor ignore."""
+    labels = {name: value for name, value in dataset_json["labels"].items()
+              if name != "ignore" and value not in (0, [0])}
     values = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in labels.items()}
     if any(len(value) > 1 for value in values.values()):  # when nnU-Net speaks of regions
         return list(labels)
@@ -73,13 +78,14 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
     if changed:
         raise FrozenConfigurationError(
             f"{output_folder_base} was made with another configuration:\n" + "\n".join(changed) +
-            "\nNothing was changed. Give the variant a plan of its own name (nnUDA_configure -d ... -p ... --as NAME --set ...) "
-            "and train with -p NAME, or move that folder away.")
+            "\nNothing was changed. Give the variant a plan of its own name (nnUDA_configure -d ... -p ... --as NAME "
+            "--set ...) and train with -p NAME, or move that folder away.")
 
 
 def _facts(plans: dict, configuration: str) -> dict[str, Any]:
     key = plans[KEY]
-    plan = {f"{configuration}.{name}": value for name, value in _inherited(plans["configurations"], configuration).items()}
+    plan = {f"{configuration}.{name}": value
+            for name, value in _inherited(plans["configurations"], configuration).items()}
     facts = {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
              "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
     if reads_class_embeddings(key["effective_settings"]):

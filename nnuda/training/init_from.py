@@ -12,7 +12,8 @@ def find_checkpoint(path: str) -> str:
     """The checkpoint that `training.init_from` names.
 
     Args:
-        path: a checkpoint, or a fold's results folder (fold_0, fold_all, ...), of which final, best, latest are tried in this order.
+        path: a checkpoint, or a fold's results folder (fold_0, fold_all, ...), of which final, best,
+            latest are tried in this order.
 
     Raises:
         FileNotFoundError: there is none.
@@ -21,8 +22,8 @@ def find_checkpoint(path: str) -> str:
     for candidate in candidates:
         if isfile(candidate):
             return candidate
-    raise FileNotFoundError(f"training.init_from: expected a checkpoint, or a results folder fold_x with one of {', '.join(CHECKPOINTS)}; "
-                            f"found none at {path}.")
+    raise FileNotFoundError("training.init_from: expected a checkpoint, or a results folder fold_x with one of "
+                            f"{', '.join(CHECKPOINTS)}; found none at {path}.")
 
 
 def init_from(network: nn.Module, path: str) -> str:
@@ -41,14 +42,14 @@ def init_from(network: nn.Module, path: str) -> str:
     checkpoint = find_checkpoint(path)
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
     if not isinstance(content, dict) or "network_weights" not in content:
-        raise ValueError(f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). Expected a checkpoint_*.pth "
-                         "of a plain nnU-Net.")
+        raise ValueError(f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "
+                         "Expected a checkpoint_*.pth of a plain nnU-Net.")
     given = content["network_weights"]
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ValueError(f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. Expected a plain nnU-Net "
-                         "trained with the same plan and configuration.")
+        raise ValueError(f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. "
+                         "Expected a plain nnU-Net trained with the same plan and configuration.")
     network.load_state_dict({**own, **taken})
     missing = [name for name in own if name not in taken]
     unused = [name for name in given if name not in taken]

@@ -33,7 +33,8 @@ class LossTerm:
 
 
 def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
-    """The terms that the settings switch on: each `<prefix>.weight` above 0, with `<prefix>.start` and `.ramp` where they exist.
+    """The terms that the settings switch on: each `<prefix>.weight` above 0,
+    with `<prefix>.start` and `.ramp` where they exist.
 
     Args:
         settings: effective settings.

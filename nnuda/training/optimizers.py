@@ -1,11 +1,13 @@
-"""Several optimisers behind one, because nnU-Net steps, unscales and checkpoints one; and nnU-Net's schedule for groups of different rates."""
+"""Several optimisers behind one, because nnU-Net steps, unscales and checkpoints one;
+and nnU-Net's schedule for groups of different rates."""
 from __future__ import annotations
 
 from torch.optim import Optimizer
 
 
 class JointOptimizer(Optimizer):
-    """Steps several optimisers as one. Its `param_groups` are theirs, so that a GradScaler and a schedule reach all of them.
+    """Steps several optimisers as one. Its `param_groups` are theirs, so that a GradScaler and a
+    schedule reach all of them.
 
     Args:
         optimizers: at least one.
@@ -13,7 +15,8 @@ class JointOptimizer(Optimizer):
 
     def __init__(self, optimizers: list[Optimizer]) -> None:
         self.optimizers = optimizers
-        super().__init__([parameter for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]], {})
+        super().__init__([parameter for optimizer in optimizers for group in optimizer.param_groups
+                          for parameter in group["params"]], {})
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def step(self, closure=None) -> None:

@@ -15,7 +15,8 @@ from nnuda.text.similarity import draw_gram  # noqa: E402
 
 
 def draw_images(columns: dict[str, Tensor], path: str) -> None:
-    """One row an image of the batch: first channel, middle slice of 3D patches, each grey scale from its 1st to its 99th percentile.
+    """One row an image of the batch: first channel, middle slice of 3D patches,
+    each grey scale from its 1st to its 99th percentile.
 
     Args:
         columns: (B, C, *S) by title; the same B.

@@ -69,9 +69,9 @@ class SelectingTrainer(CheckpointingTrainer):
         without = ["agreement"] * (kind is None) + ["class_prior"] * (not any(source.watched))
         scores = [name for name in settings["selection.scores"] if name not in without]
         if not scores:
-            raise SettingsError(f"Expected a score that can be computed; got selection.scores={', '.join(without)}. Without a "
-                                "teacher or mirroring there is no agreement, and without a class that four patches of "
-                                "the source show no class_prior. Add entropy.")
+            raise SettingsError(f"Expected a score that can be computed; got selection.scores={', '.join(without)}. "
+                                "Without a teacher or mirroring there is no agreement, and without a class that four "
+                                "patches of the source show no class_prior. Add entropy.")
         return {"scores": scores, "source_dice": settings["selection.source_dice"],
                 "class_share": settings["selection.class_share"], "classes": frozen_classes(self.plans_manager.plans),
                 "source_shares": source.share, "watched": source.watched, "regions": self.label_manager.has_regions,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class EmaTeacher(nn.Module):
     """theta' <- alpha_t theta' + (1 - alpha_t) theta after each step, alpha_t = min(1 - 1/(t+1), alpha).
 
-    Mean teachers, arXiv 1703.01780, section 2. Parameters are averaged, buffers copied. Update it after the optimiser's step, never before:
-    at t = 0 it takes the student's weights whole.
+    Mean teachers, arXiv 1703.01780, section 2. Parameters are averaged, buffers copied. Update it after the optimiser's
+    step, never before: at t = 0 it takes the student's weights whole.
 
     Args:
         student: the network, neither compiled nor wrapped for DDP.

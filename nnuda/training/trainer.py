@@ -55,24 +55,27 @@ class DomainOutputs:
 class nnUDATrainer(SelectingTrainer):
     """nnU-Net's trainer with an unlabelled target domain: base of every method.
 
-    A method gives `preset` and implements `adaptation_losses`; where its paper needs it, it overrides `source_loss`, `forward_domains`,
-    `build_modules`, `build_statistics`, `configure_adaptation_optimizers`, or `configure_adversary` with `adversary_losses`.
-    With every weight 0 this is nnUNetTrainer, step for step.
+    A method gives `preset` and implements `adaptation_losses`; where its paper needs it, it overrides `source_loss`,
+    `forward_domains`, `build_modules`, `build_statistics`, `configure_adaptation_optimizers`, or `configure_adversary`
+    with `adversary_losses`. With every weight 0 this is nnUNetTrainer, step for step.
     """
 
     preset = "base"
 
-    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = torch.device("cuda")):
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
+                 device: torch.device = torch.device("cuda")):
         self.settings = freeze(plans, self.preset, dataset_json)
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
-            folder = join(nnUNet_results, plans["dataset_name"], f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
+            folder = join(nnUNet_results, plans["dataset_name"],
+                          f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
             refuse_other_configuration(plans, configuration, folder)
         self.read_plan(plans, dataset_json)
         if self.settings["training.init_from"] and not plans.get("continue_training", False):
             find_checkpoint(self.settings["training.init_from"])
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
-            raise NotImplementedError("nnuda does not adapt the cascade's second stage. Train 2d, 3d_fullres or 3d_lowres.")
+            raise NotImplementedError("nnuda does not adapt the cascade's second stage. "
+                                      "Train 2d, 3d_fullres or 3d_lowres.")
 
         ### Some hyperparameters for you to fiddle with (with nnUDA_configure --set training.<name>=...)
         self.initial_lr = self.settings["training.initial_lr"]
@@ -94,16 +97,18 @@ class nnUDATrainer(SelectingTrainer):
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
             self.logger.local_logger.my_fantastic_logging[PREFIX + name] = []
-        self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target {self.target['name']}, "
-                               f"loss terms: {', '.join(['source', *self.loss_terms])}", add_timestamp=False)
+        self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
+                               f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
+                               add_timestamp=False)
 
-    # ---- what a method says -------------------------------------------------------------------------------------------
+    # ---- what a method says -----------------------------------------------------------------------------------------
 
     def read_plan(self, plans: dict, dataset_json: dict) -> None:
         """What a method reads of its plan besides the settings; raises before the results folder is touched."""
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
-        """The method's terms, unweighted, by name; compute only those that are `active`. In fp32: autocast is off here."""
+        """The method's terms, unweighted, by name; compute only those that are `active`. In fp32:
+        autocast is off here."""
         return {}
 
     def source_loss(self, logits: Tensor | list[Tensor], source: SourceBatch) -> Tensor:
@@ -115,7 +120,8 @@ class nnUDATrainer(SelectingTrainer):
         return DomainOutputs(*forward_together(self.network, [source.image, target.image]))
 
     def build_modules(self) -> nn.ModuleDict:
-        """Trainable modules beside the network: optimised, clipped, averaged over ranks and checkpointed by the base."""
+        """Trainable modules beside the network: optimised, clipped, averaged over ranks and
+        checkpointed by the base."""
         return nn.ModuleDict()
 
     def build_statistics(self) -> nn.ModuleDict:
@@ -141,7 +147,7 @@ class nnUDATrainer(SelectingTrainer):
             optimizer.add_param_group({"params": list(self.modules_beside.parameters())})
         return optimizer, schedule
 
-    # ---- setting up ---------------------------------------------------------------------------------------------------
+    # ---- setting up -------------------------------------------------------------------------------------------------
 
     @property
     def adapts(self) -> bool:
@@ -195,7 +201,8 @@ class nnUDATrainer(SelectingTrainer):
         if not self.adapts:
             return source, validation
         processes = get_allowed_n_proc_DA()
-        target = target_augmenter(self.target_loader(), processes if processes == 0 else max(1, processes // 2), self.device.type == "cuda")
+        target = target_augmenter(self.target_loader(), processes if processes == 0 else max(1, processes // 2),
+                                  self.device.type == "cuda")
         next(target)
         return TwoDomainStream(source, target), validation
 
@@ -209,18 +216,21 @@ class nnUDATrainer(SelectingTrainer):
         dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
         found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
         if found != planned:
-            raise FileNotFoundError(f"Expected {planned} preprocessed cases of the target {self.target['name']} in {folder}; found {found}. Run: "
-                                    f"nnUDA_preprocess -d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} -c {self.configuration_name}")
+            raise FileNotFoundError(f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
+                                    f"{folder}; found {found}. Run: nnUDA_preprocess "
+                                    f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} "
+                                    f"-c {self.configuration_name}")
         return dataset
 
     def target_loader(self) -> TargetLoader:
         """Patches of the target in two views, through nnU-Net's own transforms."""
-        rotation, dummy_2d, initial_patch, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        rotation, dummy_2d, initial_patch, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
         patch_size = self.configuration_manager.patch_size
         pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
                                                 use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
-        return TargetLoader(self.target_dataset(), self.batch_size_target, initial_patch, patch_size, self.label_manager,
-                            transforms=TwoViews(pipeline))
+        return TargetLoader(self.target_dataset(), self.batch_size_target, initial_patch, patch_size,
+                            self.label_manager, transforms=TwoViews(pipeline))
 
     def on_train_start(self) -> None:
         """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
@@ -240,7 +250,7 @@ class nnUDATrainer(SelectingTrainer):
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
 
-    # ---- one step -----------------------------------------------------------------------------------------------------
+    # ---- one step ---------------------------------------------------------------------------------------------------
 
     @property
     def progress(self) -> float:
@@ -287,7 +297,8 @@ class nnUDATrainer(SelectingTrainer):
         if not self.active("teacher"):
             return {}
         return {"teacher": confident_pseudo_label_loss(finest(outputs.target), self.teacher_logits(target, outputs),
-                                                       self.settings["teacher.confidence"], regions=self.label_manager.has_regions)}
+                                                       self.settings["teacher.confidence"],
+                                                       regions=self.label_manager.has_regions)}
 
     def teacher_logits(self, target: TargetBatch, outputs: DomainOutputs) -> Tensor:
         """(B, C, *S), what the teacher makes of the weak view."""
@@ -331,7 +342,7 @@ class nnUDATrainer(SelectingTrainer):
             self.adversary_optimizer.step()
         return losses
 
-    # ---- epochs and logging -------------------------------------------------------------------------------------------
+    # ---- epochs and logging -----------------------------------------------------------------------------------------
 
     def logged_names(self) -> list[str]:
         """Names of the curves: the source's loss and each term that is on."""
@@ -375,7 +386,8 @@ class nnUDATrainer(SelectingTrainer):
 
     @contextmanager
     def on_source_images(self) -> Iterator[None]:
-        """nnU-Net validates on the source: a network that tells the domains apart (`domain`) is told so, as while adapting."""
+        """nnU-Net validates on the source: a network that tells the domains apart (`domain`) is told so,
+        as while adapting."""
         tells = self.adapts and hasattr(self.bare_network, "domain")
         if tells:
             self.bare_network.domain = "source"

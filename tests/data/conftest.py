@@ -21,7 +21,8 @@ def one_thread():
 
 @pytest.fixture
 def write_cases(tmp_path) -> Callable[..., Path]:
-    """Preprocessed cases without labels, as nnU-Net writes them; case i is 10 * (i + 1) everywhere, its seg -1 in the first rows, 0 elsewhere."""
+    """Preprocessed cases without labels, as nnU-Net writes them; case i is 10 * (i + 1) everywhere, its seg -1 in the
+    first rows, 0 elsewhere."""
 
     def write(shapes: list[tuple[int, ...]], channels: int = 1, old_format: bool = False) -> Path:
         for i, shape in enumerate(shapes):
@@ -31,8 +32,8 @@ def write_cases(tmp_path) -> Callable[..., Path]:
             if old_format:
                 nnUNetDatasetNumpy.save_case(image, nonzero, {}, str(tmp_path / f"case{i}"))
             else:
-                nnUNetDatasetBlosc2.save_case(image, nonzero, {}, str(tmp_path / f"case{i}"), chunks=image.shape, blocks=image.shape,
-                                              chunks_seg=nonzero.shape, blocks_seg=nonzero.shape)
+                nnUNetDatasetBlosc2.save_case(image, nonzero, {}, str(tmp_path / f"case{i}"), chunks=image.shape,
+                                              blocks=image.shape, chunks_seg=nonzero.shape, blocks_seg=nonzero.shape)
         return tmp_path
 
     return write

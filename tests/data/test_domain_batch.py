@@ -25,11 +25,13 @@ def test_everything_lands_on_the_device(deep_supervision):
     source, target = to_device(drawn, torch.device("meta"))
     assert isinstance(source, SourceBatch) and isinstance(target, TargetBatch)
     labels = source.label if deep_supervision else [source.label]
-    assert [tuple(one.shape) for one in labels] == ([(2, 1, 4, 4), (2, 1, 2, 2)] if deep_supervision else [(2, 1, 4, 4)])
+    assert [tuple(one.shape) for one in labels] == ([(2, 1, 4, 4), (2, 1, 2, 2)] if deep_supervision
+                                                    else [(2, 1, 4, 4)])
     assert all(tensor.device.type == "meta" for tensor in (source.image, target.image, target.weak, *labels))
 
 
 def test_the_network_learns_from_the_strong_view():
-    drawn = {"data": torch.zeros(1), "target": torch.zeros(1), "target_domain": {"weak": torch.zeros(1), "strong": torch.ones(1)}}
+    drawn = {"data": torch.zeros(1), "target": torch.zeros(1),
+             "target_domain": {"weak": torch.zeros(1), "strong": torch.ones(1)}}
     _, target = to_device(drawn, torch.device("cpu"))
     assert target.image.item() == 1 and target.weak.item() == 0

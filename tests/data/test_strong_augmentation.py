@@ -5,10 +5,11 @@ import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 
-from nnuda.data.strong_augmentation import (RandomConvolution, RandomIntensityCurve, bezier_curve, interpolate, standardize,
-                                            strong_transforms)
+from nnuda.data.strong_augmentation import (RandomConvolution, RandomIntensityCurve, bezier_curve, interpolate,
+                                            standardize, strong_transforms)
 
-TRANSFORMS = {"rising": RandomIntensityCurve(0.0), "falling": RandomIntensityCurve(1.0), "convolution": RandomConvolution(4, 2)}
+TRANSFORMS = {"rising": RandomIntensityCurve(0.0), "falling": RandomIntensityCurve(1.0),
+              "convolution": RandomConvolution(4, 2)}
 SHAPES = [(1, 12, 14), (3, 6, 8, 10)]
 
 
@@ -18,7 +19,8 @@ def ranks(value: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("falling", [False, True])
 def test_a_curve_is_monotone_and_stays_in_the_unit_square(falling):
-    corners = [torch.tensor([[a, b], [c, d]], dtype=torch.float32) for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)]
+    corners = [torch.tensor([[a, b], [c, d]], dtype=torch.float32)
+               for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)]
     for inner in [*corners, *torch.rand(50, 2, 2)]:
         x, y = bezier_curve(inner, falling)
         assert (x.diff() >= 0).all() and (y.diff() * (-1 if falling else 1) >= 0).all()
@@ -110,14 +112,17 @@ def test_a_convolution_leaves_a_square_where_it_is(dim):
 def test_only_the_mixture_of_a_convolution_depends_on_its_share():
     image, convolution = torch.randn(2, 9, 9), TRANSFORMS["convolution"]
     drawn = convolution.get_parameters(image=image)
-    assert torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 0.0), standardize(image), atol=1e-4)
-    assert not torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 1.0), standardize(image), atol=0.1)
+    assert torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 0.0),
+                          standardize(image), atol=1e-4)
+    assert not torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 1.0),
+                              standardize(image), atol=0.1)
 
 
 def test_the_convolution_network_has_the_asked_layers_and_channels():
     drawn = RandomConvolution(layers=3, channels=5).get_parameters(image=torch.zeros(2, 4, 4))
     assert [tuple(kernel.shape[:2]) for kernel in drawn["kernels"]] == [(5, 2), (5, 5), (2, 5)]
-    sizes = {kernel.shape[-1] for _ in range(20) for kernel in TRANSFORMS["convolution"].get_parameters(image=torch.zeros(1, 4, 4))["kernels"]}
+    sizes = {kernel.shape[-1] for _ in range(20)
+             for kernel in TRANSFORMS["convolution"].get_parameters(image=torch.zeros(1, 4, 4))["kernels"]}
     assert sizes == {1, 3}
 
 
@@ -139,7 +144,8 @@ def test_the_draw_alone_is_random(name):
 
 def settings(probability: float) -> dict:
     return {"augmentation.curve_probability": probability, "augmentation.convolution_probability": probability,
-            "augmentation.curve_inversion": 0.5, "augmentation.convolution_layers": 4, "augmentation.convolution_channels": 2}
+            "augmentation.curve_inversion": 0.5, "augmentation.convolution_layers": 4,
+            "augmentation.convolution_channels": 2}
 
 
 def test_probability_0_changes_nothing_and_1_always_something():

@@ -31,7 +31,8 @@ def loader(folder, batch_size: int, initial: tuple[int, ...], final: tuple[int, 
 
 
 def views(final: tuple[int, ...]) -> TwoViews:
-    return TwoViews(nnUNetTrainer.get_training_transforms(final, (-0.5, 0.5), None, tuple(range(len(final))), False, use_mask_for_norm=[False]))
+    return TwoViews(nnUNetTrainer.get_training_transforms(final, (-0.5, 0.5), None, tuple(range(len(final))), False,
+                                                          use_mask_for_norm=[False]))
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -51,7 +52,8 @@ def test_every_case_comes_about_equally_often(write_cases):
 
 
 def test_patches_come_from_everywhere(write_cases):
-    """The region's first two rows are -1: with 8 of 20 rows a patch starts at one of 13, of which two have some of them."""
+    """The region's first two rows are -1: with 8 of 20 rows a patch starts at one of 13,
+    of which two have some of them."""
     source = loader(write_cases([(4, 20, 20)]), 10, (8, 8), (8, 8))
     rows = Counter(int((region[0, :, 0] == -1).sum()) for _ in range(60) for region in next(source)["strong"])
     assert rows.keys() == {0, 1, 2}

@@ -17,16 +17,17 @@ from nnuda.data.strong_augmentation import RandomConvolution, RandomIntensityCur
 from nnuda.data.views import TwoViews, with_strong_augmentation
 from nnuda.settings import effective_settings
 
-STRONG = {**effective_settings("source_only", {}), "training.augmentation": "strong", "augmentation.curve_probability": 1.0,
-          "augmentation.convolution_probability": 1.0}
+STRONG = {**effective_settings("source_only", {}), "training.augmentation": "strong",
+          "augmentation.curve_probability": 1.0, "augmentation.convolution_probability": 1.0}
 PLAIN = {**STRONG, "training.augmentation": "nnunet"}
 
 
-def pipeline(patch_size: tuple[int, ...] = (16, 16), mirror_axes: tuple[int, ...] | None = (0, 1), dummy_2d: bool = False,
-             masks: list[bool] | None = None, moves: float = 1.0, **labels) -> ComposeTransforms:
+def pipeline(patch_size: tuple[int, ...] = (16, 16), mirror_axes: tuple[int, ...] | None = (0, 1),
+             dummy_2d: bool = False, masks: list[bool] | None = None, moves: float = 1.0,
+             **labels) -> ComposeTransforms:
     """nnU-Net's own training pipeline; `moves` is how often it rotates and scales."""
-    made = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), labels.pop("deep_supervision_scales", None), mirror_axes, dummy_2d,
-                                                 use_mask_for_norm=masks, **labels)
+    made = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), labels.pop("deep_supervision_scales", None),
+                                                 mirror_axes, dummy_2d, use_mask_for_norm=masks, **labels)
     spatial = next(transform for transform in made.transforms if isinstance(transform, SpatialTransform))
     spatial.p_rotation = spatial.p_scaling = moves
     return made
@@ -116,7 +117,8 @@ def test_the_dummy_2d_pipeline_keeps_slices_apart():
 
 
 def test_3d():
-    made = TwoViews(with_strong_augmentation(pipeline((8, 16, 16), mirror_axes=(0, 1, 2)), STRONG))(**patch(10, 22, 22, channels=2))
+    made = TwoViews(with_strong_augmentation(pipeline((8, 16, 16), mirror_axes=(0, 1, 2)), STRONG))(
+        **patch(10, 22, 22, channels=2))
     assert made["weak"].shape == made["strong"].shape == (2, 8, 16, 16)
     assert all(view.isfinite().all() for view in made.values())
 
@@ -150,7 +152,8 @@ def test_strong_transforms_stand_between_nnunets_intensities_and_what_follows(mi
     assert [type(transform.transform) for transform in added] == [RandomIntensityCurve, RandomConvolution]
     assert [transform for transform in new if transform in old] == old and len(before.transforms) == len(old)
     place = new.index(added[0])
-    assert isinstance(new[place - 1], RandomTransform) and not isinstance(new[place + 2], (RandomTransform, SpatialTransform))
+    assert (isinstance(new[place - 1], RandomTransform)
+            and not isinstance(new[place + 2], (RandomTransform, SpatialTransform)))
 
 
 def test_strong_source_patches_keep_their_labels_and_stay_zero_outside_the_mask():
@@ -168,4 +171,5 @@ def test_mirroring_moves_both_views():
     assert any(isinstance(transform, MirrorTransform) for transform in views.spatial.transforms)
     image = patch(16, 16)["image"]
     seen = [views(image=image.clone(), segmentation=torch.zeros(1, 16, 16)) for _ in range(20)]
-    assert {(torch.equal(made["weak"], image), torch.equal(made["strong"], image)) for made in seen} == {(True, True), (False, False)}
+    assert ({(torch.equal(made["weak"], image), torch.equal(made["strong"], image)) for made in seen}
+            == {(True, True), (False, False)})

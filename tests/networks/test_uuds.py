@@ -107,11 +107,13 @@ def test_synthetic_domain_vector_reaches_the_generator() -> None:
 
 @pytest.mark.parametrize("reach, learns", [("branch", False), ("encoder", True)])
 def test_what_the_distillation_trains(reach: str, learns: bool) -> None:
-    """Equation 1 moves the domain branch and the generator's adaptation reads it; the image encoder learns only where the setting says so."""
+    """Equation 1 moves the domain branch and the generator's adaptation reads it;
+    the image encoder learns only where the setting says so."""
     network = uuds_network(configuration(), **{"domain_distillation.reach": reach})
     network(images(), text_vectors(), num_source=1).x_g.square().sum().backward()
     assert network.domain_features.to_global.weight.grad.abs().sum() > 0
-    moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in network.encoder.parameters()]
+    moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+             for parameter in network.encoder.parameters()]
     assert any(moved) == learns
 
 

@@ -61,7 +61,7 @@ def test_refuses(wrong):
         ClassMemory(*wrong)
 
 
-# ---- ranks: class 2 is on one rank only, batches differ in size -----------------------------------------------------------
+# ---- ranks: class 2 is on one rank only, batches differ in size -----------------------------------------------------
 
 LABELS = [([[0, 0, 1], [1, 1, 1]], [[2, 0, 0]]), ([[0, 0, 0]], [[1, 1, 0]])]
 
@@ -92,6 +92,7 @@ def test_two_ranks_equal_one_process_on_the_union(tmp_path):
     state, loss, gradient = train(union)
     ranks = in_two_processes(train_a_rank, tmp_path)
     for rank_state, rank_loss, _ in ranks:
-        assert all(torch.allclose(rank_state[name].double(), value.double(), atol=1e-12) for name, value in state.items())
+        assert all(torch.allclose(rank_state[name].double(), value.double(), atol=1e-12)
+                   for name, value in state.items())
         torch.testing.assert_close(rank_loss, loss)
     torch.testing.assert_close((ranks[0][2] + ranks[1][2]) / 2, gradient, atol=1e-12, rtol=1e-12)  # as DDP averages

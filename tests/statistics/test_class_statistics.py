@@ -84,7 +84,8 @@ def test_compute_trusts_few_voxels_less():
     assert torch.equal(covariance[2], statistics.covariance[2]) and covariance[2, 0, 1] != 0
     variances = ClassStatistics(2, 2, "diagonal")
     variances.update([torch.randn(5, 2), torch.randn(15, 2)])
-    assert torch.equal(variances.compute().covariance[0], torch.zeros(2)) and (variances.compute().covariance[1] > 0).all()
+    assert (torch.equal(variances.compute().covariance[0], torch.zeros(2))
+            and (variances.compute().covariance[1] > 0).all())
 
 
 def test_state_travels_and_nothing_carries_a_gradient():
@@ -113,9 +114,10 @@ def test_refuses(wrong):
         ClassStatistics(2, 2, **wrong)
 
 
-# ---- ranks ----------------------------------------------------------------------------------------------------------------
+# ---- ranks ----------------------------------------------------------------------------------------------------------
 
-STEPS = [((0, 0, 1, 2), (0, 1, 1, 1)), ((0, 0, 0), (2, 2)), ((1,), (1, 0))]  # labels of each rank; class 2 is missing at times
+# labels of each rank; class 2 is missing at times
+STEPS = [((0, 0, 1, 2), (0, 1, 1, 1)), ((0, 0, 0), (2, 2)), ((1,), (1, 0))]
 
 
 def steps_of(rank: int) -> list[list[torch.Tensor]]:
@@ -141,7 +143,7 @@ def test_two_ranks_equal_one_process_on_the_union(tmp_path):
         torch.testing.assert_close(ranks[0][name], value, atol=1e-12, rtol=1e-12)
 
 
-# ---- sampling -------------------------------------------------------------------------------------------------------------
+# ---- sampling -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(2, F, 8, 9), (2, F, 4, 5, 6)])

@@ -69,7 +69,8 @@ def test_an_unknown_model_names_the_nearest():
 def test_ngrams_share_what_the_words_share():
     vectors = encode_class_texts(TEXTS, "ngrams").mean
     cosines = vectors @ vectors.T
-    assert cosines[2, 3] > 0.4 > 0.1 > cosines[1, 2] and np.array_equal(vectors, encode_class_texts(TEXTS, "ngrams").mean)
+    assert (cosines[2, 3] > 0.4 > 0.1 > cosines[1, 2]
+            and np.array_equal(vectors, encode_class_texts(TEXTS, "ngrams").mean))
     counts = ngram_vectors(["Liver", "liver, liver"])  # " li", "liv", "ive", "ver", "er ", and the word
     assert counts.tolist() == [[1] * 6, [2] * 6]
 
@@ -83,10 +84,11 @@ def test_random_is_seeded_and_said():
 def test_classes_that_cannot_be_told_apart():
     with pytest.raises(ClassTextsError, match="left_kidney and right_kidney have the same embedding"):
         texts = default_texts(NAMES, {"0": "CT"}, {"0": "MR"})
-        encode_class_texts(type(texts)(texts.names, ("background", "liver", "kidney", "kidney"), texts.modalities), "ngrams")
+        encode_class_texts(type(texts)(texts.names, ("background", "liver", "kidney", "kidney"), texts.modalities),
+                           "ngrams")
 
 
-# ---- vectors of one's own -------------------------------------------------------------------------------------------------
+# ---- vectors of one's own -------------------------------------------------------------------------------------------
 
 
 def write(tmp_path, vectors: dict, suffix: str) -> str:
@@ -132,7 +134,7 @@ def test_no_such_file_and_no_object(tmp_path):
             read_embeddings_file(file, NAMES)
 
 
-# ---- beside the plan ------------------------------------------------------------------------------------------------------
+# ---- beside the plan ------------------------------------------------------------------------------------------------
 
 
 def test_stored_and_read_again(tmp_path):
@@ -157,7 +159,7 @@ def test_no_embeddings_others_or_of_other_classes(tmp_path):
         load(entry, str(tmp_path), NAMES)
 
 
-# ---- Hugging Face ---------------------------------------------------------------------------------------------------------
+# ---- Hugging Face ---------------------------------------------------------------------------------------------------
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
@@ -204,6 +206,7 @@ def test_a_hugging_face_vector_is_the_mean_over_the_tokens_alone(transformers, t
 
 
 def test_a_hugging_face_model_that_cannot_be_had(transformers, network_attempts):
-    with pytest.raises(TextEncoderUnavailable, match="(?s)'someone/bert' is neither a folder nor in the local cache.*cannot be reached.*Three ways out"):
+    with pytest.raises(TextEncoderUnavailable, match="(?s)'someone/bert' is neither a folder nor in the local cache.*"
+                                                     "cannot be reached.*Three ways out"):
         hugging_face_encoder("someone/bert")
     assert len(network_attempts) == 1

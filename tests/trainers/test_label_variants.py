@@ -13,11 +13,13 @@ from toy import CPU, SOURCE, TARGET, Toy, write_dataset
 
 from nnuda.data.domain_batch import to_device
 
-SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0, "uuds.pseudo_label.chi": 0.69}
+SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0,
+            "uuds.pseudo_label.chi": 0.69}
 VARIANTS = {
     "ignore": {"labels": {"background": 0, "left box": 1, "right box": 2, "ignore": 3}},
     "regions": {"labels": {"background": 0, "both": [1, 2], "right box": 2}, "extra": {"regions_class_order": [1, 2]}},
-    "regions_ignore": {"labels": {"background": 0, "both": [1, 2], "right box": 2, "ignore": 3}, "extra": {"regions_class_order": [1, 2]}},
+    "regions_ignore": {"labels": {"background": 0, "both": [1, 2], "right box": 2, "ignore": 3},
+                       "extra": {"regions_class_order": [1, 2]}},
 }
 
 
@@ -38,16 +40,19 @@ def variant(request, tmp_path_factory) -> Toy:
     return made
 
 
-TRANSMEDSEG = {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1, "transmedseg.copy_paste.start": 0}
+TRANSMEDSEG = {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1,
+               "transmedseg.copy_paste.start": 0}
 TEACHER_TO_STUDENT = {**TRANSMEDSEG, "transmedseg.tsa.direction": "teacher_to_student", "transmedseg.tsa.mode": "add"}
 
 PROTOTYPES = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}
-CYCLE = {**PROTOTYPES, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4, "prototypes.segmentation_adversary.start": 0, "teacher.weight": 0}
+CYCLE = {**PROTOTYPES, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
+         "prototypes.segmentation_adversary.start": 0, "teacher.weight": 0}
 TCSA = {"tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8, "tcsa.adversary.weight": 0.003,
         "tcsa.adversary.start": 0, "tcsa.discriminator.channels": 4}
 
 
-@pytest.mark.parametrize("trainer, own", [("nnUDATrainerSourceOnly", {}), ("nnUDATrainerUUDS", {}), ("nnUDATrainerTransMedSeg", TRANSMEDSEG),
+@pytest.mark.parametrize("trainer, own", [("nnUDATrainerSourceOnly", {}), ("nnUDATrainerUUDS", {}),
+                                          ("nnUDATrainerTransMedSeg", TRANSMEDSEG),
                                           ("nnUDATrainerTransMedSeg", TEACHER_TO_STUDENT),
                                           ("nnUDATrainerTCSA", TCSA),
                                           ("nnUDATrainerPrototypes", PROTOTYPES), ("nnUDATrainerPrototypes", CYCLE)])
@@ -64,7 +69,8 @@ def test_trains(variant, monkeypatch, trainer, own):
     assert len(record["class_shares"]) == len(made.rule["source_shares"]) == 2 and math.isfinite(record["entropy"])
     labels = json.loads((variant.preprocessed / "dataset.json").read_text())["labels"]
     expected = 2 if any(isinstance(value, list) for value in labels.values()) else 3
-    assert made.bare_network.decoder.seg_layers[-1].out_channels == expected == made.label_manager.num_segmentation_heads
+    assert (made.bare_network.decoder.seg_layers[-1].out_channels == expected
+            == made.label_manager.num_segmentation_heads)
 
 
 def test_uuds_masks_know_neither_background_nor_ignore(variant, monkeypatch):
@@ -75,7 +81,8 @@ def test_uuds_masks_know_neither_background_nor_ignore(variant, monkeypatch):
     loader, _ = made.get_dataloaders()
     label = next(loader)["target"][0]
     masks = made.foreground_masks(label)
-    assert len(masks) == 2 and all(mask.shape == label[:, 0].shape and mask.dtype == bool for mask in map(np.asarray, masks))
+    assert len(masks) == 2 and all(mask.shape == label[:, 0].shape and mask.dtype == bool
+                                   for mask in map(np.asarray, masks))
     if not made.label_manager.has_regions:
         assert not any((mask & (label[:, 0] == 3)).any() for mask in masks)
         assert all((label[:, 0][mask] == value).all() for value, mask in zip((1, 2), masks))

@@ -10,13 +10,14 @@ from matplotlib import image
 from nnuda.training.init_from import init_from
 
 SINGLE = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.0, "prototypes.contrast.start": 0}
-CYCLE = {**SINGLE, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4, "prototypes.segmentation_adversary.start": 0,
-         "prototypes.segmentation_adversary.ramp": 0}
+CYCLE = {**SINGLE, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
+         "prototypes.segmentation_adversary.start": 0, "prototypes.segmentation_adversary.ramp": 0}
 
 
 @pytest.mark.parametrize("settings", [SINGLE, CYCLE], ids=["single", "cycle"])
 def test_terms_train_and_dictionaries_fill_after_the_loss(toy_environment, settings):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_fill_{settings.get('prototypes.form')}", settings)
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes",
+                                               f"proto_fill_{settings.get('prototypes.form')}", settings)
     first = trainer.adaptation_losses(source, target, outputs)
     assert first["contrast"] == 0 and first["similarity"] > 0  # nothing to compare with yet
     pushed = {domain: dictionary.pushed.clone() for domain, dictionary in trainer.statistics.items()}
@@ -34,7 +35,8 @@ def test_single_exports_nnunets_network_and_keeps_the_head_beside(toy_environmen
 
 
 def test_the_targets_prototypes_wait(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_wait", {**SINGLE, "prototypes.target.start": 0.5})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_wait",
+                                               {**SINGLE, "prototypes.target.start": 0.5})
     trainer.adaptation_losses(source, target, outputs)
     assert trainer.statistics["source"].pushed.sum() > 0 and trainer.statistics["target"].pushed.sum() == 0
 
@@ -50,18 +52,22 @@ def test_generators_and_discriminators_learn_from_their_own_losses(toy_environme
     trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_own", CYCLE)
     losses = trainer.adaptation_losses(source, target, outputs)
     (losses["image_adversary"] + losses["segmentation_adversary"]).backward(retain_graph=True)
-    assert learns(trainer.bare_network.generator_s) and learns(trainer.bare_network.generator_t) and not learns(trainer.adversary)
+    assert (learns(trainer.bare_network.generator_s) and learns(trainer.bare_network.generator_t)
+            and not learns(trainer.adversary))
     trainer.network.zero_grad()
     sum(trainer.adversary_losses(source, target, outputs).values()).backward()
-    assert not learns(trainer.network) and all(learns(trainer.adversary[name]) for name in ("image_s", "image_t", "segmentation"))
+    assert not learns(trainer.network) and all(learns(trainer.adversary[name])
+                                               for name in ("image_s", "image_t", "segmentation"))
 
 
 @pytest.mark.parametrize("off, left", [("image", {"segmentation"}), ("segmentation", {"image_s", "image_t"})])
 def test_a_discriminator_goes_with_its_term(toy_environment, off, left):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_off_{off}", {**CYCLE, f"prototypes.{off}_adversary.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_off_{off}",
+                                               {**CYCLE, f"prototypes.{off}_adversary.weight": 0})
     assert set(trainer.adversary) == left
     assert f"{off}_adversary" not in trainer.adaptation_losses(source, target, outputs)
-    assert set(trainer.adversary_losses(source, target, outputs)) == {f"{left.copy().pop().split('_')[0]}_discriminator"}
+    assert (set(trainer.adversary_losses(source, target, outputs))
+            == {f"{left.copy().pop().split('_')[0]}_discriminator"})
 
 
 def test_a_step_moves_everything_once(toy_environment):
@@ -90,7 +96,8 @@ def test_a_plain_nnunet_starts_both_generators(toy_environment):
     plain.on_train_start()
     path = f"{plain.output_folder}/checkpoint_final.pth"
     plain.save_checkpoint(path)
-    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_init", {**CYCLE, "training.init_from": path})
+    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_init",
+                          {**CYCLE, "training.init_from": path})
     expected = plain.network.state_dict()
     for generator in (trainer.bare_network.generator_s, trainer.bare_network.generator_t):
         own = generator.state_dict()

@@ -40,7 +40,8 @@ def class_means(features: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def test_the_text_term_changes_the_network_and_never_the_text(toy_environment):
     """In the authors' release no gradient of the term reaches a weight that is updated."""
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_guard", {**OPEN, "tcsa.prototypes.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_guard",
+                                               {**OPEN, "tcsa.prototypes.weight": 0})
     trainer.optimizer.zero_grad()
     text = trainer.statistics["text"].weight
     before = {"text": text.clone(), **{name: p.detach().clone() for name, p in trainer.network.named_parameters()}}
@@ -104,7 +105,8 @@ def test_the_terms_wait_for_their_start(toy_environment):
 
 
 def test_prototypes_are_aligned_on_the_deepest_features(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_pam", {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_pam",
+                                               {**OPEN, "tcsa.text.weight": 0})
     rows = {}
     for domain, label in (("source", finest(source.label)[:, 0]), ("target", finest(outputs.target).argmax(1))):
         deep = outputs.extra[domain].bottleneck
@@ -224,7 +226,8 @@ def test_missing_embeddings_stop_the_start_with_the_command(toy_environment, tmp
 
 def test_without_a_text_term_no_text_is_needed(toy_environment, tmp_path):
     textless = changed(toy_environment, tmp_path)
-    trainer, source, target, outputs = started(textless, "nnUDATrainerTCSA", "tcsa_textless", {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(textless, "nnUDATrainerTCSA", "tcsa_textless",
+                                               {**OPEN, "tcsa.text.weight": 0})
     assert set(trainer.adaptation_losses(source, target, outputs)) == {"prototypes"}
     assert set(trainer.statistics) == {"prototypes_source", "prototypes_target"}
 

@@ -19,7 +19,8 @@ def make_trainer(toy: Toy, trainer: str | type, configuration: str, plans_name: 
     plans |= {"plans_name": plans_name, "continue_training": continue_training}
     plans["domain_adaptation"]["settings"] |= settings or {}
     trainer_class = recursive_find_trainer_class_by_name(trainer) if isinstance(trainer, str) else trainer
-    trainer = trainer_class(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), torch.device("cpu"))
+    trainer = trainer_class(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()),
+                            torch.device("cpu"))
     trainer.logger.plot_progress_png = trainer.draw_scores = lambda *_: None  # pictures would take most of a toy epoch
     return trainer
 
@@ -57,7 +58,8 @@ def run_epochs(trainer: nnUNetTrainer, epochs: int) -> None:
     for _ in range(epochs):
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
-        trainer.on_train_epoch_end([trainer.train_step(next(trainer.dataloader_train)) for _ in range(trainer.num_iterations_per_epoch)])
+        trainer.on_train_epoch_end([trainer.train_step(next(trainer.dataloader_train))
+                                    for _ in range(trainer.num_iterations_per_epoch)])
         with torch.no_grad():
             trainer.on_validation_epoch_start()
             trainer.on_validation_epoch_end([trainer.validation_step(next(trainer.dataloader_val))

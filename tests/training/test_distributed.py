@@ -11,7 +11,8 @@ from torch import distributed as dist, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnuda.training.curves import EpochMeans
-from nnuda.training.distributed import average_gradients, broadcast_from_first, from_first, keep_in_graph, mean_over_ranks, split_batch
+from nnuda.training.distributed import (average_gradients, broadcast_from_first, from_first, keep_in_graph,
+                                        mean_over_ranks, split_batch)
 from nnuda.files import write_json
 
 CPU = torch.device("cpu")
@@ -20,8 +21,8 @@ BIG = {"configurations": {str(i): list(range(50)) for i in range(300)}}
 
 def modules(seed: int) -> nn.ModuleDict:
     torch.manual_seed(seed)
-    return nn.ModuleDict({"both": nn.Linear(3, 2), "first rank only": nn.Linear(3, 2, bias=False), "no rank": nn.Linear(3, 2),
-                          "norm": nn.BatchNorm1d(2)})
+    return nn.ModuleDict({"both": nn.Linear(3, 2), "first rank only": nn.Linear(3, 2, bias=False),
+                          "no rank": nn.Linear(3, 2), "norm": nn.BatchNorm1d(2)})
 
 
 def images() -> torch.Tensor:
@@ -55,7 +56,8 @@ def broadcast_state(rank: int) -> dict:
 
 def means(rank: int) -> dict:
     """Rank 0 counts 1 value of "a", rank 1 three; nobody counts "c"."""
-    value, count = torch.tensor([[2.0, 5.0, 0.0], [10.0, 0.0, 0.0]][rank]), torch.tensor([[1.0, 1.0, 0.0], [3.0, 0.0, 0.0]][rank])
+    value, count = (torch.tensor([[2.0, 5.0, 0.0], [10.0, 0.0, 0.0]][rank]),
+                    torch.tensor([[1.0, 1.0, 0.0], [3.0, 0.0, 0.0]][rank]))
     mean = mean_over_ranks(value, count)
     epoch = EpochMeans(CPU)
     for number in ([2.0], [3.0, 3.0, 4.0])[rank]:
@@ -101,7 +103,8 @@ def one_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     done = {"gradients": averaged_gradients(rank), "state": broadcast_state(rank), "means": means(rank),
             "kept": steps_with_an_unused_output(rank, keep=True),
-            "first's": [from_first({"entropy": 0.1} if rank == 0 else None), from_first(None)], "written": write_together(rank, folder)}
+            "first's": [from_first({"entropy": 0.1} if rank == 0 else None), from_first(None)],
+            "written": write_together(rank, folder)}
     done["not kept"] = steps_with_an_unused_output(rank, keep=False)
     torch.save(done, f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -179,7 +182,8 @@ def test_two_processes_write_one_valid_file(ranks, folder):
     assert not list(folder.glob("*.tmp"))
 
 
-@pytest.mark.parametrize("size, mode, sizes", [(4, "each", (4, 4)), (1, "each", (1, 1)), (4, "total", (2, 2)), (5, "total", (3, 2)), (2, "total", (1, 1))])
+@pytest.mark.parametrize("size, mode, sizes", [(4, "each", (4, 4)), (1, "each", (1, 1)), (4, "total", (2, 2)),
+                                               (5, "total", (3, 2)), (2, "total", (1, 1))])
 def test_batch_sizes(size, mode, sizes):
     assert split_batch(size, mode) == sizes
 

@@ -32,9 +32,10 @@ def test_source_only_equals_nnunet_trainer(toy_environment, configuration):
 
 
 @pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
-@pytest.mark.parametrize("trainer, preset", [("nnUDATrainerTransMedSeg", "transmedseg"), ("nnUDATrainerPrototypes", "prototypes"),
-                                             ("nnUDATrainerTCSA", "tcsa")])
-def test_a_method_on_nnunets_network_without_its_terms_equals_nnunet_trainer(toy_environment, configuration, trainer, preset):
+@pytest.mark.parametrize("trainer, preset", [("nnUDATrainerTransMedSeg", "transmedseg"),
+                                             ("nnUDATrainerPrototypes", "prototypes"), ("nnUDATrainerTCSA", "tcsa")])
+def test_a_method_on_nnunets_network_without_its_terms_equals_nnunet_trainer(toy_environment, configuration, trainer,
+                                                                             preset):
     expected = train_steps(make_trainer(toy_environment, Stock, configuration, "gate1_stock"), STEPS)
     trainer = make_trainer(toy_environment, trainer, configuration, f"gate1_{preset}", {**NO_SEED, **all_off(preset)})
     assert differences(train_steps(trainer, STEPS), expected) == []
@@ -48,9 +49,10 @@ def test_uuds_without_its_terms_equals_nnunet_trainer_on_its_network(toy_environ
 
     class Bare(Stock):
         @staticmethod
-        def build_network_architecture(plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision=True):
-            return uuds.build_network_architecture(trainer.plans_manager, configuration_manager, num_input_channels, num_output_channels,
-                                                   enable_deep_supervision)
+        def build_network_architecture(plans_manager, configuration_manager, num_input_channels, num_output_channels,
+                                       enable_deep_supervision=True):
+            return uuds.build_network_architecture(trainer.plans_manager, configuration_manager, num_input_channels,
+                                                   num_output_channels, enable_deep_supervision)
 
     expected = train_steps(make_trainer(toy_environment, Bare, configuration, "gate1_bare"), STEPS)
     assert differences(train_steps(trainer, STEPS), expected) == []

@@ -20,15 +20,18 @@ DATASET = {"labels": {"background": 0, "right": 2, "left": 1, "ignore": 3}}
 def plans() -> dict:
     """A plan before `freeze`: 2d, and a configuration that inherits from it."""
     return deepcopy({
-        "dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0}},
-        "configurations": {"2d": {"batch_size": 12, "patch_size": [32, 32], "normalization_schemes": ["CTNormalization"],
-                                  "use_mask_for_norm": [False]},
+        "dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans",
+        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0}},
+        "configurations": {"2d": {"batch_size": 12, "patch_size": [32, 32],
+                                  "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [False]},
                            "2d_large": {"inherits_from": "2d", "batch_size": 24},
                            "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]}},
-        KEY: {"schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended", "source": "Dataset501_S",
-              "target": {"name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T", "channel_names": {"0": "MR"},
-                         "file_ending": ".nii.gz", "num_cases": 3,
-                         "normalization": {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True],
+        KEY: {"schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended",
+              "source": "Dataset501_S",
+              "target": {"name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
+                         "channel_names": {"0": "MR"}, "file_ending": ".nii.gz", "num_cases": 3,
+                         "normalization": {"normalization_schemes": ["ZScoreNormalization"],
+                                           "use_mask_for_norm": [True],
                                            "foreground_intensity_properties_per_channel": {"0": {"mean": 7.0}},
                                            "statistics_from": "target images, non-zero voxels"}},
               "geometry": {"source": {}, "target": {}}, "settings": {"training.num_epochs": 5}},
@@ -67,12 +70,15 @@ def test_freezing_checks_key_and_settings(plans):
 ])
 def test_names_stand_in_the_order_of_the_networks_channels(labels, order, names):
     assert foreground_names({"labels": labels}) == names
-    manager = LabelManager({name: int(value) if isinstance(value, str) else value for name, value in labels.items()}, order)
+    manager = LabelManager({name: int(value) if isinstance(value, str) else value for name, value in labels.items()},
+                           order)
     if manager.has_regions:
         channels = manager.foreground_regions
-        assert [labels[name] if isinstance(labels[name], int) else tuple(labels[name]) for name in names] == list(channels)
+        assert [labels[name] if isinstance(labels[name], int) else tuple(labels[name])
+                for name in names] == list(channels)
     else:
-        assert [int(labels[name][0] if isinstance(labels[name], list) else labels[name]) for name in names] == manager.foreground_labels
+        assert [int(labels[name][0] if isinstance(labels[name], list) else labels[name])
+                for name in names] == manager.foreground_labels
 
 
 def test_an_untouched_folder_takes_any_configuration(frozen, tmp_path):
@@ -95,7 +101,8 @@ def changed_keys(now: dict, configuration: str, folder) -> list[str]:
 
 
 @pytest.mark.parametrize("change, keys", [
-    (lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 1, "uuds.dam": "adain"}), ["teacher.weight", "uuds.dam"]),
+    (lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 1, "uuds.dam": "adain"}),
+     ["teacher.weight", "uuds.dam"]),
     (lambda plans: plans[KEY]["target"].update(name="Dataset503_U"), ["target"]),
     (lambda plans: plans[KEY]["target"]["normalization"].update(use_mask_for_norm=[False]), ["target normalization"]),
     (lambda plans: plans[KEY].update(foreground_classes=["left", "wrong"]), ["foreground classes"]),
@@ -137,9 +144,11 @@ def test_the_results_plan_normalises_as_the_target_everywhere(frozen):
     assert frozen == before
     assert made["foreground_intensity_properties_per_channel"] == {"0": {"mean": 7.0}}
     target = {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True]}
-    assert made["configurations"] == {"2d": {"batch_size": 12, "patch_size": [32, 32], **target}, "2d_large": before["configurations"]["2d_large"],
+    assert made["configurations"] == {"2d": {"batch_size": 12, "patch_size": [32, 32], **target},
+                                      "2d_large": before["configurations"]["2d_large"],
                                       "2d_masked": {"inherits_from": "2d", **target}}
-    assert {name: made[name] for name in ("dataset_name", "plans_name", KEY)} == {name: before[name] for name in ("dataset_name", "plans_name", KEY)}
+    assert ({name: made[name] for name in ("dataset_name", "plans_name", KEY)}
+            == {name: before[name] for name in ("dataset_name", "plans_name", KEY)})
 
 
 def test_an_inherited_mask_of_the_source_does_not_survive(frozen):

@@ -6,7 +6,8 @@ from nnuda.settings import effective_settings
 from nnuda.training.loss_terms import LossTerm, loss_terms
 
 
-@pytest.mark.parametrize("progress, weight", [(0.0, 0.0), (0.19, 0.0), (0.2, 0.0), (0.3, 1.0), (0.4, 2.0), (0.6, 4.0), (0.61, 4.0), (1.0, 4.0)])
+@pytest.mark.parametrize("progress, weight", [(0.0, 0.0), (0.19, 0.0), (0.2, 0.0), (0.3, 1.0), (0.4, 2.0), (0.6, 4.0),
+                                              (0.61, 4.0), (1.0, 4.0)])
 def test_a_weight_starts_and_grows_linearly(progress, weight):
     assert LossTerm("a", weight=4.0, start=0.2, ramp=0.4).weight_at(progress) == pytest.approx(weight)
 
@@ -21,8 +22,9 @@ def test_a_plain_weight_is_full_from_the_first_step():
 
 
 def test_terms_are_the_weights_above_0():
-    terms = loss_terms({"x.a.weight": 2, "x.a.start": 0.1, "x.a.ramp": 0.2, "x.a.tau": 5, "x.b.weight": 0.0, "x.b.start": 0.1,
-                        "teacher.weight": 0.5, "x.text.weight_decay": 0.01, "training.num_epochs": 3})
+    terms = loss_terms({"x.a.weight": 2, "x.a.start": 0.1, "x.a.ramp": 0.2, "x.a.tau": 5, "x.b.weight": 0.0,
+                        "x.b.start": 0.1, "teacher.weight": 0.5, "x.text.weight_decay": 0.01,
+                        "training.num_epochs": 3})
     assert terms == {"a": LossTerm("a", 2, 0.1, 0.2), "teacher": LossTerm("teacher", 0.5, 0.0, 0.0)}
 
 

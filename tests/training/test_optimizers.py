@@ -16,7 +16,8 @@ def modules() -> nn.ModuleDict:
 
 
 def separate(pair: nn.ModuleDict) -> list[torch.optim.Optimizer]:
-    return [torch.optim.SGD(pair["a"].parameters(), 0.1, momentum=0.9, nesterov=True), torch.optim.AdamW(pair["b"].parameters(), 0.01)]
+    return [torch.optim.SGD(pair["a"].parameters(), 0.1, momentum=0.9, nesterov=True),
+            torch.optim.AdamW(pair["b"].parameters(), 0.01)]
 
 
 def backward(pair: nn.ModuleDict, scale: float = 1.0) -> None:

@@ -10,30 +10,37 @@ from harness import differences, make_trainer, run_epochs
 
 from nnuda.training.random_state import get_random_state
 
-EVERYTHING = {"training.num_epochs": 4, "training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0, "teacher.confidence": 0.3}
+EVERYTHING = {"training.num_epochs": 4, "training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0,
+              "teacher.confidence": 0.3}
 VARIANTS = {
     "source_only": ("nnUDATrainerSourceOnly", "2d_toy", {}),
     "teacher": ("nnUDATrainerSourceOnly", "2d_toy", {"training.predict_with": "teacher", "training.batch": "total"}),
     "uuds": ("nnUDATrainerUUDS", "2d_toy", {}),
-    "uuds_paper_optimizer_3d": ("nnUDATrainerUUDS", "3d_toy", {"training.optimizer": "paper", "uuds.decoders": "per_domain"}),
-    "prototypes": ("nnUDATrainerPrototypes", "2d_toy", {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}),
-    "prototypes_cycle": ("nnUDATrainerPrototypes", "2d_toy", {"prototypes.form": "cycle", "prototypes.target.start": 0, "teacher.weight": 0,
-                                                              "prototypes.target.confidence": 0.3, "prototypes.segmentation_adversary.start": 0.3,
-                                                              "prototypes.discriminator.channels": 8}),
+    "uuds_paper_optimizer_3d": ("nnUDATrainerUUDS", "3d_toy",
+                                {"training.optimizer": "paper", "uuds.decoders": "per_domain"}),
+    "prototypes": ("nnUDATrainerPrototypes", "2d_toy",
+                   {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}),
+    "prototypes_cycle": ("nnUDATrainerPrototypes", "2d_toy",
+                         {"prototypes.form": "cycle", "prototypes.target.start": 0, "teacher.weight": 0,
+                          "prototypes.target.confidence": 0.3, "prototypes.segmentation_adversary.start": 0.3,
+                          "prototypes.discriminator.channels": 8}),
     "tcsa": ("nnUDATrainerTCSA", "2d_toy", {"tcsa.target.confidence": 0}),
     "tcsa_everything_3d": ("nnUDATrainerTCSA", "3d_toy",
                            {"tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8,
                             "tcsa.adversary.weight": 0.003, "tcsa.discriminator.channels": 4}),
     "transmedseg": ("nnUDATrainerTransMedSeg", "2d_toy", {"transmedseg.statistics.confidence": 0.3}),
     "transmedseg_everything_3d": ("nnUDATrainerTransMedSeg", "3d_toy",
-                                  {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1, "transmedseg.copy_paste.start": 0,
-                                   "transmedseg.structure.weight": 0.01, "transmedseg.statistics.covariance": "diagonal"}),
+                                  {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1,
+                                   "transmedseg.copy_paste.start": 0, "transmedseg.structure.weight": 0.01,
+                                   "transmedseg.statistics.covariance": "diagonal"}),
 }
 
 
 def state(trainer) -> dict:
-    return {"network": trainer.network.state_dict(), "adaptation": trainer.adaptation_state(), "optimizer": trainer.optimizer.state_dict(),
-            "rates": [group["lr"] for group in trainer.optimizer.param_groups], "random": get_random_state(), "epoch": trainer.current_epoch}
+    return {"network": trainer.network.state_dict(), "adaptation": trainer.adaptation_state(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "rates": [group["lr"] for group in trainer.optimizer.param_groups], "random": get_random_state(),
+            "epoch": trainer.current_epoch}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -78,12 +85,14 @@ def test_checkpoint_holds_tensors_and_builtins_besides_nnunets_own(toy_environme
 
 
 def test_a_stock_checkpoint_is_not_continued(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock", {"training.num_epochs": 2})
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock",
+                           {"training.num_epochs": 2})
     run_epochs(trainer, 1)
     path = f"{trainer.output_folder}/checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=False)
     del checkpoint["nnuda"]
     torch.save(checkpoint, path)
-    again = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock", {"training.num_epochs": 2}, continue_training=True)
+    again = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock",
+                         {"training.num_epochs": 2}, continue_training=True)
     with pytest.raises(RuntimeError, match="training.init_from"):
         again.load_checkpoint(path)

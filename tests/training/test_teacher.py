@@ -48,7 +48,8 @@ def test_buffers_are_copied_not_averaged():
     for _ in range(3):
         network(torch.randn(4, 1, 5, 5) + 3)
         teacher.update(network)
-    assert torch.equal(teacher.network[1].running_mean, network[1].running_mean) and int(teacher.network[1].num_batches_tracked) == 3
+    assert (torch.equal(teacher.network[1].running_mean, network[1].running_mean)
+            and int(teacher.network[1].num_batches_tracked) == 3)
 
 
 def test_the_student_is_left_alone_and_nothing_is_learnt():
