@@ -1,6 +1,7 @@
 """Functions run by two processes of a gloo group on the CPU, as two ranks."""
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,7 +17,8 @@ def in_two_processes(function: Callable[[int], Any], folder: Path) -> list[Any]:
 
 def _one(rank: int, function: Callable[[int], Any], folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2,
+                            timeout=timedelta(minutes=5))
     torch.save(function(rank), f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

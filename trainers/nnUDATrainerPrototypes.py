@@ -57,7 +57,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
           so that nnU-Net's weights fit the rest.
         - Regions are made exclusive in nnU-Net's order of painting; the background is a class.
         - The cycle sees the target's weak view: random intensity curves would take away what the
-          discriminators are to learn.
+          discriminators are to learn. The common teacher's labels are then learnt on the weak view, too.
     """
 
     preset = "prototypes"
@@ -155,7 +155,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         logits = cycle.source.logits
         if self.is_ddp:
             unused = [*embeddings, *(stream.image for stream in cycle),
-                      *(finest(stream.logits) for stream in cycle[1:])]
+                      *(output for stream in cycle[1:] for output in resolutions(stream.logits))]
             kept = keep_in_graph(finest(logits), unused)
             logits = kept if isinstance(logits, Tensor) else [kept, *logits[1:]]
         self.pictures = pictures_of(source.image, target.weak, cycle)
@@ -267,6 +267,11 @@ class nnUDATrainerPrototypes(nnUDATrainer):
                 and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1)):
             draw_images(self.pictures,
                         os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
+
+
+def resolutions(logits: Tensor | list[Tensor]) -> list[Tensor]:
+    """All outputs, with and without deep supervision."""
+    return [logits] if isinstance(logits, Tensor) else list(logits)
 
 
 def full_precision(logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

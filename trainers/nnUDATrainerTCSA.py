@@ -19,9 +19,9 @@ from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.tcsa import TCSANetwork
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.plan_key import KEY
-from nnuda.settings import SettingsError
 from nnuda.statistics.class_memory import ClassMemory
-from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, describe, load, reads_class_embeddings
+from nnuda.text.class_embeddings import (ENTRY, ClassEmbeddings, check_centering, describe, load,
+                                         reads_class_embeddings)
 from nnuda.training.class_masks import source_masks
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
@@ -79,12 +79,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
         """The embeddings of the classes, where a term or the fusion reads them."""
         self.class_names = class_names(dataset_json)
         self.class_embeddings: ClassEmbeddings | None = None
-        centered = self.settings["tcsa.text.weight"] > 0 and self.settings["tcsa.text.center"] == "class"
-        if centered and len(self.class_names) < 3:
-            raise SettingsError("tcsa.text.center=class needs three classes, the background included; "
-                                f"{plans['dataset_name']} has {', '.join(self.class_names)}. Two centred vectors are "
-                                "opposite whatever they were: set tcsa.text.center=none, or tcsa.text.weight=0, with "
-                                "nnUDA_configure.")
+        check_centering(self.settings, self.class_names)
         if reads_class_embeddings(self.settings):
             folder = os.path.join(nnUNet_preprocessed, plans["dataset_name"])
             self.class_embeddings = load(plans[KEY].get(ENTRY), folder, self.class_names, plans["plans_name"])

@@ -64,7 +64,8 @@ def read_request(args: argparse.Namespace,
     pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
-    require_class_embeddings(args.tr, chosen, embeddings is not None or ENTRY in old_key)
+    require_class_embeddings(args.tr, chosen, embeddings is not None or ENTRY in old_key,
+                             source.dataset_json)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
 
 

@@ -8,6 +8,7 @@ import sys
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.evaluation.evaluate import first_names
 from nnuda.evaluation.page import write_text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.plan_key import PlanKeyError
@@ -84,6 +85,10 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
         if number is not None and number < 0:
             raise ReportError(f"Expected {option} from 0 on; got {number}.")
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
+    scored = {record["epoch"] for record in run.selection["epochs"]} if run.selection else set()
+    if folders and not scored & folders.keys():
+        raise ReportError(f"Expected predictions of epochs that {arguments.fold_folder} has label-free scores of; got "
+                          f"{first_names(sorted(map(str, folders)))}, and scores of {len(scored)} epochs.")
     predictions = None
     if arguments.predictions:
         predictions = find_predictions(run, arguments.predictions, arguments.before_predictions, arguments.gt,

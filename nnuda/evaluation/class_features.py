@@ -55,7 +55,7 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
 
     Every case is preprocessed as at prediction, source cases with the source's normalisation where the results folder
     knows it, and goes through the network window by window. A region's voxels are made exclusive in nnU-Net's order of
-    painting.
+    painting. Of the prototypes' cycle these are G_T's features, of target images and of translated source images.
 
     Args:
         results_folder: <trainer>__<plans>__<configuration>, of nnuda's or nnU-Net's own.
@@ -85,6 +85,8 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
     rng, kept = np.random.default_rng(seed), []
     for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
         configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
+        if hasattr(predictor.network, "domain"):  # a network that tells the domains apart
+            predictor.network.domain = DOMAINS[domain]
         of_cases = [_features_of_case(predictor, manager, configuration, case, domain == 1 and pseudo_labels, layer,
                                       voxels, rng) for case in cases.values()]
         for k in range(len(names)):

@@ -75,6 +75,15 @@ def _check_same(name: str, result: dict, first_name: str, first: dict) -> None:
         if str(one) != str(other):  # as text: NaN, for which a rule may stand, differs from itself
             raise EvaluationError(f"Expected the same {text} in all results; {name} has {one} and {first_name} "
                                   f"{other}. Score all of them anew with the same options, or with -gt here.")
+    other = [case for case in result["per_case"] if _reference_sizes(result, case) != _reference_sizes(first, case)]
+    if other:
+        raise EvaluationError(f"Expected the same reference labels in all results; {name} and {first_name} were scored "
+                              f"with others in {len(other)} cases: {first_names(sorted(other))}. Score all of them "
+                              "anew with -gt here.")
+
+
+def _reference_sizes(result: dict, case: str) -> dict[str, int]:
+    return {name: values["n_reference"] for name, values in result["per_case"][case].items()}
 
 
 def compare(scores: Mapping[str, dict], source_only: str | None = None, oracle: str | None = None,

@@ -9,8 +9,8 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnuda.planning.errors import PlanningError
 from nnuda.planning.memory import preset_of_trainer
 from nnuda.settings import effective_settings
-from nnuda.text.class_embeddings import (ClassEmbeddings, encode_class_texts, load, read_embeddings_file,
-                                         reads_class_embeddings, store)
+from nnuda.text.class_embeddings import (ClassEmbeddings, check_centering, encode_class_texts, load,
+                                         read_embeddings_file, reads_class_embeddings, store)
 from nnuda.text.class_texts import ClassTextsError, default_texts, read_class_texts
 from nnuda.training.frozen import class_names
 
@@ -62,22 +62,28 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
         raise PlanningError(str(error)) from error
 
 
-def require_class_embeddings(trainer: str, settings: dict, given: bool) -> None:
+def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_json: dict) -> None:
     """Stop before any long work where a trainer would stop at its start.
 
     Args:
         trainer: -tr.
         settings: overrides of presets.
         given: whether the plan has embeddings, or gets some.
+        dataset_json: the source's.
 
     Raises:
-        PlanningError: the trainer reads embeddings and there are none.
+        PlanningError: the trainer reads embeddings and there are none, or too few classes for them.
     """
-    if not given and reads_class_embeddings(effective_settings(preset_of_trainer(trainer), settings)):
+    settings = effective_settings(preset_of_trainer(trainer), settings)
+    if not given and reads_class_embeddings(settings):
         raise PlanningError(f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
                             "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
                             "(nothing to download) or --class-embeddings FILE; or go without: "
                             "--set tcsa.text.weight=0.")
+    try:
+        check_centering(settings, class_names(dataset_json))
+    except ClassTextsError as error:
+        raise PlanningError(str(error)) from error
 
 
 def with_class_embeddings(key: dict, embeddings: ClassEmbeddings | None, old_key: dict) -> dict:

@@ -47,7 +47,7 @@ def memory_factor(trainer: str, settings: dict) -> float:
     preset = preset_of_trainer(trainer)
     value = {key: settings.get(key, entry["value"]) for key, entry in load_preset(preset).items()}
     factor = value["planning.memory_factor"]
-    if value.get("prototypes.form") == "cycle":
+    if value.get("prototypes.form") == "cycle" and "planning.memory_factor" not in settings:
         factor = value["prototypes.cycle.memory_factor"]
     return factor * (0.5 if value["training.batch"] == "total" else 1.0)
 

@@ -131,7 +131,7 @@ def _spread(values: dict, metric: str) -> str:
 
 
 def _correlation(found: CaseScores, dice: dict[str, float]) -> list[Text]:
-    pairs = [(found.values[case], value) for case, value in dice.items() if math.isfinite(value + found.values[case])]
+    pairs = [(found.values[case], value) for case, value in dice.items() if not math.isnan(value + found.values[case])]
     if len(pairs) < 5 or any(len(set(column)) < 2 for column in zip(*pairs)):
         return []
     correlation = spearmanr(*zip(*pairs)).statistic

@@ -69,7 +69,8 @@ def is_cheap(run: Run) -> bool:
 
 
 def _cases(run: Run, predictions: Predictions | None, limit: int) -> tuple[dict[str, Case], dict[str, Case]]:
-    """Source cases with labels; target cases with references where there are some, else without labels.
+    """Source cases with labels; target cases with references where there are some, else predicted ones, else those
+    of the planned dataset, without labels.
 
     Raises:
         PlanningError: images that are not found in nnUNet_raw.
@@ -84,8 +85,8 @@ def _cases(run: Run, predictions: Predictions | None, limit: int) -> tuple[dict[
         known = [case for case in predictions.images if isfile(join(predictions.references, case + ending))]
         return chosen_s, {case: (predictions.images[case], join(predictions.references, case + ending))
                           for case in spread(known, limit)}
-    target = load_dataset(run.target)
-    return chosen_s, {case: (target.images[case], None) for case in spread(list(target.images), limit)}
+    images = predictions.images if predictions and predictions.images else load_dataset(run.target).images
+    return chosen_s, {case: (images[case], None) for case in spread(list(images), limit)}
 
 
 def features_section(run: Run, predictions: Predictions | None, before: Model | None, limit: int) -> Section:

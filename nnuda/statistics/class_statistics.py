@@ -54,9 +54,10 @@ class ClassStatistics(nn.Module):
         Args:
             samples: K tensors (n_k, F), the features of each class; n_k may be 0. Detached here.
 
-        Under DDP every rank must call it: the result is that of one process with all ranks' samples.
+        A class with a feature that overflowed, as AMP's steps may, is left out. Under DDP every rank must call it: the
+        result is that of one process with all ranks' samples.
         """
-        new = self.reduce(class_moments([sample.to(self.mean.dtype) for sample in samples], self.full))
+        new = self.reduce(finite(class_moments([sample.to(self.mean.dtype) for sample in samples], self.full)))
         weight = new.count / (new.count + self.count).clamp(min=1)
         weight = torch.where(new.count > 0, weight.clamp(min=1 - self.momentum), 0)
         merged = merge_moments(ClassMoments(self.count, self.mean, self.covariance), new, weight)
@@ -105,6 +106,12 @@ def class_moments(samples: Sequence[Tensor], full: bool) -> ClassMoments:
     means, covariances = zip(*moments)
     count = torch.tensor([float(len(sample)) for sample in samples], dtype=means[0].dtype, device=means[0].device)
     return ClassMoments(count, torch.stack(means), torch.stack(covariances))
+
+
+def finite(moments: ClassMoments) -> ClassMoments:
+    """The moments, zeros for a class where one is no number."""
+    valid = moments.mean.isfinite().all(1) & moments.covariance.isfinite().flatten(1).all(1)
+    return ClassMoments(*(torch.where(valid.view(-1, *[1] * (part.ndim - 1)), part, 0) for part in moments))
 
 
 def merge_moments(old: ClassMoments, new: ClassMoments, weight: Tensor) -> ClassMoments:

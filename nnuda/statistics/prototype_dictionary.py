@@ -35,8 +35,10 @@ class PrototypeDictionary(nn.Module):
             prototypes: (B, K, D), a row a class; L2-normalised and detached here. Images are pushed in order.
             present: (B, K) bool; what is not present is not pushed.
 
-        Under DDP every rank must call it: the result is that of one process with all ranks' images, rank after rank.
+        A prototype that overflowed, as AMP's steps may, is not pushed. Under DDP every rank must call it: the result is
+        that of one process with all ranks' images, rank after rank.
         """
+        present = present & prototypes.isfinite().all(2)
         prototypes, present = self.reduce(F.normalize(prototypes.to(self.entries.dtype), dim=2), present)
         rows = torch.arange(len(self.pushed), device=self.pushed.device)
         for vectors, shown in zip(prototypes, present):  # not indexed by `shown`, which would wait for the GPU

@@ -5,13 +5,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import torch
+
 NGRAMS, RANDOM, HUGGING_FACE = "ngrams", "random", "hf:"
 RANDOM_DIMENSION = 512  # as CLIP ViT-B/32
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("*.safetensors", "*pytorch_model*.bin")
+OPEN_CLIP_CONFIG = "open_clip_config.json"  # of repositories that open_clip reads, BiomedCLIP's among them
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -59,20 +63,36 @@ def clip_encoder(model: str, pretrained: str) -> tuple[Encoder, dict[str, str]]:
     import torch
 
     from nnuda.text.towers import load_clip
-    from nnuda.text.weights import resolve_weights
+    from nnuda.text.weights import TextEncoderUnavailable, resolve_weights
 
-    weights = resolve_weights(model, pretrained)
-    clip, tokenizer = load_clip(model, Path(weights["file"])).eval(), open_clip.get_tokenizer(model)
+    try:
+        weights = resolve_weights(model, pretrained)
+    except TextEncoderUnavailable as error:
+        raise TextEncoderUnavailable(
+            f"{error.reason} Three ways out:\n"
+            f"  1. a local file: {error.fetch}, and give its path: --text-weights FILE;\n"
+            f"  2. another encoder: --text-model {HUGGING_FACE}FOLDER, or --text-model {NGRAMS}, which needs none;\n"
+            "  3. --class-embeddings FILE: vectors that were made elsewhere.", error.reason, error.fetch) from error
+    return _clip_texts(load_clip(model, Path(weights["file"])), open_clip.get_tokenizer(model)), weights
+
+
+def _clip_texts(clip: torch.nn.Module, tokenizer: Callable) -> Encoder:
+    import torch
+
+    clip.eval()
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         with torch.no_grad():
             return clip.encode_text(tokenizer(list(texts))).float().numpy()
 
-    return encode, weights
+    return encode
 
 
 def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
-    """A text model of Hugging Face; a text's vector is the mean over its tokens in the last layer.
+    """A text model of Hugging Face.
+
+    A text's vector is what open_clip makes of it where the repository is one of open_clip's, such as BiomedCLIP; else
+    the mean over its tokens in the last layer.
 
     Args:
         name: repository, or a local folder with the model and its tokenizer.
@@ -86,6 +106,8 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
     from nnuda.text.hub import hub_folder
     from nnuda.text.weights import TextEncoderUnavailable
 
+    if (Path(name).expanduser() / OPEN_CLIP_CONFIG).is_file():
+        return _open_clip_folder(Path(name).expanduser().absolute())
     try:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
@@ -96,6 +118,8 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
     import torch
 
     folder = hub_folder(name, ["*.json", "*.txt", "*.model", *WEIGHT_FILES])
+    if (folder / OPEN_CLIP_CONFIG).is_file():
+        return _open_clip_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
@@ -111,6 +135,22 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
         return ((vectors * read).sum(1) / read.sum(1)).numpy()
 
     return encode, _hashed(folder)
+
+
+def _open_clip_folder(folder: Path) -> tuple[Encoder, dict[str, str]]:
+    import open_clip
+
+    from nnuda.text.weights import TextEncoderUnavailable
+
+    try:
+        clip = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    except Exception as error:  # open_clip and transformers raise a dozen kinds
+        raise TextEncoderUnavailable(
+            f"Expected a model of open_clip's with its weights in {folder}: {error}\nA text tower of Hugging Face's "
+            "(BiomedCLIP has one) needs nnuda[hf], and the configuration that hf_model_name in "
+            f"{OPEN_CLIP_CONFIG} names: a folder, or a repository in the local cache.") from error
+    return _clip_texts(clip, tokenizer), _hashed(folder)
 
 
 def _hashed(folder: Path) -> dict[str, Any]:

@@ -23,7 +23,17 @@ HUB_TIMEOUT = 5
 
 
 class TextEncoderUnavailable(RuntimeError):
-    """The weights of a text encoder cannot be had here."""
+    """The weights of a text encoder cannot be had here.
+
+    Args:
+        message: why, and the ways out.
+        reason: why alone.
+        fetch: how to get them elsewhere.
+    """
+
+    def __init__(self, message: str, reason: str = "", fetch: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.fetch = reason, fetch
 
 
 def resolve_weights(model: str | None, pretrained: str | None, download: bool = True) -> dict[str, str | None]:
@@ -179,5 +189,5 @@ def _unavailable(reason: str, tag: dict[str, Any] | None = None) -> TextEncoderU
         f"  1. a local file: {fetch}, and give its path as `pretrained`;\n"
         f"  2. another encoder; in the local cache ({huggingface_hub.constants.HF_HUB_CACHE}): "
         f"{', '.join(_cached_encoders()) or 'none'};\n"
-        "  3. `pretrained` null: with no model a small text tower, with one its architecture, trained from scratch."
-    )
+        "  3. `pretrained` null: with no model a small text tower, with one its architecture, trained from scratch.",
+        reason, fetch)

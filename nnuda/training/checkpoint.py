@@ -9,6 +9,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed as dist, nn
 from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 
 from nnuda.training.random_state import get_random_state
 
@@ -21,7 +22,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     @property
     def bare_network(self) -> nn.Module:
         """The network without its DDP and compile wrappers."""
-        network = self.network.module if self.is_ddp else self.network
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     @contextmanager

@@ -189,7 +189,10 @@ class nnUDATrainer(SelectingTrainer):
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
         if self.adapts:
-            self.batch_size, self.batch_size_target = split_batch(self.batch_size, self.settings["training.batch"])
+            full = self.batch_size
+            self.batch_size, self.batch_size_target = split_batch(full, self.settings["training.batch"])
+            if self.batch_size == 1 < full:  # nnU-Net oversamples the last third of a batch: of one patch none
+                self.probabilistic_oversampling = True
 
     def get_training_transforms(self, *args, **kwargs):
         """nnU-Net's, with the strong transforms where the setting asks for them."""
@@ -338,8 +341,9 @@ class nnUDATrainer(SelectingTrainer):
             parameters = list(self.adversary.parameters())
             if self.is_ddp:
                 average_gradients(parameters)
-            nn.utils.clip_grad_norm_(parameters, self.settings["training.gradient_clip"])
-            self.adversary_optimizer.step()
+            norm = nn.utils.clip_grad_norm_(parameters, self.settings["training.gradient_clip"])
+            if norm.isfinite():  # what they look at comes out of autocast, and no scaler skips their step
+                self.adversary_optimizer.step()
         return losses
 
     # ---- epochs and logging -----------------------------------------------------------------------------------------

@@ -35,11 +35,13 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     predictions = write_predictions(tmp_path / "predictions", {"a": 0})
     monkeypatch.setattr(report, "report_html", lambda run, request: pytest.fail("it was begun"))
     scored = ("--predictions", predictions, "-gt", predictions)
+    other = write_predictions(tmp_path / "other" / "epoch_99", {"a": 0}).parent
     for arguments, message in [
         ((tmp_path / "nothing",), "nnUDA_report: Expected a fold folder"),
         ((folder, "-gt", predictions), "Expected --predictions with -gt"),
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
+        ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),
         ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
         ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
         ((folder, "--feature-cases", "-1"), "Expected --feature-cases from 0 on; got -1"),

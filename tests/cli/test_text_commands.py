@@ -53,6 +53,8 @@ def test_a_trainer_that_reads_text_is_not_planned_without(planned, capsys):
     before = checksums(planned.preprocessed)
     message = refused(plan_and_preprocess, [*PAIR, "--clean", "-tr", "nnUDATrainerTCSA"])
     assert "nnUDATrainerTCSA reads class embeddings" in message and "--text-model ngrams" in message
+    message = refused(plan_and_preprocess, [*PAIR, "--clean", "-tr", "nnUDATrainerTCSA", "--text-model", "ngrams"])
+    assert "needs three classes" in message and "background, box" in message
     assert checksums(planned.preprocessed) == before
     plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.weight=0"])
     plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.center=none", "--text-model", "ngrams"])

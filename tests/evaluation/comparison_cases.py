@@ -13,7 +13,8 @@ def case_scores(dice: float) -> dict:
     """One class of one case; Dice 0 is an empty prediction."""
     empty = "none" if dice else "prediction"
     distance = 10 * (1 - dice) if dice else math.nan
-    return {"Dice": dice, "ASSD": distance, "HD95": 3 * distance, "NSD": dice, "VD": 0.0, "RVD": 0.0, "empty": empty}
+    return {"Dice": dice, "ASSD": distance, "HD95": 3 * distance, "NSD": dice, "VD": 0.0, "RVD": 0.0, "empty": empty,
+            "n_reference": 500}
 
 
 def result(dice: Sequence[float], classes: Sequence[str] = ("ventricle", "wall")) -> dict:

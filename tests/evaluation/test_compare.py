@@ -62,6 +62,7 @@ def test_a_missed_class_makes_the_mean_of_a_distance_missing_and_an_absent_one_d
     (lambda other: other["per_case"].pop("case0"), "same cases .* other has 7 and source-only 8, .* case0"),
     (lambda other: other.update(labels={"wall": 1}), "same classes"),
     (lambda other: other.update(unit="pixels"), "same unit"),
+    (lambda other: other["per_case"]["case1"]["wall"].update(n_reference=3), "same reference labels .* case1"),
     (lambda other: other.update(rules={"wall": {"tolerance": 2}}), "same rules and NSD tolerances")])
 def test_what_cannot_be_compared_is_one_clear_error(change, message: str) -> None:
     scores = three_results()

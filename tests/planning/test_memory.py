@@ -78,4 +78,5 @@ def test_the_factor_is_the_presets_unless_set():
 def test_the_cycle_of_prototypes_takes_more():
     assert memory_factor("nnUDATrainerPrototypes", {}) == 2.0
     assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle"}) == 5.8
+    assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle", "planning.memory_factor": 4.0}) == 4.0
     assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle", "training.batch": "total"}) == 2.9

@@ -170,3 +170,16 @@ def test_sampling_is_even_over_the_class():
 def test_moments_of_nothing_are_zero():
     moments = class_moments([torch.empty(0, F), torch.ones(3, F)], full=True)
     assert moments.count.tolist() == [0, 3] and all(part[0].abs().sum() == 0 for part in moments)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_a_class_with_a_feature_that_overflowed_is_left_out(covariance):
+    features, label = data(dtype=torch.float32)
+    statistics = ClassStatistics(K, F, covariance, momentum=0.9)
+    statistics.update(by_class(features, label))
+    before = statistics.mean.clone()
+    samples = by_class(2 * features, label)
+    samples[1][3, 0] = torch.inf
+    statistics.update(samples)
+    assert torch.equal(statistics.mean[1], before[1]) and not torch.equal(statistics.mean[0], before[0])
+    assert all(buffer.isfinite().all() for buffer in statistics.buffers())

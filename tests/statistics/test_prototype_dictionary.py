@@ -152,3 +152,12 @@ def test_two_ranks_equal_one_process_with_all_images(tmp_path):
         state = torch.load(tmp_path / f"rank{rank}.pt")
         assert all(torch.equal(state[name], value) for name, value in alone.state_dict().items())
     assert alone.pushed.max() > S
+
+
+def test_what_overflowed_is_not_pushed():
+    dictionary, (prototypes, present) = PrototypeDictionary(K, S, D), batch(0)
+    present[:] = True
+    prototypes[0, 1, 2], prototypes[1, 2, 0] = torch.inf, torch.nan
+    dictionary.update(prototypes, present)
+    present[0, 1] = present[1, 2] = False
+    assert_holds(dictionary, queues((prototypes, present)))

@@ -44,7 +44,8 @@ def test_clip_vectors_are_the_mean_over_prompts_of_both_domains(tmp_path, networ
 
 
 def test_weights_that_cannot_be_had_name_the_ways_out(monkeypatch, network_attempts):
-    with pytest.raises(TextEncoderUnavailable, match="(?s)cannot be reached from here.*Three ways out"):
+    with pytest.raises(TextEncoderUnavailable, match="(?s)cannot be reached from here.*Three ways out.*small.*"
+                                                     "--text-weights FILE.*ngrams.*--class-embeddings FILE"):
         encode_class_texts(TEXTS, "tiny-quickgelu", "small")
     assert len(network_attempts) == 1
 
@@ -210,3 +211,21 @@ def test_a_hugging_face_model_that_cannot_be_had(transformers, network_attempts)
                                                      "cannot be reached.*Three ways out"):
         hugging_face_encoder("someone/bert")
     assert len(network_attempts) == 1
+
+
+def test_a_repository_of_open_clips_gives_clips_vectors(monkeypatch, tmp_path, network_attempts):
+    """As BiomedCLIP's is laid out; of CLIP's own architecture it needs no transformers."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-custom").eval()
+    config = {"model_cfg": open_clip.get_model_config("tiny-custom"), "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(TextEncoderUnavailable, match="with its weights in"):
+        hugging_face_encoder(str(tmp_path))
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    encode, weights = hugging_face_encoder(str(tmp_path))
+    with torch.no_grad():
+        expected = model.encode_text(open_clip.get_tokenizer("tiny-custom")(["a liver", "a kidney"])).numpy()
+    np.testing.assert_allclose(encode(["a liver", "a kidney"]), expected, atol=1e-6)
+    content = hashlib.sha256((tmp_path / "open_clip_pytorch_model.bin").read_bytes()).hexdigest()
+    assert weights["sha256"] == hashlib.sha256(content.encode()).hexdigest() and not network_attempts

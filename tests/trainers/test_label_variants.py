@@ -46,7 +46,7 @@ TEACHER_TO_STUDENT = {**TRANSMEDSEG, "transmedseg.tsa.direction": "teacher_to_st
 
 PROTOTYPES = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}
 CYCLE = {**PROTOTYPES, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
-         "prototypes.segmentation_adversary.start": 0, "teacher.weight": 0}
+         "prototypes.segmentation_adversary.start": 0}
 TCSA = {"tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8, "tcsa.adversary.weight": 0.003,
         "tcsa.adversary.start": 0, "tcsa.discriminator.channels": 4}
 

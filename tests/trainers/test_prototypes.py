@@ -7,11 +7,13 @@ import torch
 from harness import learns, make_trainer, run_epochs, started
 from matplotlib import image
 
+from nnuda.data.domain_batch import TargetBatch
 from nnuda.training.init_from import init_from
 
 SINGLE = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.0, "prototypes.contrast.start": 0}
 CYCLE = {**SINGLE, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
-         "prototypes.segmentation_adversary.start": 0, "prototypes.segmentation_adversary.ramp": 0}
+         "prototypes.segmentation_adversary.start": 0, "prototypes.segmentation_adversary.ramp": 0,
+         "prototypes.translated.start": 0}
 
 
 @pytest.mark.parametrize("settings", [SINGLE, CYCLE], ids=["single", "cycle"])
@@ -58,6 +60,23 @@ def test_generators_and_discriminators_learn_from_their_own_losses(toy_environme
     sum(trainer.adversary_losses(source, target, outputs).values()).backward()
     assert not learns(trainer.network) and all(learns(trainer.adversary[name])
                                                for name in ("image_s", "image_t", "segmentation"))
+
+
+def test_translated_images_wait_for_the_translators(toy_environment):
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_warm",
+                                               {**CYCLE, "prototypes.translated.start": 0.5})
+    losses = trainer.adaptation_losses(source, target, outputs)
+    assert "translated" not in losses and {"cycle", "image_adversary"} <= set(losses)
+
+
+def test_discriminators_do_not_learn_from_what_overflowed(toy_environment):
+    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_overflow", CYCLE)
+    before = {name: value.clone() for name, value in trainer.adversary.state_dict().items()}
+    broken = TargetBatch(target.image, torch.full_like(target.weak, torch.nan))
+    trainer.adversary_step(source, broken, outputs)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.adversary.state_dict().items())
+    trainer.adversary_step(source, target, outputs)
+    assert not torch.equal(trainer.adversary.state_dict()[next(iter(before))], before[next(iter(before))])
 
 
 @pytest.mark.parametrize("off, left", [("image", {"segmentation"}), ("segmentation", {"image_s", "image_t"})])
