@@ -7,30 +7,12 @@ from functools import partial
 import pytest
 import torch
 from harness import differences, make_trainer, run_epochs
+from methods import METHODS
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from toy import CPU, Toy
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import in_two_processes
-
-TEACHER = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "teacher.confidence": 0.3}
-PROTOTYPES = {**TEACHER, "prototypes.target.start": 0, "prototypes.target.confidence": 0.3,
-              "prototypes.contrast.start": 0}
-VARIANTS = {
-    "source only": ("nnUDATrainerSourceOnly", {}),
-    "teacher": ("nnUDATrainerSourceOnly", TEACHER),
-    "uuds": ("nnUDATrainerUUDS", {**TEACHER, "uuds.pseudo_label.start": 0}),
-    "transmedseg": ("nnUDATrainerTransMedSeg",
-                    {**TEACHER, "transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1,
-                     "transmedseg.copy_paste.start": 0, "transmedseg.structure.weight": 0.01}),
-    "prototypes": ("nnUDATrainerPrototypes", PROTOTYPES),
-    "cycle": ("nnUDATrainerPrototypes",
-              {**PROTOTYPES, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
-               "prototypes.translated.start": 0.4}),
-    "tcsa": ("nnUDATrainerTCSA", {**TEACHER, "tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8,
-                                  "tcsa.adversary.weight": 0.003, "tcsa.discriminator.channels": 4}),
-}
-
 
 def on_cpu(name: str) -> type:
     """The trainer on a CPU, which nnU-Net does not offer under DDP."""
@@ -42,12 +24,12 @@ def train(toy: Toy, rank: int) -> dict:
     os.environ.update({**CPU, **toy.folders})
     stock.DDP = lambda network, device_ids: DistributedDataParallel(network)
     states = {}
-    for variant, (name, settings) in VARIANTS.items():
-        trainer = make_trainer(toy, on_cpu(name), "2d_toy", f"two_ranks_{variant.replace(' ', '_')}", settings)
+    for method, (name, settings) in METHODS.items():
+        trainer = make_trainer(toy, on_cpu(name), "2d_toy", f"two_ranks_{method.replace(' ', '_')}", settings)
         run_epochs(trainer, 2)
         assert isinstance(trainer.network, DistributedDataParallel) and trainer.batch_size == 1
         logged = trainer.logger.local_logger.my_fantastic_logging
-        states[variant] = {"state": trainer.adaptation_state(), "terms": list(trainer.loss_terms),
+        states[method] = {"state": trainer.adaptation_state(), "terms": list(trainer.loss_terms),
                            "logged": {name: list(map(float, logged[f"nnUDA/{name}"]))
                                       for name in trainer.logged_names()}}
     return states
@@ -58,17 +40,17 @@ def ranks(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return in_two_processes(partial(train, toy), tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_ranks_stay_together(ranks, variant):
+@pytest.mark.parametrize("method", METHODS)
+def test_ranks_stay_together(ranks, method):
     """Each drew its own images; weights, statistics, dictionaries, discriminators and teacher are the same."""
-    first, second = (rank[variant]["state"] for rank in ranks)
+    first, second = (rank[method]["state"] for rank in ranks)
     assert differences(second, first) == []
     weights = [value for value in first["student"].values() if value.is_floating_point()]
     assert all(value.isfinite().all() for value in weights)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_term_was_computed(ranks, variant):
+@pytest.mark.parametrize("method", METHODS)
+def test_every_term_was_computed(ranks, method):
     for rank in ranks:
-        last = {name: values[-1] for name, values in rank[variant]["logged"].items()}
-        assert all(last[name] == last[name] for name in rank[variant]["terms"]), last
+        last = {name: values[-1] for name, values in rank[method]["logged"].items()}
+        assert all(last[name] == last[name] for name in rank[method]["terms"]), last
