@@ -134,3 +134,13 @@ def test_pictures_of_the_translations_and_the_health_signal(toy_environment):
     for kind in ("image", "segmentation"):
         accuracy = np.array(logged[f"nnUDA/{kind}_discriminator_accuracy"])
         assert ((0 <= accuracy) & (accuracy <= 1)).all() and np.isfinite(logged[f"nnUDA/{kind}_discriminator"]).all()
+
+
+def test_each_column_of_the_pictures_is_what_a_generator_makes_of_the_one_before(toy_environment):
+    trainer, source, target, _ = started(toy_environment, "nnUDATrainerPrototypes", "proto_columns", CYCLE)
+    columns, network = list(trainer.pictures.values()), trainer.bare_network
+    assert torch.equal(columns[0], source.image[:4]) and torch.equal(columns[3], target.weak[:4])
+    order = [network.generator_s, network.generator_t, network.generator_t, network.generator_s]
+    with torch.no_grad():
+        for place, generator in zip((0, 1, 3, 4), order):
+            torch.testing.assert_close(columns[place + 1], generator(columns[place]).image)

@@ -118,7 +118,7 @@ def test_source_only_trains_without_a_preprocessed_target_and_says_so(toy_enviro
 
 
 def test_a_new_training_removes_what_an_earlier_one_selected(toy_environment):
-    for settings in (ALL_PASS, {}):
+    for _ in range(2):
         trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_again", ALL_PASS)
         trainer.on_train_start()
         selected = Path(trainer.output_folder) / "checkpoint_selected.pth"
