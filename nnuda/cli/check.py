@@ -94,8 +94,13 @@ def _find(name: str) -> list[tuple[str, str]]:
 def _device() -> list[tuple[str, str]]:
     import torch
 
-    gpu = (torch.cuda.get_device_name() if torch.cuda.is_available()
-           else "none; pass -device cpu (or mps) to nnU-Net's commands")
+    try:
+        gpu = (torch.cuda.get_device_name() if torch.cuda.is_available()
+               else "none; pass -device cpu (or mps) to nnU-Net's commands")
+    except RuntimeError as error:
+        print("\nGPU: not usable")
+        return [(f"There is a GPU, but torch cannot use it: {error}", "Free it, or install the PyTorch build that its "
+                 "driver supports; or pass -device cpu to nnU-Net's commands.")]
     print(f"\nGPU: {gpu}")
     return []
 

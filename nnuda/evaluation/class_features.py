@@ -104,6 +104,7 @@ def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device)
     with contextlib.redirect_stdout(io.StringIO()):
         predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
         predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
+    predictor.network = getattr(predictor.network, "_orig_mod", predictor.network)  # a compiled one ignores new hooks
     predictor.network.to(device).eval()
     return predictor
 

@@ -75,7 +75,9 @@ def transferable_cross_entropy(logits: Tensor, label: Tensor, table: Tensor, ign
     dtype = torch.promote_types(logits.dtype, torch.float32)
     with torch.autocast(logits.device.type, enabled=False):
         kept = label != ignore_index
-        added = table.to(dtype)[torch.where(kept, label, 0)].movedim(-1, 1)
+        classes = torch.arange(len(table), device=label.device)
+        annotated = (torch.where(kept, label, 0)[..., None] == classes).to(dtype)
+        added = (annotated @ table.to(dtype)).movedim(-1, 1)  # T[y]; the gradient of an index is slow on CUDA
         label = torch.where(kept, label, -100)
         return F.cross_entropy(logits.to(dtype) + added, label, reduction="sum") / kept.sum().clamp(min=1)
 

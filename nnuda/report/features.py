@@ -106,6 +106,9 @@ def features_section(run: Run, predictions: Predictions | None, before: Model | 
         pictures = [_picture(title, features) for title, features in collected.items()]
     except (EvaluationError, PlanningError) as error:
         return Section(TITLE, [Text(f"Not drawn. {error}")])
+    except RuntimeError as error:  # a GPU that a training has to itself
+        return Section(TITLE, [Text(f"Not drawn. The network did not run: {error}. Make the report when the GPU is "
+                                    "free, or leave this out with --feature-cases 0.")])
     pseudo = next(iter(collected.values())).pseudo_labels
     kind = "what the network predicts" if pseudo else "their reference labels (oracle: true)"
     texts = [READING, f"At most {limit} cases a domain; classes of target voxels are {kind}."]

@@ -1,6 +1,7 @@
 """Checkpoints: nnU-Net's, with the state of the adaptation."""
 from __future__ import annotations
 
+import io
 import os
 from contextlib import contextmanager
 from typing import Any, Iterator
@@ -11,6 +12,7 @@ from torch import distributed as dist, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnuda.training.optimizers import steps_on_cpu
 from nnuda.training.random_state import get_random_state
 
 STATE = "nnuda"  # the checkpoint's extra key
@@ -71,10 +73,11 @@ class CheckpointingTrainer(nnUNetTrainer):
             dist.all_gather_object(random_states, get_random_state())
         if self.local_rank != 0 or self.disable_checkpointing:
             return super().save_checkpoint(filename)
-        aside = f"{filename}.tmp"
+        aside, stock = f"{filename}.tmp", io.BytesIO()
         with self.prediction_weights():
-            super().save_checkpoint(aside)
-        checkpoint = torch.load(aside, map_location="cpu", weights_only=False)
+            super().save_checkpoint(stock)
+        stock.seek(0)
+        checkpoint = torch.load(stock, map_location="cpu", weights_only=False)
         checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
         if self.settings["training.predict_with"] == "student":
             checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
@@ -104,6 +107,8 @@ class CheckpointingTrainer(nnUNetTrainer):
             raise RuntimeError(f"{filename_or_checkpoint} was not written by nnuda and cannot be continued. To start "
                                "from its weights, use nnUDA_configure --set training.init_from=...")
         self.load_adaptation_state(state)
+        for optimizer in filter(None, (self.optimizer, self.adversary_optimizer)):
+            steps_on_cpu(optimizer)
         self.resumed = True
         if self.local_rank < len(state["random_states"]):
             self.resumed_random_state = state["random_states"][self.local_rank]

@@ -17,8 +17,7 @@ class StepCost:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.start()
+        self.device, self.started = device, perf_counter()  # nothing that needs CUDA, which is not up yet
 
     def start(self) -> None:
         """Before the first step."""

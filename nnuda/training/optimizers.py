@@ -40,6 +40,14 @@ class JointOptimizer(Optimizer):
         self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
 
+def steps_on_cpu(optimizer: Optimizer) -> None:
+    """Adam's counts of steps where it keeps them; loading moves them to the GPU, and each step would wait for it."""
+    for part in getattr(optimizer, "optimizers", [optimizer]):
+        for state in part.state.values():
+            if "step" in state:
+                state["step"] = state["step"].cpu()
+
+
 class GroupPolySchedule:
     """nnU-Net's schedule, lr = lr_0 (1 - epoch / epochs)^0.9, with each parameter group's own lr_0.
 

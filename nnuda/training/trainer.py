@@ -241,6 +241,8 @@ class nnUDATrainer(SelectingTrainer):
             self.initialize()
         if not self.resumed:
             self.load_initial_weights()
+            if self.teacher is not None:  # its first labels come before its first update
+                self.teacher.network.load_state_dict(self.bare_network.state_dict())
         super().on_train_start()
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it

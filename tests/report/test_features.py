@@ -56,6 +56,16 @@ def test_a_picture_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert any("oracle: true" in text.text for text in texts)
 
 
+def test_a_gpu_that_is_taken_does_not_stop_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(features, "collect_features", out_of_memory)
+    monkeypatch.setattr(features, "_cases", lambda run, predictions, limit: ({"a": (["i"], "l")}, {"b": (["j"], "m")}))
+    text = features_section(read_run(str(make_run(tmp_path))), None, None, 2).blocks[0].text
+    assert text.startswith("Not drawn.") and "out of memory" in text and "--feature-cases 0" in text
+
+
 def test_3d_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = read_run(str(make_run(tmp_path)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -24,7 +24,15 @@ def test_memory_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     peak = {"cuda:1": 5e9}
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.update({str(device): 3.5e9}))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak[str(device)])
-    assert StepCost(torch.device("cuda", 1)).compute(1)[MEMORY_GB] == 3.5
+    cost = StepCost(torch.device("cuda", 1))
+    cost.start()
+    assert cost.compute(1)[MEMORY_GB] == 3.5
+
+
+def test_it_is_made_before_cuda_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net makes the trainer before anything is moved to the GPU."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: pytest.fail("CUDA was asked"))
+    StepCost(torch.device("cuda", 0))
 
 
 def test_one_value_an_epoch_also_after_a_start_without_them(toy_environment) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import nn
 
-from nnuda.training.optimizers import GroupPolySchedule, JointOptimizer
+from nnuda.training.optimizers import GroupPolySchedule, JointOptimizer, steps_on_cpu
 
 
 def modules() -> nn.ModuleDict:
@@ -117,3 +118,17 @@ def test_one_group_follows_nnunets_schedule():
         schedule.step(epoch)
         stock.step(epoch)
         assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"]
+
+
+def test_counts_of_steps_go_back_to_the_cpu():
+    """Loading a checkpoint onto a GPU takes them there."""
+    pair = modules()
+    joint = JointOptimizer(separate(pair))
+    backward(pair)
+    joint.step()
+    counts = [state for state in joint.optimizers[1].state.values()]
+    for state in counts:
+        state["step"] = SimpleNamespace(cpu=lambda: torch.tensor(1.0))
+    steps_on_cpu(joint)
+    assert len(counts) == 2 and all(state["step"] == torch.tensor(1.0) for state in counts)
+    assert all(set(state) == {"momentum_buffer"} for state in joint.optimizers[0].state.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from harness import differences, make_trainer
 from torch import nn
 
 from nnuda.training.teacher import EmaTeacher
@@ -92,3 +93,15 @@ def test_a_reloaded_teacher_continues_with_its_step_count():
         one.update(network)
     assert int(other.steps) == 3
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in teacher.state_dict().items())
+
+
+def test_the_teacher_starts_from_the_initial_weights(toy_environment, tmp_path):
+    """Its first labels come before its first update."""
+    settings = {"teacher.weight": 1, "training.seed": 5}
+    plain = make_trainer(toy_environment, "nnUNetTrainer", "2d_toy", "teacher_plain")
+    plain.initialize()
+    torch.save({"network_weights": plain.network.state_dict()}, tmp_path / "plain.pth")
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "teacher_init",
+                           {**settings, "training.init_from": str(tmp_path / "plain.pth")})
+    trainer.on_train_start()
+    assert differences(trainer.teacher.network.state_dict(), plain.network.state_dict()) == []
