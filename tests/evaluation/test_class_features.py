@@ -13,6 +13,7 @@ from harness import make_trainer
 from toy import CPU, SOURCE, TARGET, Toy
 
 from nnuda.cli import features
+from nnuda.evaluation import class_features
 from nnuda.evaluation.class_features import _equal_shares, _label_masks, collect_features
 from nnuda.evaluation.reading import EvaluationError
 
@@ -72,6 +73,25 @@ def test_deepest_features_and_at_most_so_many(toy_environment, untrained):
     found = collect_features(*arguments, layer="deepest", voxels=7)
     assert found.values.shape[1] == 16
     assert all((found.classes[found.domains == 0] == k).sum() == 7 for k in range(3))
+
+
+def test_a_network_that_tells_the_domains_apart_is_told(toy_environment, monkeypatch):
+    trainer = make_trainer(toy_environment, "nnUDATrainerPrototypes", "2d_toy", "features_cycle",
+                           {"prototypes.form": "cycle", "prototypes.discriminator.channels": 4})
+    trainer.on_train_start()
+    trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
+    seen = []
+
+    def forward(network, image, layer):
+        seen.append(network.domain)
+        return class_features_forward(network, image, layer)
+
+    class_features_forward = class_features._forward
+    monkeypatch.setattr(class_features, "_forward", forward)
+    source = case(toy_environment, SOURCE, "case0", label_of(toy_environment, "case0"))
+    collect_features(trainer.output_folder_base, source, case(toy_environment, TARGET, "case1"), "all", voxels=5)
+    half = len(seen) // 2
+    assert seen == ["source"] * half + ["target"] * half
 
 
 def test_what_is_missing_is_said(toy_environment, untrained):
