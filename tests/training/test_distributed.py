@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import make_trainer
 from torch import distributed as dist, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -191,3 +192,13 @@ def test_batch_sizes(size, mode, sizes):
 def test_one_patch_cannot_be_shared():
     with pytest.raises(ValueError, match="needs a batch of at least 2 .* got 1 .*training.batch = each"):
         split_batch(1, "total")
+
+
+@pytest.mark.parametrize("mode, size, drawn", [("each", 2, {(False, True)}), ("total", 1, {(False,), (True,)})])
+def test_a_batch_of_one_patch_is_oversampled_by_chance(toy_environment, mode, size, drawn):
+    """nnU-Net picks the last third of a batch for foreground, which is none of one."""
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", f"oversampling_{mode}",
+                           {"teacher.weight": 1, "training.batch": mode})
+    trainer.initialize()
+    loader = trainer.get_dataloaders()[1].data_loader
+    assert {tuple(loader.get_do_oversample(i) for i in range(size)) for _ in range(200)} == drawn
