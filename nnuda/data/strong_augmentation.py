@@ -75,6 +75,7 @@ class RandomIntensityCurve(ImageOnlyTransform):
         self.inversion = inversion
 
     def get_parameters(self, **data_dict) -> dict:
+        """One random curve for each channel of the image."""
         generator, channels = _generator(), data_dict["image"].shape[0]
         falling = torch.rand(channels, generator=generator) < self.inversion
         return {"curves": [bezier_curve(torch.rand(2, 2, generator=generator), bool(fall)) for fall in falling]}
@@ -103,6 +104,7 @@ class RandomConvolution(ImageOnlyTransform):
         self.channels = channels
 
     def get_parameters(self, **data_dict) -> dict:
+        """Kernels and shifts of one random network, and its share of the mixture."""
         generator, image = _generator(), data_dict["image"]
         widths = [image.shape[0]] + [self.channels] * (self.layers - 1) + [image.shape[0]]
         kernels, shifts = [], []

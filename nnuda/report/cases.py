@@ -80,6 +80,7 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
         views[case] = crop_to_foreground(read_slice(predictions.images[case][0], files, reader, allowed))
 
     def row(solid: str | None, caption: str) -> Pictures:
+        """The shown cases side by side, with the outlines of `solid`."""
         drawn = []
         for place, case in found.shown.items():
             dotted = REFERENCE if solid is not None and REFERENCE in views[case].labels else None

@@ -60,7 +60,6 @@ def clip_encoder(model: str, pretrained: str) -> tuple[Encoder, dict[str, str]]:
         TextEncoderUnavailable, ValueError: as `nnuda.text.weights.resolve_weights`.
     """
     import open_clip  # takes seconds
-    import torch
 
     from nnuda.text.towers import load_clip
     from nnuda.text.weights import TextEncoderUnavailable, resolve_weights
