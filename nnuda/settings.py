@@ -2,6 +2,7 @@
 
 A preset entry is `{"value": ..., "schema": JSON schema, "source": where the value comes from, "help": one line}`.
 `base.json` holds what every trainer has; a method's preset adds its own keys and may give a base key another value.
+`"paper"` beside `"value"` is what a setting has under `training.recipe=paper`; where it is missing, both are the same.
 """
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
 BASE = "base"
+RECIPE = "training.recipe"
 
 # JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
 # silently turns its term off.
@@ -55,7 +57,15 @@ def load_preset(name: str) -> dict[str, dict]:
     merged = {key: dict(entry) for key, entry in _read_preset(BASE).items()}
     for key, entry in ({} if name == BASE else _read_preset(name)).items():
         merged[key] = {**merged.get(key, {}), **entry}
+        if "value" in entry and "paper" not in entry:  # the method's own value, whatever the recipe
+            merged[key].pop("paper", None)
     return merged
+
+
+def defaults(entries: dict[str, dict], recipe: str) -> dict[str, Any]:
+    """Values that a preset gives under a recipe, "recommended" or "paper"."""
+    field = "paper" if recipe == "paper" else "value"
+    return {key: entry.get(field, entry["value"]) for key, entry in entries.items()}
 
 
 def _schemas() -> dict[str, dict]:
@@ -112,7 +122,7 @@ def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:
 
 
 def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The values a trainer runs with: its preset, changed by the overrides that concern it.
+    """The values a trainer runs with: its preset under the recipe, changed by the overrides that concern it.
 
     Args:
         preset: the trainer's preset.
@@ -123,7 +133,8 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
     """
     validate_overrides(overrides)
     entries = load_preset(preset)
-    settings = {key: overrides.get(key, entry["value"]) for key, entry in entries.items()}
+    values = defaults(entries, overrides.get(RECIPE, entries[RECIPE]["value"]))
+    settings = {key: overrides.get(key, value) for key, value in values.items()}
     for key, value in settings.items():
         _check_value(key, value, entries[key]["schema"])
     return settings
@@ -132,5 +143,6 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
 def settings_of_all_presets(overrides: dict[str, Any]) -> dict[str, Any]:
     """Every method's own keys with the values that the overrides leave them, for planning,
     which may not know the trainer yet."""
-    defaults = {key: entry["value"] for name in preset_names() for key, entry in load_preset(name).items()}
-    return {**defaults, **overrides}
+    recipe = overrides.get(RECIPE, load_preset(BASE)[RECIPE]["value"])
+    values = {key: value for name in preset_names() for key, value in defaults(load_preset(name), recipe).items()}
+    return {**values, **overrides}

@@ -32,16 +32,17 @@ def test_every_file_is_a_preset():
 def test_a_file_holds_each_key_once_and_known_fields_alone(name):
     for key, entry in written(name).items():
         assert re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", key), key
-        assert entry.keys() <= {"value", "schema", "source", "help"}, key
+        assert entry.keys() <= {"value", "paper", "schema", "source", "help"}, key
 
 
 @pytest.mark.parametrize("name, key", ENTRIES)
 def test_an_entry_is_complete_and_its_value_meets_its_schema(name, key):
     entry = load_preset(name)[key]
-    assert entry.keys() == {"value", "schema", "source", "help"}
+    assert entry.keys() - {"paper"} == {"value", "schema", "source", "help"}
     Draft202012Validator.check_schema(entry["schema"])
     assert entry["schema"], "an empty schema takes anything"
-    Draft202012Validator(entry["schema"]).validate(entry["value"])
+    for value in (entry["value"], entry.get("paper", entry["value"])):
+        Draft202012Validator(entry["schema"]).validate(value)
     assert entry["source"].strip() and entry["help"].strip() and "\n" not in entry["help"]
 
 

@@ -15,7 +15,7 @@ def test_a_method_preset_overlays_the_base():
 
 def test_a_preset_can_be_changed_without_changing_the_next_one_loaded():
     load_preset("uuds")["teacher.weight"]["value"] = 7
-    assert load_preset("uuds")["teacher.weight"]["value"] == 0
+    assert load_preset("uuds")["teacher.weight"]["value"] == 1
 
 
 def test_an_unknown_preset_lists_the_known_ones():
@@ -77,3 +77,22 @@ def test_effective_settings_take_the_overrides_that_concern_the_method():
 def test_every_preset_runs_as_it_stands():
     for name in preset_names():
         assert effective_settings(name, {}) == {key: entry["value"] for key, entry in load_preset(name).items()}
+
+
+def test_the_papers_recipe_is_one_setting():
+    paper = effective_settings("uuds", {"training.recipe": "paper"})
+    assert paper["training.augmentation"] == "nnunet" and paper["teacher.weight"] == 0
+    assert paper["uuds.pseudo_label.weight"] == 1 and not paper["uuds.generator.detached"]
+    assert effective_settings("uuds", {})["training.augmentation"] == "strong"
+
+
+def test_a_single_setting_counts_under_either_recipe():
+    for recipe in ("paper", "recommended"):
+        assert effective_settings("adapt", {"training.recipe": recipe, "teacher.weight": 0.3})["teacher.weight"] == 0.3
+
+
+def test_what_a_method_gives_for_a_base_key_holds_under_both_recipes():
+    for recipe in ("paper", "recommended"):
+        settings = effective_settings("source_only", {"training.recipe": recipe})
+        assert settings["training.augmentation"] == "nnunet" and settings["teacher.weight"] == 0
+    assert effective_settings("transmedseg", {"training.recipe": "paper"})["teacher.weight"] == 1

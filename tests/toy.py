@@ -92,13 +92,14 @@ class Toy:
         return Path(self.folders["nnUNet_results"]) / SOURCE
 
     def plan(self) -> None:
-        """Stock plan with the small configurations, then nnuda's key and preprocessing."""
+        """Stock plan with the small configurations, then nnuda's key and preprocessing. The methods are as published
+        unless a test says `training.recipe=recommended`."""
         planning = {**self.environment, "nnUNet_n_proc_DA": "1"}
         run(["nnUNetv2_plan_and_preprocess", "-d", "501", "--no_pp", "-npfp", "1"], planning)
         file = self.preprocessed / "nnUNetPlans.json"
         file.write_text(json.dumps(small_configurations(json.loads(file.read_text()))))
         run(["nnUDA_plan_and_preprocess", "-d", "501", "-t", "502", "-c", "2d_toy", "3d_toy", "-np", "1",
-             "--text-model", "ngrams", "--set", "training.num_epochs=2",
+             "--text-model", "ngrams", "--set", "training.recipe=paper", "--set", "training.num_epochs=2",
              "--set", "training.num_iterations_per_epoch=2", "--set", "training.num_val_iterations_per_epoch=1",
              "--set", "training.save_every=1", "--set", "training.seed=0", "--set", "selection.batches=2"], planning)
 

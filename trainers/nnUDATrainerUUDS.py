@@ -45,6 +45,8 @@ class nnUDATrainerUUDS(nnUDATrainer):
           at 0: a training that starts from a plain nnU-Net starts with that nnU-Net's segmentations.
         - L_BSCL contrasts blocks of patches, not whole images, because nnU-Net's batches are small;
           L_useg starts after a warm-up.
+        - Unless `training.recipe=paper`: the EMA teacher's labels take the place of L_useg, the second L_DD is off, the
+          generator reads the encoder without training it, and all terms start from a network that knows the source.
         - SGD for encoder and decoders, the paper's AdamW for text encoder, prompts and CLIP;
           `training.optimizer=paper`: AdamW everywhere.
     """
@@ -122,6 +124,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         synthetic source images."""
         text = self.modules_beside["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
+        self.bare_network.joined = self.progress >= self.settings["uuds.generator.start"]
         size = len(source.image)
         output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
                                           text=(text.domain, text.segmentation), num_source=size,

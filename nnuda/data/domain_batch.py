@@ -35,6 +35,10 @@ class TargetBatch:
     image: Tensor
     weak: Tensor
 
+    def without_images(self) -> TargetBatch:
+        """An empty batch (0, Cin, *S) of the same patches, for a step that learns from the source alone."""
+        return TargetBatch(self.image[:0], self.weak[:0])
+
 
 def to_device(batch: dict, device: torch.device) -> tuple[SourceBatch, TargetBatch]:
     """Move what the two-domain stream drew to the device."""

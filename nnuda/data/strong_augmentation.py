@@ -1,7 +1,8 @@
-"""`training.augmentation = strong`: random intensity curves and random convolutions,
-each redrawn to zero mean and unit variance.
+"""`training.augmentation = strong`: random intensity curves and random convolutions.
 
 Both change what an organ looks like and leave where it is, so that a network cannot lean on one scanner's contrast.
+Each channel keeps its own mean and standard deviation: what prediction sees of a patch is normalised over the whole
+image, so a dark patch stays dark. Voxels outside the mask of a channel that is normalised inside a mask do not count.
 
 References:
     [0] Models Genesis, arXiv 1908.06912, section 2.2 (Bezier curves as intensity transforms).
@@ -13,6 +14,9 @@ The random draw (`get_parameters`) is apart from its application (`_apply_to_ima
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
@@ -23,6 +27,8 @@ from torch.nn.functional import conv2d, conv3d, leaky_relu
 _CURVE_POINTS = 256
 _EPS = 1e-5
 
+Curve = tuple[Tensor, Tensor]  # x ascending, and y, both in [0, 1]
+
 
 def _generator() -> torch.Generator:
     """A generator seeded by NumPy's: nnU-Net's background processes have a NumPy state each,
@@ -30,11 +36,29 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.randint(2 ** 31)))
 
 
-def standardize(image: Tensor) -> Tensor:
-    """(C, *S) to zero mean and unit variance in each channel; a constant channel becomes zero."""
-    flat = image.flatten(1)
-    flat = flat - flat.mean(1, keepdim=True)
-    return (flat / (flat.std(1, unbiased=False, keepdim=True) + _EPS)).view_as(image)
+def inside_masks(channels: int, segmentation: Tensor | None, masked: Sequence[int]) -> list[Tensor | None]:
+    """Where each channel's voxels count: (*S) bool for the channels normalised inside the mask, None for the others.
+
+    Args:
+        channels: number of channels of the image.
+        segmentation: nnU-Net's (1, *S), negative outside of the mask.
+        masked: indices of the channels that are normalised inside the mask.
+    """
+    inside = None if segmentation is None or not masked else segmentation[0] >= 0
+    return [inside if i in masked and inside is not None and inside.any() else None for i in range(channels)]
+
+
+def standardize(channel: Tensor, inside: Tensor | None = None) -> Tensor:
+    """(*S) to zero mean and unit variance over the inside; a constant becomes zero."""
+    values = channel if inside is None else channel[inside]
+    centred = channel - values.mean()
+    return centred / (values.std(unbiased=False) + _EPS)
+
+
+def with_statistics_of(channel: Tensor, reference: Tensor, inside: Tensor | None = None) -> Tensor:
+    """(*S) shifted and scaled to the reference's mean and standard deviation over the inside."""
+    values = reference if inside is None else reference[inside]
+    return standardize(channel, inside) * values.std(unbiased=False) + values.mean()
 
 
 def bezier_curve(inner: Tensor, falling: bool) -> tuple[Tensor, Tensor]:
@@ -63,28 +87,74 @@ def interpolate(value: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.lerp(y[right - 1], y[right], share.clamp(0, 1))
 
 
-class RandomIntensityCurve(ImageOnlyTransform):
-    """Each channel's intensities, scaled to [0, 1], through a random Bezier curve [0].
+@dataclass(frozen=True)
+class BezierCurves:
+    """Draws monotone Bezier curves [0].
 
-    Args:
+    Attributes:
         inversion: share of the curves that fall.
     """
 
-    def __init__(self, inversion: float) -> None:
+    inversion: float
+
+    def __call__(self, generator: torch.Generator) -> Curve:
+        """One curve."""
+        falling = bool(torch.rand((), generator=generator) < self.inversion)
+        return bezier_curve(torch.rand(2, 2, generator=generator), falling)
+
+
+@dataclass(frozen=True)
+class KnotCurves:
+    """Draws piecewise linear curves through evenly spaced knots of uniformly distributed height.
+
+    A curve that is not monotone lets tissues change places in the order of brightness, as they do between CT and MR or
+    between sequences; a monotone curve can only keep that order or invert it.
+
+    Attributes:
+        inversion: share of the monotone curves that fall.
+        reordering: share of the curves that are not monotone.
+        knots: number of knots, at least 2.
+    """
+
+    inversion: float
+    reordering: float
+    knots: int
+
+    def __call__(self, generator: torch.Generator) -> Curve:
+        """One curve."""
+        height = torch.rand(self.knots, generator=generator)
+        reordered, falling = torch.rand(2, generator=generator) < torch.tensor([self.reordering, self.inversion])
+        return torch.linspace(0, 1, self.knots), height if reordered else height.sort(descending=bool(falling)).values
+
+
+class RandomIntensityCurve(ImageOnlyTransform):
+    """Each channel's intensities, scaled to [0, 1], through a random curve.
+
+    Args:
+        draw: makes a curve from a generator.
+        masked: channels that are normalised inside nnU-Net's mask.
+    """
+
+    def __init__(self, draw: Callable[[torch.Generator], Curve], masked: Sequence[int] = ()) -> None:
         super().__init__()
-        self.inversion = inversion
+        self.draw = draw
+        self.masked = tuple(masked)
 
     def get_parameters(self, **data_dict) -> dict:
-        """One random curve for each channel of the image."""
+        """One random curve for each channel of the image, and where its voxels count."""
         generator, channels = _generator(), data_dict["image"].shape[0]
-        falling = torch.rand(channels, generator=generator) < self.inversion
-        return {"curves": [bezier_curve(torch.rand(2, 2, generator=generator), bool(fall)) for fall in falling]}
+        return {"curves": [self.draw(generator) for _ in range(channels)],
+                "inside": inside_masks(channels, data_dict.get("segmentation"), self.masked)}
 
-    def _apply_to_image(self, img: Tensor, curves: list[tuple[Tensor, Tensor]]) -> Tensor:
-        low, high = img.flatten(1).min(1).values, img.flatten(1).max(1).values
-        channels = [interpolate((channel - low[i]) / (high[i] - low[i] + _EPS), *curves[i])
-                    for i, channel in enumerate(img)]
-        return standardize(torch.stack(channels))
+    def _apply_to_image(self, img: Tensor, curves: list[Curve], inside: list[Tensor | None]) -> Tensor:
+        return torch.stack([self._through(*parts) for parts in zip(img, curves, inside)])
+
+    @staticmethod
+    def _through(channel: Tensor, curve: Curve, inside: Tensor | None) -> Tensor:
+        values = channel if inside is None else channel[inside]
+        low, high = values.min(), values.max()
+        changed = interpolate((channel - low) / (high - low + _EPS), *curve)
+        return with_statistics_of(changed, channel, inside)
 
 
 class RandomConvolution(ImageOnlyTransform):
@@ -96,15 +166,17 @@ class RandomConvolution(ImageOnlyTransform):
     Args:
         layers: number of convolutions.
         channels: hidden channels.
+        masked: channels that are normalised inside nnU-Net's mask.
     """
 
-    def __init__(self, layers: int, channels: int) -> None:
+    def __init__(self, layers: int, channels: int, masked: Sequence[int] = ()) -> None:
         super().__init__()
         self.layers = layers
         self.channels = channels
+        self.masked = tuple(masked)
 
     def get_parameters(self, **data_dict) -> dict:
-        """Kernels and shifts of one random network, and its share of the mixture."""
+        """Kernels and shifts of one random network, its share of the mixture, and where voxels count."""
         generator, image = _generator(), data_dict["image"]
         widths = [image.shape[0]] + [self.channels] * (self.layers - 1) + [image.shape[0]]
         kernels, shifts = [], []
@@ -112,24 +184,34 @@ class RandomConvolution(ImageOnlyTransform):
             size = 3 if torch.rand((), generator=generator) < 0.5 else 1
             kernels.append(torch.randn(fan_out, fan_in, *[size] * (image.ndim - 1), generator=generator))
             shifts.append(torch.randn(fan_out, generator=generator))
-        return {"kernels": kernels, "shifts": shifts, "share": float(torch.rand((), generator=generator))}
+        return {"kernels": kernels, "shifts": shifts, "share": float(torch.rand((), generator=generator)),
+                "inside": inside_masks(image.shape[0], data_dict.get("segmentation"), self.masked)}
 
-    def _apply_to_image(self, img: Tensor, kernels: list[Tensor], shifts: list[Tensor], share: float) -> Tensor:
+    def _apply_to_image(self, img: Tensor, kernels: list[Tensor], shifts: list[Tensor], share: float,
+                        inside: list[Tensor | None]) -> Tensor:
         convolve = conv2d if img.ndim == 3 else conv3d
-        image, mixed = standardize(img), standardize(img)[None]
+        image = torch.stack([standardize(*parts) for parts in zip(img, inside)])
+        mixed = image[None]
         for i, (kernel, shift) in enumerate(zip(kernels, shifts)):
             mixed = convolve(mixed if i == 0 else leaky_relu(mixed), kernel, shift, padding="same")
-        return standardize(share * standardize(mixed[0]) + (1 - share) * image)
+        blended = [share * standardize(new, where) + (1 - share) * old
+                   for new, old, where in zip(mixed[0], image, inside)]
+        return torch.stack([with_statistics_of(*parts) for parts in zip(blended, img, inside)])
 
 
-def strong_transforms(settings: dict) -> list[BasicTransform]:
+def strong_transforms(settings: dict, masked: Sequence[int] = ()) -> list[BasicTransform]:
     """The strong augmentation as nnU-Net transforms, to be put behind its own intensity transforms.
 
     Args:
         settings: effective settings; reads `augmentation.*`.
+        masked: channels that are normalised inside nnU-Net's mask.
     """
-    curve = RandomIntensityCurve(settings["augmentation.curve_inversion"])
+    inversion = settings["augmentation.curve_inversion"]
+    if settings["augmentation.curve"] == "knots":
+        draw = KnotCurves(inversion, settings["augmentation.curve_reordering"], settings["augmentation.curve_knots"])
+    else:
+        draw = BezierCurves(inversion)
     convolution = RandomConvolution(settings["augmentation.convolution_layers"],
-                                    settings["augmentation.convolution_channels"])
-    return [RandomTransform(curve, settings["augmentation.curve_probability"]),
+                                    settings["augmentation.convolution_channels"], masked)
+    return [RandomTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"]),
             RandomTransform(convolution, settings["augmentation.convolution_probability"])]

@@ -2,8 +2,12 @@
 nnU-Net's own augmentation."""
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
@@ -27,9 +31,31 @@ def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> Com
     if settings["training.augmentation"] != "strong":
         return pipeline
     behind = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
-    position = next(i for i, transform in enumerate(pipeline.transforms) if isinstance(transform, behind))
     transforms = list(pipeline.transforms)
-    return ComposeTransforms([*transforms[:position], *strong_transforms(settings), *transforms[position:]])
+    position = next(i for i, transform in enumerate(transforms) if isinstance(transform, behind))
+    masked = [channel for transform in transforms if isinstance(transform, MaskImageTransform)
+              for channel in transform.apply_to_channels]
+    return ComposeTransforms([*transforms[:position], *strong_transforms(settings, masked), *transforms[position:]])
+
+
+def quarter_turns(patch_size: Sequence[int], rotation: tuple[float, float], dummy_2d: bool) -> list[BasicTransform]:
+    """Random quarter turns in the plane where nnU-Net turns a patch freely: the target's labels stay sharp, since no
+    voxel is interpolated, and an image is seen in no position that the source was not trained on.
+
+    Args:
+        patch_size: (*S).
+        rotation: nnU-Net's range of angles in radians.
+        dummy_2d: whether nnU-Net turns a 3D patch in the plane alone.
+
+    Returns:
+        One transform, or none: where nnU-Net turns by less than a quarter, where the patch is not square in the plane,
+        and in 3D patches that are turned about three axes.
+    """
+    freely = rotation[1] >= math.pi / 2 and (len(patch_size) == 2 or dummy_2d)
+    if not freely or patch_size[-1] != patch_size[-2]:
+        return []
+    axes = {len(patch_size) - 2, len(patch_size) - 1}
+    return [Rot90Transform(num_axis_combinations=1, num_rot_per_combination=(0, 1, 2, 3), allowed_axes=axes)]
 
 
 class TwoViews(BasicTransform):
@@ -39,12 +65,17 @@ class TwoViews(BasicTransform):
         pipeline: a training pipeline of nnU-Net's, made with the target's `use_mask_for_norm`.
             Its spatial transforms serve both views, its intensity transforms the strong one, its mask both; what it
             does to labels falls away.
+        turns: replace nnU-Net's rotation and scaling, for patches that have their final size; mirroring stays. None:
+            nnU-Net's own.
     """
 
-    def __init__(self, pipeline: ComposeTransforms) -> None:
+    def __init__(self, pipeline: ComposeTransforms, turns: list[BasicTransform] | None = None) -> None:
         super().__init__()
         label_free = self._before_labels(pipeline.transforms)
-        self.spatial = ComposeTransforms([t for t in label_free if isinstance(t, _SPATIAL)])
+        moves = [t for t in label_free if isinstance(t, _SPATIAL)]
+        if turns is not None:
+            moves = [*turns, *(t for t in moves if isinstance(t, MirrorTransform))]
+        self.spatial = ComposeTransforms(moves)
         self.intensity = ComposeTransforms([t for t in label_free
                                             if not isinstance(t, (*_SPATIAL, MaskImageTransform))])
         self.mask = ComposeTransforms([t for t in label_free if isinstance(t, MaskImageTransform)])
@@ -59,6 +90,6 @@ class TwoViews(BasicTransform):
         to `weak` and `strong` (C, *S')."""
         moved = self.spatial(**data_dict)
         region = moved["segmentation"]
-        strong = self.intensity(image=moved["image"].clone())["image"]
+        strong = self.intensity(image=moved["image"].clone(), segmentation=region)["image"]
         return {name: self.mask(image=image, segmentation=region)["image"]
                 for name, image in (("weak", moved["image"]), ("strong", strong))}

@@ -7,6 +7,8 @@ view. The soft Dice beside the cross-entropy is nnU-Net's habit, here with the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,14 +17,14 @@ IGNORED = -100
 
 
 def confident_pseudo_label_loss(
-    logits_student: Tensor, logits_teacher: Tensor, confidence: float, regions: bool = False
+    logits_student: Tensor, logits_teacher: Tensor, confidence: float | Tensor, regions: bool = False
 ) -> Tensor:
     """Cross-entropy plus soft Dice with the teacher's labels, over the voxels where the teacher is confident.
 
     Args:
         logits_student: (B, C, *S). Class 0 is the background; with `regions` every channel is a foreground region.
         logits_teacher: (B, C, *S) for the same voxels; detached.
-        confidence: probability above which the teacher's label counts, in [0, 1).
+        confidence: probability above which the teacher's label counts, in [0, 1); or (C,), one for each label.
         regions: sigmoid channels; a channel counts where max(p, 1 - p) exceeds `confidence`, and the cross-entropy is
             the binary one.
 
@@ -45,9 +47,9 @@ def confident_pseudo_label_loss(
         return _regions(student, teacher, confidence) if regions else _classes(student, teacher, confidence)
 
 
-def _classes(student: Tensor, teacher: Tensor, confidence: float) -> Tensor:
+def _classes(student: Tensor, teacher: Tensor, confidence: float | Tensor) -> Tensor:
     probability, label = teacher.softmax(1).max(1)
-    confident = probability > confidence
+    confident = probability > (confidence[label] if isinstance(confidence, Tensor) else confidence)
     label = label.masked_fill(~confident, IGNORED)
     cross_entropy = F.cross_entropy(student, label, ignore_index=IGNORED, reduction="sum")
     student = student.softmax(1)
@@ -55,9 +57,11 @@ def _classes(student: Tensor, teacher: Tensor, confidence: float) -> Tensor:
     return cross_entropy / confident.sum().clamp(min=1) + _mean_dice(dice)
 
 
-def _regions(student: Tensor, teacher: Tensor, confidence: float) -> Tensor:
+def _regions(student: Tensor, teacher: Tensor, confidence: float | Tensor) -> Tensor:
     teacher = teacher.sigmoid()
     label = teacher > 0.5
+    if isinstance(confidence, Tensor):
+        confidence = confidence.view(-1, *[1] * (teacher.ndim - 2))
     confident = torch.maximum(teacher, 1 - teacher) > confidence
     cross_entropy = F.binary_cross_entropy_with_logits(student, label.to(student.dtype), reduction="none")
     cross_entropy = (cross_entropy * confident).sum() / confident.sum().clamp(min=1)
@@ -66,6 +70,33 @@ def _regions(student: Tensor, teacher: Tensor, confidence: float) -> Tensor:
         _dice_sums(student[:, c], label[:, c] & confident[:, c], confident[:, c]) for c in range(student.shape[1])
     ]
     return cross_entropy + _mean_dice(dice)
+
+
+def deeply_supervised(
+    logits_student: list[Tensor],
+    logits_teacher: Tensor,
+    weights: Sequence[float],
+    confidence: float | Tensor,
+    regions: bool = False,
+) -> Tensor:
+    """The loss at every resolution of nnU-Net's deep supervision, sum_i w_i L_i; the teacher's labels and mask of a
+    coarser one are those of the nearest voxels.
+
+    Args:
+        logits_student: (B, C, *S_i) for each resolution, finest first.
+        logits_teacher: (B, C, *S_0).
+        weights: w_i, nnU-Net's; a resolution of weight 0 is left out.
+        confidence: as in `confident_pseudo_label_loss`.
+        regions: likewise.
+    """
+    return sum(
+        weight
+        * confident_pseudo_label_loss(
+            logits, F.interpolate(logits_teacher, logits.shape[2:], mode="nearest-exact"), confidence, regions
+        )
+        for weight, logits in zip(weights, logits_student)
+        if weight
+    )
 
 
 def _dice_sums(prediction: Tensor, label: Tensor, confident: Tensor) -> Tensor:

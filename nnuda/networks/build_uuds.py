@@ -67,6 +67,7 @@ def build_uuds_network(
         segmentation_prompt=settings["uuds.segmentation_prompt"],
         decoders=settings["uuds.decoders"],
         distils_encoder=settings["uuds.domain_distillation.reach"] == "encoder",
+        generator_detached=settings.get("uuds.generator.detached", False),  # a frozen configuration of 0.1 has none
     )
 
 

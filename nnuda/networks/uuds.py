@@ -56,6 +56,11 @@ class UUDSNetwork(nn.Module):
         decoders: "shared", one image decoder for both domains, or "per_domain".
         distils_encoder: True lets L_DD pull the image encoder's features of both domains apart, as the paper's single
             graph implies; False keeps it to X_d, x_g, T^d and, through the re-encoded image, the generator.
+        generator_detached: True lets the generator read the encoder's features without training the encoder.
+
+    Attributes:
+        joined: False keeps the prompts' attention and the generator's features out of the segmentation decoder, so that
+            the network segments as a plain nnU-Net; what would let them in stays at 0.
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class UUDSNetwork(nn.Module):
         segmentation_prompt: bool = True,
         decoders: str = "shared",
         distils_encoder: bool = False,
+        generator_detached: bool = False,
     ) -> None:
         super().__init__()
+        self.generator_detached, self.joined = generator_detached, True
         if decoders not in ("shared", "per_domain"):
             raise ValueError(f"uuds.decoders must be shared or per_domain; it is {decoders!r}. Correct the setting.")
         self.encoder, self.decoder, self.domain_features = encoder, decoder, domain_features
@@ -151,12 +158,17 @@ class UUDSNetwork(nn.Module):
         domain, x_g = None, None  # X_d, x_g
         if self.domain_features is not None:
             domain, x_g = self.domain_features(content if self.distils_encoder else content.detach())
-        adapted = self.dam(content, domain_text, domain)  # x^d
-        generated = image_decoder(adapted, skips)  # multi-level features of the generator
+        read, *read_skips = (x.detach() if self.generator_detached else x for x in (content, *skips))
+        adapted = self.dam(read, domain_text, domain)  # x^d
+        generated = image_decoder(adapted, read_skips)  # multi-level features of the generator
         attended, per_class = content, None
         if self.sam is not None:
             attended, per_class = self.sam(content, segmentation_text)  # x^seg
-        fused = [skip + conv(feature) for skip, conv, feature in zip(skips, self.fusion, generated)]
+        if not self.joined:  # times 0, so that every weight stays in the graph of DDP
+            attended, generated_in = content + 0 * (attended - content), [0 * feature for feature in generated]
+        else:
+            generated_in = generated
+        fused = [skip + conv(feature) for skip, conv, feature in zip(skips, self.fusion, generated_in)]
         return self.decoder([*fused, attended]), generated, x_g, per_class
 
     def _adapt(self, x: Tensor, text: Sequence[Tensor], image_decoder: ImageDecoder) -> UUDSOutput:

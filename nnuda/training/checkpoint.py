@@ -47,6 +47,7 @@ class CheckpointingTrainer(nnUNetTrainer):
                 "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
                 "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
                 "teacher": None if self.teacher is None else self.teacher.state_dict(),
+                "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
                 "selection": self.history.state_dict()}
 
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
@@ -59,6 +60,8 @@ class CheckpointingTrainer(nnUNetTrainer):
             self.adversary_optimizer.load_state_dict(state["adversary_optimizer"])
         if self.teacher is not None:
             self.teacher.load_state_dict(state["teacher"])
+        if self.class_confidence is not None:
+            self.class_confidence.load_state_dict(state["class_confidence"])
         if "selection" in state:  # a training that began before epochs were scored has none
             self.history.load_state_dict(state["selection"])
 

@@ -13,13 +13,13 @@ def forward_together(network: nn.Module, images: list[Tensor], **kwargs: Any) ->
 
     Args:
         network: gives a tensor, or lists and named tuples of tensors, batch first.
-        images: (B_i, Cin, *S), one a batch.
+        images: (B_i, Cin, *S), one a batch; B_i may be 0.
         **kwargs: passed on to the network.
 
     Returns:
         The output of each batch, shaped as the network's.
     """
-    if any(isinstance(module, _BatchNorm) for module in network.modules()):
+    if all(len(image) for image in images) and any(isinstance(module, _BatchNorm) for module in network.modules()):
         return [network(image, **kwargs) for image in images]
     output = network(torch.cat(images), **kwargs)
     ends = torch.tensor([len(image) for image in images]).cumsum(0).tolist()

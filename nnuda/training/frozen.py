@@ -8,7 +8,7 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 
 from nnuda.plan_key import KEY, read_key
-from nnuda.settings import effective_settings
+from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
 
 PLANS_SOURCE = "plans_source.json"
@@ -18,7 +18,7 @@ class FrozenConfigurationError(RuntimeError):
     """A start in a results folder that was made with another configuration."""
 
 
-def freeze(plans: dict, preset: str, dataset_json: dict) -> dict[str, Any]:
+def freeze(plans: dict, preset: str, dataset_json: dict, output_folder_base: str | None = None) -> dict[str, Any]:
     """Write what the network depends on into the plan that this training uses:
     effective settings and the names of the classes.
 
@@ -26,14 +26,31 @@ def freeze(plans: dict, preset: str, dataset_json: dict) -> dict[str, Any]:
         plans: the training's own copy of the plan; changed in place.
         preset: the trainer's preset.
         dataset_json: the source's.
+        output_folder_base: the results folder; where an earlier version of nnuda began it with the same `--set`, it
+            keeps the values that it began with.
 
     Returns:
         The effective settings.
     """
     key = read_key(plans)
     key["effective_settings"] = effective_settings(preset, key["settings"])
+    key["effective_settings"] |= _of_an_earlier_version(key, preset, output_folder_base)
     key["foreground_classes"] = foreground_names(dataset_json)
     return key["effective_settings"]
+
+
+def _of_an_earlier_version(key: dict, preset: str, output_folder_base: str | None) -> dict[str, Any]:
+    """The settings of a results folder that does not know some of today's; what it lacks is as it was before there was
+    a recipe."""
+    path = None if output_folder_base is None else join(output_folder_base, PLANS_SOURCE)
+    if path is None or not isfile(path):
+        return {}
+    begun = load_json(path)[KEY]
+    settings, today = begun["effective_settings"], key["effective_settings"]
+    if today.keys() <= settings.keys() or begun["settings"] != key["settings"]:
+        return {}
+    before = {**defaults(load_preset(preset), "paper"), RECIPE: "paper"}
+    return {name: settings.get(name, before[name]) for name in today}
 
 
 def frozen_settings(plans: dict) -> dict[str, Any]:

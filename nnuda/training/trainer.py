@@ -19,11 +19,12 @@ from torch.optim import Optimizer
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
-from nnuda.data.views import TwoViews, with_strong_augmentation
+from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.files import write_json
-from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
+from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
 from nnuda.selection.history import History
+from nnuda.statistics.class_confidence import ClassConfidence
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
@@ -34,7 +35,7 @@ from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
-from nnuda.training.teacher import EmaTeacher
+from nnuda.training.teacher import EmaTeacher, decay_for
 
 
 @dataclass
@@ -64,10 +65,12 @@ class nnUDATrainer(SelectingTrainer):
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
                  device: torch.device = torch.device("cuda")):
-        self.settings = freeze(plans, self.preset, dataset_json)
+        folder = None
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(nnUNet_results, plans["dataset_name"],
                           f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
+        self.settings = freeze(plans, self.preset, dataset_json, folder)
+        if folder is not None:
             refuse_other_configuration(plans, configuration, folder)
         self.read_plan(plans, dataset_json)
         if self.settings["training.init_from"] and not plans.get("continue_training", False):
@@ -87,6 +90,7 @@ class nnUDATrainer(SelectingTrainer):
         self.loss_terms = self.configure_loss_terms()
         self.target = self.plans_manager.plans[KEY]["target"]
         self.teacher: EmaTeacher | None = None
+        self.class_confidence: ClassConfidence | None = None
         self.modules_beside, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
@@ -160,7 +164,9 @@ class nnUDATrainer(SelectingTrainer):
             seed_everything(self.settings["training.seed"] + self.local_rank)
         super().initialize()
         if self.needs_teacher():
-            self.teacher = EmaTeacher(self.bare_network, self.settings["teacher.decay"]).to(self.device)
+            decay = self.settings["teacher.decay"]
+            decay = decay_for(self.num_epochs * self.num_iterations_per_epoch) if decay == "auto" else decay
+            self.teacher = EmaTeacher(self.bare_network, decay).to(self.device)
 
     def needs_teacher(self) -> bool:
         """Whether anything reads the EMA teacher."""
@@ -177,6 +183,10 @@ class nnUDATrainer(SelectingTrainer):
             return super().configure_optimizers()
         self.modules_beside = self.build_modules().to(self.device)
         self.statistics = self.build_statistics().to(self.device)
+        if "teacher" in self.loss_terms and self.settings["teacher.threshold"] == "class":
+            self.class_confidence = ClassConfidence(self.label_manager.num_segmentation_heads,
+                                                    self.settings["teacher.confidence"],
+                                                    self.settings["teacher.threshold_floor"]).to(self.device)
         self.adversary, self.adversary_optimizer = self.configure_adversary()
         self.adversary.to(self.device)
         if self.adversary_optimizer is not None:
@@ -229,11 +239,13 @@ class nnUDATrainer(SelectingTrainer):
         """Patches of the target in two views, through nnU-Net's own transforms."""
         rotation, dummy_2d, initial_patch, mirror_axes = (
             self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
-        patch_size = self.configuration_manager.patch_size
+        patch_size, turns = self.configuration_manager.patch_size, None
+        if self.settings["augmentation.target_geometry"] == "quarters":
+            initial_patch, turns = patch_size, quarter_turns(patch_size, rotation, dummy_2d)
         pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
                                                 use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
         return TargetLoader(self.target_dataset(), self.batch_size_target, initial_patch, patch_size,
-                            self.label_manager, transforms=TwoViews(pipeline))
+                            self.label_manager, transforms=TwoViews(pipeline, turns))
 
     def on_train_start(self) -> None:
         """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
@@ -266,8 +278,17 @@ class nnUDATrainer(SelectingTrainer):
         """Whether a term has a weight above 0 in this step."""
         return name in self.loss_terms and self.loss_terms[name].weight_at(self.progress) > 0
 
+    def begins(self, name: str) -> bool:
+        """Whether a term is on from this step on."""
+        if name not in self.loss_terms:
+            return False
+        step = 1 / (self.num_epochs * self.num_iterations_per_epoch)
+        return self.progress - step < self.loss_terms[name].start <= self.progress
+
     def train_step(self, batch: dict) -> dict:
         """One step on both domains; nnU-Net's own while nothing adapts."""
+        if self.begins("teacher") and self.settings["teacher.restart"]:
+            self.teacher.restart(self.bare_network)
         if not self.adapts:
             result = super().train_step(batch)
         else:
@@ -277,9 +298,16 @@ class nnUDATrainer(SelectingTrainer):
         self.step_in_epoch += 1
         return result
 
+    @property
+    def reads_target(self) -> bool:
+        """Whether anything looks at the target in this step."""
+        return self.adversary_optimizer is not None or any(self.active(name) for name in self.loss_terms)
+
     def adaptation_step(self, source: SourceBatch, target: TargetBatch) -> dict:
-        """Forward both domains, sum the weighted terms, update."""
+        """Forward both domains, sum the weighted terms, update; before any term is active, the source alone."""
         self.optimizer.zero_grad(set_to_none=True)
+        if not self.reads_target:
+            target = target.without_images()
         with self.mixed_precision():
             outputs = self.forward_domains(source, target)
             losses = {"source": self.source_loss(outputs.source, source)}
@@ -301,9 +329,14 @@ class nnUDATrainer(SelectingTrainer):
         """The common term: the EMA teacher's confident pseudo-labels of the weak view, learnt on the strong view."""
         if not self.active("teacher"):
             return {}
-        return {"teacher": confident_pseudo_label_loss(finest(outputs.target), self.teacher_logits(target, outputs),
-                                                       self.settings["teacher.confidence"],
-                                                       regions=self.label_manager.has_regions)}
+        logits, regions = self.teacher_logits(target, outputs).float(), self.label_manager.has_regions
+        confidence = self.settings["teacher.confidence"]
+        if self.class_confidence is not None:
+            self.class_confidence.update(logits.sigmoid() if regions else logits.softmax(1), regions)
+            confidence = self.class_confidence.thresholds()
+        if self.settings["teacher.deep_supervision"] and isinstance(outputs.target, list):
+            return {"teacher": deeply_supervised(outputs.target, logits, self.loss.weight_factors, confidence, regions)}
+        return {"teacher": confident_pseudo_label_loss(finest(outputs.target), logits, confidence, regions)}
 
     def teacher_logits(self, target: TargetBatch, outputs: DomainOutputs) -> Tensor:
         """(B, C, *S), what the teacher makes of the weak view."""

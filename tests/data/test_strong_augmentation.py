@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 
-from nnuda.data.strong_augmentation import (RandomConvolution, RandomIntensityCurve, bezier_curve, interpolate,
-                                            standardize, strong_transforms)
+from nnuda.data.strong_augmentation import (BezierCurves, KnotCurves, RandomConvolution, RandomIntensityCurve,
+                                            bezier_curve, interpolate, strong_transforms)
 
-TRANSFORMS = {"rising": RandomIntensityCurve(0.0), "falling": RandomIntensityCurve(1.0),
-              "convolution": RandomConvolution(4, 2)}
+TRANSFORMS = {"rising": RandomIntensityCurve(BezierCurves(0.0)), "falling": RandomIntensityCurve(BezierCurves(1.0)),
+              "knots": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6)), "convolution": RandomConvolution(4, 2)}
 SHAPES = [(1, 12, 14), (3, 6, 8, 10)]
 
 
@@ -50,39 +52,72 @@ def test_interpolation_is_piecewise_linear():
 def test_a_falling_curve_inverts_the_ranks_and_a_rising_one_keeps_them():
     image = torch.randperm(64).float().view(1, 8, 8)
     third = torch.tensor([[0.3, 0.1], [0.6, 0.8]])
-    rising = TRANSFORMS["rising"]._apply_to_image(image, [bezier_curve(third, False)])
-    falling = TRANSFORMS["falling"]._apply_to_image(image, [bezier_curve(third, True)])
+    rising = TRANSFORMS["rising"]._apply_to_image(image, [bezier_curve(third, False)], [None])
+    falling = TRANSFORMS["falling"]._apply_to_image(image, [bezier_curve(third, True)], [None])
     assert torch.equal(ranks(rising), ranks(image))
     assert torch.equal(ranks(falling), 63 - ranks(image))
 
 
 def test_each_channel_has_its_own_range_and_curve():
     image = torch.randn(2, 8, 8) * torch.tensor([1.0, 1e3])[:, None, None]
-    transform = RandomIntensityCurve(0.5)
+    transform = RandomIntensityCurve(BezierCurves(0.5))
     curves = transform.get_parameters(image=image)["curves"]
-    both = transform._apply_to_image(image, curves)
+    both = transform._apply_to_image(image, curves, [None, None])
     for i in range(2):
-        assert torch.allclose(both[i:i + 1], transform._apply_to_image(image[i:i + 1], curves[i:i + 1]), atol=1e-5)
+        alone = transform._apply_to_image(image[i:i + 1], curves[i:i + 1], [None])
+        assert torch.allclose(both[i:i + 1], alone, rtol=1e-4)
     assert not torch.equal(*(torch.stack(curve) for curve in curves))
 
 
 def test_the_share_of_falling_curves():
     def falls(inversion: float) -> int:
-        curves = RandomIntensityCurve(inversion).get_parameters(image=torch.zeros(400, 1, 1))["curves"]
+        curves = RandomIntensityCurve(BezierCurves(inversion)).get_parameters(image=torch.zeros(400, 1, 1))["curves"]
         return sum(int(y[0] > y[-1]) for _, y in curves)
 
     assert falls(0.0) == 0 and falls(1.0) == 400 and 140 < falls(0.5) < 260
 
 
+def test_the_shares_of_knot_curves():
+    def drawn(inversion: float, reordering: float) -> list[tuple[bool, bool]]:
+        generator = torch.Generator().manual_seed(0)
+        slopes = [KnotCurves(inversion, reordering, 6)(generator)[1].diff() for _ in range(400)]
+        return [(bool((slope >= 0).all()), bool((slope <= 0).all())) for slope in slopes]
+
+    assert set(drawn(0, 0)) == {(True, False)} and set(drawn(1, 0)) == {(False, True)}
+    shares = drawn(0.5, 0.5)
+    assert 150 < shares.count((False, False)) < 250 and 60 < shares.count((False, True)) < 140
+
+
+def test_a_reordering_curve_changes_which_tissue_is_brighter():
+    x, y = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, 0.2])
+    image = torch.tensor([0.0, 1.0, 2.0]).view(1, 1, 3)  # liver below kidney before, above it after
+    out = TRANSFORMS["knots"]._apply_to_image(image, [(x, y)], [None])
+    assert out.flatten().argsort().tolist() == [0, 2, 1]
+
+
+def test_what_lies_outside_of_a_mask_does_not_count():
+    """Skull-stripped: training is to see the contrast that prediction sees, which is normalised inside the mask."""
+    segmentation = torch.full((1, 20, 20), -1)
+    segmentation[:, 5:9, 5:9] = 0
+    inside = segmentation[0] >= 0
+    image = torch.zeros(2, 20, 20)
+    image[:, inside] = torch.randn(2, 16) * 3 + 7
+    for transform in (RandomIntensityCurve(KnotCurves(0.5, 0.5, 6), [0]), RandomConvolution(2, 2, [0])):
+        out = transform(image=image.clone(), segmentation=segmentation)["image"]
+        for where, channel in ((inside, 0), (torch.ones_like(inside), 1)):
+            assert out[channel][where].mean().item() == pytest.approx(image[channel][where].mean().item(), abs=1e-3)
+            assert out[channel][where].std().item() == pytest.approx(image[channel][where].std().item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_each_channel_comes_out_with_zero_mean_and_unit_variance(name, shape):
+def test_each_channel_keeps_its_mean_and_standard_deviation(name, shape):
     image = torch.randn(shape) * 7 + 100
     before = image.clone()
     out = TRANSFORMS[name](image=image)["image"].flatten(1)
     assert torch.equal(image, before), "changed in place"
-    assert torch.allclose(out.mean(1), torch.zeros(shape[0]), atol=1e-4)
-    assert torch.allclose(out.std(1, unbiased=False), torch.ones(shape[0]), atol=1e-3)
+    assert torch.allclose(out.mean(1), image.flatten(1).mean(1), rtol=1e-4)
+    assert torch.allclose(out.std(1), image.flatten(1).std(1), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["rising", "falling"])
@@ -112,10 +147,9 @@ def test_a_convolution_leaves_a_square_where_it_is(dim):
 def test_only_the_mixture_of_a_convolution_depends_on_its_share():
     image, convolution = torch.randn(2, 9, 9), TRANSFORMS["convolution"]
     drawn = convolution.get_parameters(image=image)
-    assert torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 0.0),
-                          standardize(image), atol=1e-4)
-    assert not torch.allclose(convolution._apply_to_image(image, drawn["kernels"], drawn["shifts"], 1.0),
-                              standardize(image), atol=0.1)
+    apply = partial(convolution._apply_to_image, image, drawn["kernels"], drawn["shifts"], inside=[None, None])
+    assert torch.allclose(apply(share=0.0), image, atol=1e-4)
+    assert not torch.allclose(apply(share=1.0), image, atol=0.1)
 
 
 def test_the_convolution_network_has_the_asked_layers_and_channels():
@@ -144,8 +178,8 @@ def test_the_draw_alone_is_random(name):
 
 def settings(probability: float) -> dict:
     return {"augmentation.curve_probability": probability, "augmentation.convolution_probability": probability,
-            "augmentation.curve_inversion": 0.5, "augmentation.convolution_layers": 4,
-            "augmentation.convolution_channels": 2}
+            "augmentation.curve": "bezier", "augmentation.curve_inversion": 0.5,
+            "augmentation.convolution_layers": 4, "augmentation.convolution_channels": 2}
 
 
 def test_probability_0_changes_nothing_and_1_always_something():

@@ -14,7 +14,7 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnuda.data.strong_augmentation import RandomConvolution, RandomIntensityCurve
-from nnuda.data.views import TwoViews, with_strong_augmentation
+from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.settings import effective_settings
 
 STRONG = {**effective_settings("source_only", {}), "training.augmentation": "strong",
@@ -173,3 +173,29 @@ def test_mirroring_moves_both_views():
     seen = [views(image=image.clone(), segmentation=torch.zeros(1, 16, 16)) for _ in range(20)]
     assert ({(torch.equal(made["weak"], image), torch.equal(made["strong"], image)) for made in seen}
             == {(True, True), (False, False)})
+
+
+def test_quarter_turns_leave_every_voxel_as_it_is():
+    """No interpolation: a view holds the values of the patch, turned by a multiple of 90 degrees or mirrored."""
+    views = TwoViews(pipeline(), quarter_turns((16, 16), (-np.pi, np.pi), False))
+    views.intensity = ComposeTransforms([])
+    image = torch.arange(256.0).view(1, 16, 16)
+    wanted = {tuple(np.rot90(flipped, k).flatten()) for k in range(4)
+              for flipped in (image[0].numpy(), image[0].numpy()[::-1])}
+    seen = set()
+    for _ in range(100):
+        made = views(image=image.clone(), segmentation=torch.zeros(1, 16, 16))
+        assert torch.equal(made["weak"], made["strong"])
+        seen.add(tuple(made["weak"].flatten().tolist()))
+    assert seen == wanted
+
+
+@pytest.mark.parametrize("size, angle, dummy_2d, turned", [
+    ((16, 16), np.pi, False, True), ((16, 20), np.pi, False, False), ((16, 16), 0.26, False, False),
+    ((4, 16, 16), np.pi, True, True), ((16, 16, 16), 0.52, False, False), ((4, 16, 20), np.pi, True, False)])
+def test_a_patch_is_turned_only_where_nnunet_turns_the_source_as_far(size, angle, dummy_2d, turned):
+    turns = quarter_turns(size, (-angle, angle), dummy_2d)
+    assert bool(turns) == turned
+    if turned and len(size) == 3:  # slices stay slices
+        volume = torch.arange(4.0).view(1, 4, 1, 1).expand(1, *size).clone()
+        assert torch.equal(turns[0](image=volume.clone())["image"], volume)

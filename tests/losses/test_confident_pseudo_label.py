@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
+from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 
 EPS = 1e-5
 
@@ -119,3 +119,31 @@ def test_wrong_shapes_are_named():
         confident_pseudo_label_loss(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4), 0.9)
     with pytest.raises(ValueError, match="background first"):
         confident_pseudo_label_loss(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), 0.9)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_threshold_for_each_class_is_that_of_the_called_label(regions):
+    """Against the loss with one threshold on logits in which only that class's voxels are left to count."""
+    torch.manual_seed(3)
+    student, teacher = torch.randn(2, 3, 6, 6, dtype=torch.float64), 2 * torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    thresholds = torch.tensor([0.9, 0.5, 0.7], dtype=torch.float64)
+    value = confident_pseudo_label_loss(student, teacher, thresholds, regions)
+    if regions:
+        kept = torch.stack([torch.maximum(p, 1 - p) > t for p, t in zip(teacher.sigmoid().unbind(1), thresholds)], 1)
+        unsure = torch.where(kept, teacher, torch.zeros_like(teacher))  # probability 0.5: counts nowhere
+    else:
+        p, label = teacher.softmax(1).max(1)
+        kept = p > torch.tensor([thresholds[c] for c in label.flatten()]).view_as(p)
+        unsure = torch.where(kept[:, None], teacher.double() * 1e3, torch.zeros_like(teacher))
+    floor = 0.5 if regions else 0.34  # three equal classes have 1/3 each
+    assert value.item() == pytest.approx(confident_pseudo_label_loss(student, unsure, floor, regions).item(), rel=1e-9)
+
+
+def test_deep_supervision_is_the_weighted_sum_over_nearest_labels():
+    torch.manual_seed(4)
+    teacher = 3 * torch.randn(1, 2, 8, 8)
+    students = [torch.randn(1, 2, 8, 8), torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2)]
+    weights = (0.6, 0.4, 0.0)
+    expected = 0.6 * confident_pseudo_label_loss(students[0], teacher, 0.8)
+    expected += 0.4 * confident_pseudo_label_loss(students[1], teacher[:, :, 1::2, 1::2], 0.8)
+    assert deeply_supervised(students, teacher, weights, 0.8).item() == pytest.approx(expected.item(), rel=1e-6)

@@ -126,6 +126,25 @@ def test_reencoding_leaves_no_gradient_of_its_own_in_the_encoder() -> None:
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.encoder.parameters())
 
 
+def test_a_detached_generator_does_not_train_the_encoder() -> None:
+    """Neither L_id nor what the segmentation asks of the generator reaches the encoder through it."""
+    network = uuds_network(configuration(), **{"generator.detached": True})
+    network(images(), text_vectors(), num_source=1).image.square().sum().backward()
+    assert network.image_decoder.to_image.weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+
+
+def test_before_it_is_joined_the_network_is_the_plain_one() -> None:
+    network, x = awaken(uuds_network(configuration())), images()
+    output, network.joined = network(x, text_vectors(), num_source=1), False
+    plain = network(x, text_vectors(), num_source=1)
+    expected = network.decoder(network.encoder(x))
+    assert all(torch.equal(a, b) for a, b in zip(plain.logits, expected))
+    assert not torch.equal(output.logits[0], expected[0])
+    plain.logits[0].sum().backward()
+    assert all(not conv.weight.grad.any() for conv in network.fusion) and not network.sam.scale.grad.any()
+
+
 def test_kept_text_gives_the_logits_of_the_text() -> None:
     network = awaken(uuds_network(configuration())).eval()
     x, text = images(), text_vectors()

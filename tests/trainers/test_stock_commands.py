@@ -13,7 +13,7 @@ from toy import SOURCE, TARGET, run
 from nnuda.registration import trainers_folder
 
 TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDATrainer*.py"))
-SETTINGS = {"training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0}
+SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong"}
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def test_another_configuration_does_not_touch_the_results(toy, plans_name):
         log = toy.train("nnUDATrainerSourceOnly", "2d_toy", plans_name, expect=1)
     finally:
         file.write_text(original)
-    assert "teacher.decay: was 0.99, now 0.5" in log and "nnUDA_configure" in log
+    assert "teacher.decay: was 'auto', now 0.5" in log and "nnUDA_configure" in log
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 

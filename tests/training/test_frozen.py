@@ -60,6 +60,23 @@ def test_freezing_checks_key_and_settings(plans):
         freeze(plans, "uuds", DATASET)
 
 
+def test_a_training_of_an_earlier_version_keeps_what_it_began_with(plans, tmp_path):
+    """Neither today's defaults nor settings that it could not know change a folder that was begun before them."""
+    fresh = deepcopy(plans)
+    freeze(plans, "uuds", DATASET)
+    old = plans[KEY]["effective_settings"]
+    for key in ("training.recipe", "augmentation.curve", "teacher.threshold"):
+        del old[key]
+    old["teacher.weight"], old["teacher.start"] = 0.0, 0.1
+    write_json(plans, str(tmp_path / PLANS_SOURCE))
+    settings = freeze(fresh, "uuds", DATASET, str(tmp_path))
+    assert settings == {**old, "training.recipe": "paper", "augmentation.curve": "bezier",
+                        "teacher.threshold": "fixed"}
+    refuse_other_configuration(fresh, "2d", str(tmp_path))
+    fresh[KEY]["settings"] = {"training.num_epochs": 6}
+    assert freeze(fresh, "uuds", DATASET, str(tmp_path))["teacher.weight"] == 1
+
+
 @pytest.mark.parametrize("labels, order, names", [
     ({"background": 0, "c": 3, "a": 1, "b": 2}, None, ["a", "b", "c"]),
     ({"background": 0, "b": 2, "a": 1, "ignore": 3}, None, ["a", "b"]),
@@ -101,7 +118,7 @@ def changed_keys(now: dict, configuration: str, folder) -> list[str]:
 
 
 @pytest.mark.parametrize("change, keys", [
-    (lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 1, "uuds.dam": "adain"}),
+    (lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 2, "uuds.dam": "adain"}),
      ["teacher.weight", "uuds.dam"]),
     (lambda plans: plans[KEY]["target"].update(name="Dataset503_U"), ["target"]),
     (lambda plans: plans[KEY]["target"]["normalization"].update(use_mask_for_norm=[False]), ["target normalization"]),

@@ -5,7 +5,7 @@ import torch
 from harness import differences, make_trainer
 from torch import nn
 
-from nnuda.training.teacher import EmaTeacher
+from nnuda.training.teacher import EmaTeacher, decay_for
 
 
 def student() -> nn.Module:
@@ -33,6 +33,25 @@ def test_closed_form_of_three_updates():
         teacher.update(network)
         assert weight(teacher) == pytest.approx(expected, rel=1e-6)
     assert int(teacher.steps) == 3
+
+
+def test_a_restart_forgets_what_was_averaged():
+    network = student()
+    teacher = EmaTeacher(network, decay=0.6)
+    for value in (1.0, 2.0, 3.0):
+        set_all(network, value)
+        teacher.update(network)
+    set_all(network, 8.0)
+    teacher.restart(network)
+    assert weight(teacher) == 8.0
+    set_all(network, 4.0)
+    teacher.update(network)  # alpha = 1 - 1/2, as at the start of a training
+    assert weight(teacher) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize("iterations, decay", [(1000, 0.99), (2000, 0.99), (20000, 0.999), (250000, 0.9995)])
+def test_the_horizon_is_a_twentieth_of_the_training(iterations, decay):
+    assert decay_for(iterations) == pytest.approx(decay)
 
 
 def test_the_first_update_takes_the_student_whole():

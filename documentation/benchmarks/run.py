@@ -1,0 +1,196 @@
+"""Trains, predicts and scores the rows of rows.json, one after the other, and appends what came out to results.csv.
+
+    python documentation/benchmarks/run.py --data DATA --work FOLDER [--only mscmr/adapt ...] [--seeds 1 2] [--threads 1]
+
+A row that results.csv holds for a seed is left out; a training that was interrupted is continued. DATA holds the pairs
+as rows.json names them, in nnU-Net's raw format; everything else is written below FOLDER. `--threads 1` keeps a
+training to one core, so that another can run beside it.
+"""
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib import import_module, metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FIELDS = ("pair", "row", "seed", "commit", "trainer", "settings", "epochs", "iterations", "batch", "threads", "seconds",
+          "class", "cases", "dice", "dice_sd", "worst", "failures")
+FAILURE = 0.1  # a structure with a smaller Dice than this was not found
+
+
+class Pair:
+    """Source, target and reference labels of one pair, with nnU-Net's three folders made for it."""
+
+    def __init__(self, name: str, description: dict, data: Path, work: Path, threads: int):
+        self.name, self.description, self.data = name, description, data
+        self.root, self.threads = work / name, threads
+        self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
+        self.environment = {**os.environ, "nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads),
+                            **{f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}}
+
+    def command(self, entry: str, *arguments: str, processes: int = 1) -> None:
+        """Run a console script in a process of its own, its output in log.txt."""
+        environment = {**self.environment, "nnUNet_n_proc_DA": str(processes)}
+        script = [sys.executable, __file__, "--as", entry, "--threads", str(self.threads), *arguments]
+        with open(self.root / "log.txt", "a") as log:
+            print("\n$", entry, *arguments, file=log, flush=True)
+            if subprocess.run(script, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode:
+                raise SystemExit(f"{entry} failed; see {self.root / 'log.txt'}")
+
+    def prepare(self) -> None:
+        """Raw data, plan with the budget's configuration, preprocessed cases."""
+        if (self.root / "ready").exists():
+            return
+        shutil.rmtree(self.root, ignore_errors=True)
+        for kind in ("raw", "preprocessed", "results"):
+            (self.root / kind).mkdir(parents=True)
+        self.link_raw()
+        plan = ["-d", str(self.source), "-p", "nnUNetPlans"]
+        self.command("nnUDA_extract_fingerprint", "-d", str(self.source), "-t", str(self.target))
+        self.command("nnUDA_plan_experiment", "-d", str(self.source), "-t", str(self.target))
+        self.add_configuration()
+        self.command("nnUDA_preprocess", *plan, "-c", self.description["configuration"])
+        (self.root / "ready").touch()
+
+    def link_raw(self) -> None:
+        """Links to the data; `labelled` splits one dataset into a labelled and an unlabelled part."""
+        raw, labelled = self.root / "raw", self.description.get("labelled")
+        source, target = (raw / Path(self.description[key]).name for key in ("source", "target"))
+        if labelled is None:
+            source.symlink_to((self.data / self.description["source"]).resolve())
+            target.symlink_to((self.data / self.description["target"]).resolve())
+            return
+        origin = self.data / self.description["source"]
+        cases = sorted(path.name[:-len(".nii.gz")] for path in (origin / "labelsTr").glob("*.nii.gz"))
+        description = json.loads((origin / "dataset.json").read_text())
+        for folder, chosen in ((source, cases[:labelled]), (target, cases[labelled:])):
+            for kind in ("imagesTr", "labelsTr")[:2 if folder == source else 1]:
+                (folder / kind).mkdir(parents=True)
+                for path in (origin / kind).iterdir():
+                    if any(path.name in (f"{case}.nii.gz", f"{case}_0000.nii.gz") for case in chosen):
+                        (folder / kind / path.name).symlink_to(path.resolve())
+            (folder / "dataset.json").write_text(json.dumps({**description, "numTraining": len(chosen)}))
+
+    def add_configuration(self) -> None:
+        """The budget's configuration, beside those that nnU-Net planned."""
+        path = next((self.root / "preprocessed").glob(f"Dataset{self.source}_*")) / "nnUNetPlans.json"
+        plans, name = json.loads(path.read_text()), self.description["configuration"]
+        if name in plans["configurations"]:
+            return
+        budget = dict(self.description["budget"])
+        parent = plans["configurations"][budget["inherits_from"]]
+        architecture = json.loads(json.dumps(parent["architecture"]))
+        architecture["arch_kwargs"] |= budget.pop("arch_kwargs")
+        plans["configurations"][name] = {**budget, "data_identifier": f"nnUNetPlans_{name}", "architecture": architecture}
+        path.write_text(json.dumps(plans, indent=2))
+
+    def labels(self) -> dict[str, Path]:
+        """Reference labels by case."""
+        if "labelled" in self.description:
+            cases = sorted((self.data / self.description["source"] / "labelsTr").glob("*.nii.gz"))
+            return {path.name: path for path in cases[self.description["labelled"]:]}
+        return {path.name: path for path in sorted((self.data / self.description["labels"]).glob("*.nii.gz"))}
+
+    def run(self, row: str, description: dict, seed: int) -> list[dict]:
+        """One row with one seed: train, predict, score; returns the lines of the table."""
+        name, trainer = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", description["trainer"]
+        settings = {**self.description["settings"], **description.get("settings", {}), "training.seed": seed,
+                    "training.save_every": 1}
+        configuration, source = self.description["configuration"], str(self.source)
+        made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
+        self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *description.get("plan", []))
+        results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
+        folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
+        common, begun = ["-p", name, "-tr", trainer], time.time()
+        if not (folder / "checkpoint_final.pth").exists():
+            go_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
+            self.command("nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on, processes=0)
+        seconds = round(time.time() - begun)
+        images, labels, predictions = (self.root / kind / name for kind in ("images", "labels", "predictions"))
+        for made_folder in (images, labels):
+            shutil.rmtree(made_folder, ignore_errors=True)
+            made_folder.mkdir(parents=True)
+        target = next((self.root / "raw").glob(f"Dataset{self.target}_*")) / "imagesTr"
+        for file, path in self.labels().items():
+            (labels / file).symlink_to(path.resolve())
+            case = file[:-len(".nii.gz")]
+            for image in target.glob(f"{case}_0*.nii.gz"):
+                (images / image.name).symlink_to(image.resolve())
+        self.command("nnUNetv2_predict", "-i", str(images), "-o", str(predictions), "-d", source, "-c", configuration, "-f",
+                     "all", *common, "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1")
+        self.command("nnUDA_evaluate", str(labels), str(predictions), "-np", "1")
+        facts = {"pair": self.name, "row": row, "seed": seed, "commit": commit(), "trainer": trainer,
+                 "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in description.get("settings", {}).items()),
+                 "epochs": settings["training.num_epochs"], "iterations": settings["training.num_iterations_per_epoch"],
+                 "batch": settings.get("training.batch", "each"), "threads": self.threads, "seconds": seconds}
+        return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
+
+
+def scores(path: Path) -> list[dict]:
+    """Dice of each class, and of a case's mean over the classes."""
+    import numpy as np
+
+    cases = json.loads(path.read_text())["metric_per_case"]
+    table = np.array([[metrics["Dice"] for metrics in case["metrics"].values()] for case in cases], float)
+    columns = dict(zip(cases[0]["metrics"], table.T)) | {"mean": table.mean(1)}
+    return [{"class": name, "cases": len(values), "dice": round(float(values.mean()), 4),
+             "dice_sd": round(float(values.std()), 4), "worst": round(float(values.min()), 4),
+             "failures": int(((table if name == "mean" else values) < FAILURE).sum())} for name, values in columns.items()]
+
+
+def commit() -> str:
+    """The commit of the checkout that nnuda was installed from, else its version."""
+    return os.environ.get("nnUDA_COMMIT") or metadata.version("nnuda")
+
+
+def as_console_script(entry: str, arguments: list[str], threads: int) -> None:
+    """Run an installed command in this process; nnU-Net takes as many threads as it sees cores."""
+    multiprocessing.cpu_count = lambda: threads
+    point = next(point for point in metadata.entry_points(group="console_scripts") if point.name == entry)
+    sys.argv = [entry, *arguments]
+    getattr(import_module(point.module), point.attr)()
+
+
+def main() -> None:
+    """The rows that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the pairs")
+    parser.add_argument("--work", type=Path, required=True, help="folder for nnU-Net's three folders of each pair")
+    parser.add_argument("--only", nargs="+", metavar="PAIR/ROW", help="these rows, in this order")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path, default=HERE / "results.csv")
+    arguments = parser.parse_args()
+    described = json.loads((HERE / "rows.json").read_text())
+    wanted = arguments.only or [f"{pair}/{row}" for pair in described["pairs"] for row in described["rows"]]
+    for seed in arguments.seeds:
+        for name in wanted:
+            pair_name, row = name.split("/")
+            done = list(csv.DictReader(arguments.results.open())) if arguments.results.exists() else []
+            if any((line["pair"], line["row"], line["seed"]) == (pair_name, row, str(seed)) for line in done):
+                continue
+            print(time.strftime("%H:%M"), name, "seed", seed, flush=True)
+            pair = Pair(pair_name, described["pairs"][pair_name], arguments.data, arguments.work, arguments.threads)
+            pair.prepare()
+            lines = pair.run(row, described["rows"][row], seed)
+            with arguments.results.open("a", newline="") as file:
+                writer = csv.DictWriter(file, FIELDS)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerows(lines)
+            print(time.strftime("%H:%M"), {line["class"]: line["dice"] for line in lines}, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--as"]:
+        as_console_script(sys.argv[2], sys.argv[5:], int(sys.argv[4]))
+    else:
+        main()
