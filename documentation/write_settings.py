@@ -18,13 +18,14 @@ Another value is given when a plan is made or copied, with `--set key=value` (re
 
 <!-- not run: an example; the arguments are checked -->
 ```bash
-nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.augmentation=strong --set teacher.weight=1
+nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.augmentation=strong
 ```
 
 - A value is JSON: `1`, `0.5`, `true`, `null`, `"text"`. A bare word is taken as text.
 - An unknown key is an error that names the nearest known key. So is a value that a key cannot take.
 - `nnUDA_configure` adds to the settings of the plan that it copies. `nnUDA_plan_and_preprocess --set` replaces those of the plan; without `--set` they stay.
 - A plan may carry settings of several methods. A trainer reads the common ones and its own.
+- `training.recipe` gives many settings another default at once: `paper` is each method as published, on nnU-Net's augmentation. See [nnUDATrainerAdapt](../explanation/adapt.md).
 - A loss term whose weight is 0 is not computed. With all weights 0 no step reads a target image, and each is nnU-Net's
   (on strongly augmented images with `training.augmentation=strong`). Target patches are still [scored](../explanation/selection.md) after each epoch.
 - The values that a training ran with lie in its results folder, see [the plan's key](plan-key.md). They never change after the start.
@@ -42,6 +43,8 @@ def number_range(schema: dict[str, Any]) -> str:
 
 def allowed(schema: dict[str, Any]) -> str:
     """What a schema takes, in words."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(part) for part in schema["anyOf"])
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
@@ -52,18 +55,23 @@ def allowed(schema: dict[str, Any]) -> str:
     return " or ".join(words[kind] for kind in kinds)
 
 
-def per_preset(key: str, field: str, show) -> str:
-    """A field of a setting; where a method's differs from the base's, that too."""
+def per_preset(key: str, show) -> str:
+    """What `show` makes of a setting's entry; where a method's differs from the base's, that too."""
     owners = [name for name in (BASE, *preset_names()) if key in load_preset(name)]
-    first = load_preset(owners[0])[key][field]
-    others = [(name, load_preset(name)[key][field]) for name in owners[1:]]
-    return "; ".join([show(first), *(f"{name}: {show(value)}" for name, value in others if value != first)])
+    first, *others = [(name, show(load_preset(name)[key])) for name in owners]
+    return "; ".join([first[1], *(f"{name}: {text}" for name, text in others if text != first[1])])
+
+
+def default(entry: dict[str, Any]) -> str:
+    """The value, and the one under `training.recipe=paper` where it is another."""
+    value, paper = (json.dumps(entry.get(field, entry["value"])).replace('"', "") for field in ("value", "paper"))
+    return f"`{value}`" if value == paper else f"`{value}` (paper: `{paper}`)"
 
 
 def row(key: str) -> str:
     """A setting's line of the table."""
-    cells = [f"`{key}`", per_preset(key, "value", lambda value: f"`{json.dumps(value)}`".replace('"', "")), per_preset(key, "schema", allowed),
-             per_preset(key, "help", str), per_preset(key, "source", str)]
+    cells = [f"`{key}`", per_preset(key, default), per_preset(key, lambda entry: allowed(entry["schema"])),
+             per_preset(key, lambda entry: entry["help"]), per_preset(key, lambda entry: entry["source"])]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

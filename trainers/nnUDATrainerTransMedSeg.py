@@ -119,13 +119,14 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         return outputs.extra["teacher"].logits
 
     def source_loss(self, logits: Tensor | list[Tensor], source: SourceBatch) -> Tensor:
-        """nnU-Net's; without the finest cross-entropy where L_tsa replaces it."""
+        """nnU-Net's; where L_tsa replaces the finest cross-entropy, in the share of its weight w:
+        (1 - w) CE + w L_tsa."""
         if not (self.active("tsa") and self.settings["transmedseg.tsa.mode"] == "replace"):
             return super().source_loss(logits, source)
         weights, loss = self.resolution_weights(), self.resolution_loss()
-        dice = copy(loss)
-        dice.weight_ce = 0
-        pairs = zip(weights, [dice] + [loss] * (len(weights) - 1), as_list(logits), as_list(source.label))
+        finest_loss = copy(loss)
+        finest_loss.weight_ce = loss.weight_ce * (1 - self.weight("tsa"))
+        pairs = zip(weights, [finest_loss] + [loss] * (len(weights) - 1), as_list(logits), as_list(source.label))
         return sum(weight * term(z, y) for weight, term, z, y in pairs if weight != 0)
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Trains, predicts and scores the rows of rows.json, one after the other, and appends what came out to results.csv.
 
-    python documentation/benchmarks/run.py --data DATA --work FOLDER [--only mscmr/adapt ...] [--seeds 1 2] [--threads 1]
+    python documentation/benchmarks/run.py --data DATA --work FOLDER [--only mscmr/2d_cpu/adapt ...] [--seeds 1 2] [--threads 1]
 
 A row that results.csv holds for a seed is left out; a training that was interrupted is continued. DATA holds the pairs
 as rows.json names them, in nnU-Net's raw format; everything else is written below FOLDER. `--threads 1` keeps a
@@ -13,37 +13,43 @@ import csv
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from importlib import import_module, metadata
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FIELDS = ("pair", "row", "seed", "commit", "trainer", "settings", "epochs", "iterations", "batch", "threads", "seconds",
+FIELDS = ("pair", "budget", "row", "seed", "commit", "trainer", "settings", "epochs", "iterations", "batch", "threads", "cpu_seconds",
           "class", "cases", "dice", "dice_sd", "worst", "failures")
 FAILURE = 0.1  # a structure with a smaller Dice than this was not found
 
 
 class Pair:
-    """Source, target and reference labels of one pair, with nnU-Net's three folders made for it."""
+    """One pair on one budget: source, target, reference labels, and nnU-Net's three folders made for them."""
 
-    def __init__(self, name: str, description: dict, data: Path, work: Path, threads: int):
+    def __init__(self, name: str, description: dict, configuration: str, budget: dict, data: Path, work: Path,
+                 threads: int):
         self.name, self.description, self.data = name, description, data
-        self.root, self.threads = work / name, threads
+        self.configuration, self.budget = configuration, budget
+        self.root, self.threads = work / name / configuration, threads
         self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
         self.environment = {**os.environ, "nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads),
                             **{f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}}
 
-    def command(self, entry: str, *arguments: str, processes: int = 1) -> None:
-        """Run a console script in a process of its own, its output in log.txt."""
+    def command(self, entry: str, *arguments: str, processes: int = 1) -> float:
+        """Run a console script in a process of its own, its output in log.txt; returns the seconds of CPU it took."""
         environment = {**self.environment, "nnUNet_n_proc_DA": str(processes)}
         script = [sys.executable, __file__, "--as", entry, "--threads", str(self.threads), *arguments]
+        before = cpu_seconds()
         with open(self.root / "log.txt", "a") as log:
             print("\n$", entry, *arguments, file=log, flush=True)
             if subprocess.run(script, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode:
                 raise SystemExit(f"{entry} failed; see {self.root / 'log.txt'}")
+        return cpu_seconds() - before
 
     def prepare(self) -> None:
         """Raw data, plan with the budget's configuration, preprocessed cases."""
@@ -57,7 +63,7 @@ class Pair:
         self.command("nnUDA_extract_fingerprint", "-d", str(self.source), "-t", str(self.target))
         self.command("nnUDA_plan_experiment", "-d", str(self.source), "-t", str(self.target))
         self.add_configuration()
-        self.command("nnUDA_preprocess", *plan, "-c", self.description["configuration"])
+        self.command("nnUDA_preprocess", *plan, "-c", self.configuration)
         (self.root / "ready").touch()
 
     def link_raw(self) -> None:
@@ -82,10 +88,10 @@ class Pair:
     def add_configuration(self) -> None:
         """The budget's configuration, beside those that nnU-Net planned."""
         path = next((self.root / "preprocessed").glob(f"Dataset{self.source}_*")) / "nnUNetPlans.json"
-        plans, name = json.loads(path.read_text()), self.description["configuration"]
+        plans, name = json.loads(path.read_text()), self.configuration
         if name in plans["configurations"]:
             return
-        budget = dict(self.description["budget"])
+        budget = dict(self.budget["configuration"])
         parent = plans["configurations"][budget["inherits_from"]]
         architecture = json.loads(json.dumps(parent["architecture"]))
         architecture["arch_kwargs"] |= budget.pop("arch_kwargs")
@@ -102,18 +108,21 @@ class Pair:
     def run(self, row: str, description: dict, seed: int) -> list[dict]:
         """One row with one seed: train, predict, score; returns the lines of the table."""
         name, trainer = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", description["trainer"]
-        settings = {**self.description["settings"], **description.get("settings", {}), "training.seed": seed,
+        settings = {**self.budget["settings"], **description.get("settings", {}), "training.seed": seed,
                     "training.save_every": 1}
-        configuration, source = self.description["configuration"], str(self.source)
+        configuration, source = self.configuration, str(self.source)
         made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
-        self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *description.get("plan", []))
+        if not list((self.root / "preprocessed").glob(f"Dataset{source}_*/{name}.json")):
+            self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made,
+                         *description.get("plan", []))
         results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
         folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
-        common, begun = ["-p", name, "-tr", trainer], time.time()
+        common, seconds = ["-p", name, "-tr", trainer], float("nan")
         if not (folder / "checkpoint_final.pth").exists():
             go_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
-            self.command("nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on, processes=0)
-        seconds = round(time.time() - begun)
+            taken = self.command("nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on,
+                                 processes=0)
+            seconds = seconds if go_on else taken
         images, labels, predictions = (self.root / kind / name for kind in ("images", "labels", "predictions"))
         for made_folder in (images, labels):
             shutil.rmtree(made_folder, ignore_errors=True)
@@ -127,10 +136,10 @@ class Pair:
         self.command("nnUNetv2_predict", "-i", str(images), "-o", str(predictions), "-d", source, "-c", configuration, "-f",
                      "all", *common, "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1")
         self.command("nnUDA_evaluate", str(labels), str(predictions), "-np", "1")
-        facts = {"pair": self.name, "row": row, "seed": seed, "commit": commit(), "trainer": trainer,
+        facts = {"pair": self.name, "budget": configuration, "row": row, "seed": seed, "commit": commit(), "trainer": trainer,
                  "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in description.get("settings", {}).items()),
                  "epochs": settings["training.num_epochs"], "iterations": settings["training.num_iterations_per_epoch"],
-                 "batch": settings.get("training.batch", "each"), "threads": self.threads, "seconds": seconds}
+                 "batch": settings.get("training.batch", "each"), "threads": self.threads, "cpu_seconds": round(seconds) if seconds == seconds else ""}
         return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
 
 
@@ -138,12 +147,18 @@ def scores(path: Path) -> list[dict]:
     """Dice of each class, and of a case's mean over the classes."""
     import numpy as np
 
-    cases = json.loads(path.read_text())["metric_per_case"]
-    table = np.array([[metrics["Dice"] for metrics in case["metrics"].values()] for case in cases], float)
-    columns = dict(zip(cases[0]["metrics"], table.T)) | {"mean": table.mean(1)}
+    content = json.loads(path.read_text())
+    table = np.array([[case[name]["Dice"] for name in content["labels"]] for case in content["per_case"].values()], float)
+    columns = dict(zip(content["labels"], table.T)) | {"mean": table.mean(1)}
     return [{"class": name, "cases": len(values), "dice": round(float(values.mean()), 4),
              "dice_sd": round(float(values.std()), 4), "worst": round(float(values.min()), 4),
              "failures": int(((table if name == "mean" else values) < FAILURE).sum())} for name, values in columns.items()]
+
+
+def cpu_seconds() -> float:
+    """Of the processes that have ended, whatever else ran beside them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def commit() -> str:
@@ -164,21 +179,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the pairs")
     parser.add_argument("--work", type=Path, required=True, help="folder for nnU-Net's three folders of each pair")
-    parser.add_argument("--only", nargs="+", metavar="PAIR/ROW", help="these rows, in this order")
+    parser.add_argument("--only", nargs="+", metavar="PAIR/BUDGET/ROW", help="these rows, in this order")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path, default=HERE / "results.csv")
     arguments = parser.parse_args()
     described = json.loads((HERE / "rows.json").read_text())
-    wanted = arguments.only or [f"{pair}/{row}" for pair in described["pairs"] for row in described["rows"]]
+    wanted = arguments.only or ["/".join(parts) for parts in
+                                product(*(described[kind] for kind in ("pairs", "budgets", "rows")))]
     for seed in arguments.seeds:
         for name in wanted:
-            pair_name, row = name.split("/")
+            pair_name, budget, row = name.split("/")
             done = list(csv.DictReader(arguments.results.open())) if arguments.results.exists() else []
-            if any((line["pair"], line["row"], line["seed"]) == (pair_name, row, str(seed)) for line in done):
+            if [pair_name, budget, row, str(seed)] in [[line[key] for key in ("pair", "budget", "row", "seed")] for line in done]:
                 continue
             print(time.strftime("%H:%M"), name, "seed", seed, flush=True)
-            pair = Pair(pair_name, described["pairs"][pair_name], arguments.data, arguments.work, arguments.threads)
+            pair = Pair(pair_name, described["pairs"][pair_name], budget, described["budgets"][budget], arguments.data,
+                        arguments.work, arguments.threads)
             pair.prepare()
             lines = pair.run(row, described["rows"][row], seed)
             with arguments.results.open("a", newline="") as file:

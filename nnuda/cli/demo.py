@@ -12,8 +12,8 @@ def build_parser() -> argparse.ArgumentParser:
     """One option: the folder."""
     parser = argparse.ArgumentParser(
         prog="nnUDA_demo",
-        description="Makes a small two-domain data set, trains source-only, UUDS and an oracle through the commands "
-                    "that a user types, prints their scores and draws a picture.")
+        description="Makes a small two-domain data set, trains source-only, with strong augmentation, "
+                    "nnUDATrainerAdapt and an oracle through the commands that a user types, prints their scores and draws a picture.")
     parser.add_argument("-o", default="nnuda_demo", metavar="FOLDER",
                         help="[OPTIONAL] new folder. Default: ./nnuda_demo")
     return parser

@@ -73,7 +73,7 @@ def check_pair(source: Domain, target: Domain, plans: dict | None) -> None:
     """Check the two domains against each other; print the warnings."""
     reader_class = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
     check_domains(source, target, reader_class)
-    for text in cautions(source, target, reader_class):
+    for text in cautions(source, target, reader_class, plans):
         print(f"\n{'!' * 100}\nWARNING: {text}\n{'!' * 100}\n", flush=True)
 
 

@@ -46,6 +46,25 @@ def random_box(batch: int, shape: torch.Size, share: float) -> Tensor:
     return ~box
 
 
+def paste_boxes(image_s: Tensor, image_t: Tensor, share: float, probability: float) -> MixedBatch:
+    """Target images, into some of which a box of the source image of the same index is pasted.
+
+    Args:
+        image_s: (B_s, Cin, *S).
+        image_t: (B_t, Cin, *S); those from B_s on stay as they are.
+        share: side of the box as a share of the patch's, for each axis.
+        probability: of a box.
+    """
+    from_source = torch.zeros_like(image_t[:, 0], dtype=torch.bool)
+    pairs = min(len(image_s), len(image_t))
+    box = ~random_box(pairs, image_t.shape[2:], share).to(image_t.device)
+    chosen = torch.rand(pairs, device=image_t.device) < probability
+    from_source[:pairs] = box & chosen.view(-1, *[1] * (box.ndim - 1))
+    image = image_t.clone()
+    image[:pairs] = torch.where(from_source[:pairs, None], image_s[:pairs], image_t[:pairs])
+    return MixedBatch(image, from_source)
+
+
 def largest_components(label: Tensor, num_classes: int) -> Tensor:
     """Keeps the largest connected component of each foreground class of each image, background elsewhere.
 

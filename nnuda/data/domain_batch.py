@@ -30,10 +30,12 @@ class TargetBatch:
         image: (B, Cin, *S), the strong view, which the network learns from.
         weak: (B, Cin, *S), the weak view, moved like the strong one but with its intensities
             untouched; a teacher sees it.
+        from_source: (B, *S) bool, where the strong view shows a pasted box of a source image; None without any.
     """
 
     image: Tensor
     weak: Tensor
+    from_source: Tensor | None = None
 
     def without_images(self) -> TargetBatch:
         """An empty batch (0, Cin, *S) of the same patches, for a step that learns from the source alone."""

@@ -30,9 +30,8 @@ SMALL = {
 }
 SETTINGS = {"training.num_epochs": 5, "training.num_iterations_per_epoch": 40,
             "training.num_val_iterations_per_epoch": 2, "training.seed": 1}
-# What UUDS runs on top of; as many images a step as source-only has.
-ADAPTED = {"training.augmentation": "strong", "training.batch": "total"}
-ADAPTED_PLAN = "nnUNetPlans_adapted"
+STRONG = {"training.augmentation": "strong"}
+STRONG_PLAN = "nnUNetPlans_strong"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Run:
     plans: str = "nnUNetPlans"
 
 
-RUNS = {"source-only": Run("901", "nnUDATrainerSourceOnly"), "adapted": Run("901", "nnUDATrainerUUDS", ADAPTED_PLAN),
+RUNS = {"source-only": Run("901", "nnUDATrainerSourceOnly"),
+        "strong": Run("901", "nnUDATrainerSourceOnly", STRONG_PLAN), "adapted": Run("901", "nnUDATrainerAdapt"),
         "oracle": Run("903", "nnUDATrainerSourceOnly")}
 PICTURE = "overlay.png"
 
@@ -114,7 +114,7 @@ def run_demo(folder: Path) -> None:
     shell = Shell(folder, variables(folder))
     data = make_data(folder / "nnUNet_raw", folder / "target_labels")
     plan(shell, data, "901", "902")
-    shell.run(f"nnUDA_configure -d 901 -p nnUNetPlans --as {ADAPTED_PLAN} {set_arguments(ADAPTED)}")
+    shell.run(f"nnUDA_configure -d 901 -p nnUNetPlans --as {STRONG_PLAN} {set_arguments(STRONG)}")
     plan(shell, data, "903", "901")
     for row in RUNS:
         train_and_score(shell, data, row)
@@ -122,6 +122,6 @@ def run_demo(folder: Path) -> None:
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
-    print("adapted: UUDS with strong augmentation; for their shares on real images see "
-          "documentation/explanation/uuds.md")
+    print("strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
+          "For real images see documentation/explanation/adapt.md")
     print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")

@@ -3,26 +3,40 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnuda.planning.domains import Domain
-from nnuda.planning.geometry import orientations
+from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
 
 
-def cautions(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> list[str]:
+def cautions(source: Domain, target: Domain, reader_class: type[BaseReaderWriter],
+             plans: dict | None = None) -> list[str]:
     """Warnings about a pair that passed the checks.
 
     Args:
         source: the labelled dataset.
         target: the unlabelled images.
         reader_class: nnU-Net's reader of both.
+        plans: an existing plan that is to be extended.
 
     Returns:
         one text a warning.
     """
-    return _modalities(source, target) + _orientations(orientations(source, reader_class),
-                                                       orientations(target, reader_class))
+    texts = _modalities(source, target) + _orientations(orientations(source, reader_class),
+                                                        orientations(target, reader_class))
+    return texts + (_slices(plans, np.median(spacings(target, reader_class), axis=0)) if plans else [])
+
+
+def _slices(plans: dict, target_spacing: np.ndarray) -> list[str]:
+    planned, axis = plans["transpose_forward"][0], low_resolution_axis(target_spacing)
+    if axis in (None, planned):
+        return []
+    return [f"The target's slices are thick along array axis {axis} (median spacing "
+            f"{' x '.join(f'{s:.3g}' for s in target_spacing)} mm), and the plan {plans['plans_name']} cuts 2D slices "
+            f"along axis {planned}, across them. Make a fresh plan (-overwrite_plans_name NAME -pl nnUDAPlanner), "
+            "which slices along the target's thick axis where the source has none."]
 
 
 def _modalities(source: Domain, target: Domain) -> list[str]:

@@ -9,6 +9,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     nnUNetPlannerResEncL, nnUNetPlannerResEncM, nnUNetPlannerResEncXL)
 
+from nnuda.planning.geometry import low_resolution_axis
 from nnuda.planning.memory import feature_map_elements
 
 # Enough rows that a hundred cases' weights are exact to 1 %, few enough for nnU-Net's loop over them.
@@ -33,6 +34,21 @@ def pool_fingerprints(source: dict, target: dict) -> dict:
     return pooled
 
 
+def slicing_axis(source: np.ndarray, target: np.ndarray, pooled: np.ndarray) -> int:
+    """The axis along which 2D slices lie.
+
+    The source's low-resolution axis, because its labels are what the network learns from; the target's, where the
+    source has none; without one, nnU-Net's rule over both domains: the largest spacing.
+
+    Args:
+        source: (3,), median spacing in mm.
+        target: likewise.
+        pooled: likewise, of both domains.
+    """
+    axes = [low_resolution_axis(spacing) for spacing in (source, target)]
+    return next((axis for axis in axes if axis is not None), int(np.argmax(pooled)))
+
+
 class TwoDomainPlanning:
     """Mixin before a stock planner.
 
@@ -50,14 +66,15 @@ class TwoDomainPlanning:
         super().__init__(source_name, **{key: value for key, value in given.items() if value is not None})
         self.gpu_memory_target_in_gb = self.UNet_vram_target_GB
         self.UNet_vram_target_GB /= memory_factor
-        # slices lie along this axis: the source's, because its labels are what the network learns from
-        self.low_resolution_axis = int(np.argmax(np.median(self.dataset_fingerprint["spacings"], axis=0)))
-        self.dataset_fingerprint = pool_fingerprints(self.dataset_fingerprint, target_fingerprint)
+        pooled = pool_fingerprints(self.dataset_fingerprint, target_fingerprint)
+        self.low_resolution_axis = slicing_axis(*(np.median(fingerprint["spacings"], axis=0) for fingerprint
+                                                  in (self.dataset_fingerprint, target_fingerprint, pooled)))
+        self.dataset_fingerprint = pooled
 
     static_estimate_VRAM_usage = staticmethod(feature_map_elements)
 
     def determine_fullres_target_spacing(self) -> np.ndarray:
-        """nnU-Net's rule over both domains, with the source's low-resolution axis.
+        """nnU-Net's rule over both domains, with the axis of `slicing_axis`.
 
         Returns:
             (3,) mm, array order.
@@ -75,7 +92,7 @@ class TwoDomainPlanning:
         return target_spacing
 
     def determine_transpose(self) -> tuple[list[int], list[int]]:
-        """The source's low-resolution axis comes first."""
+        """The axis of `slicing_axis` comes first."""
         forward = [self.low_resolution_axis, *(axis for axis in range(3) if axis != self.low_resolution_axis)]
         return forward, [forward.index(axis) for axis in range(3)]
 

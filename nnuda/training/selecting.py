@@ -55,7 +55,8 @@ class SelectingTrainer(CheckpointingTrainer):
         size, seed = manager.patch_size, settings["training.seed"] or 0
         number = settings["selection.batches"] * manager.batch_size
         self.target_patches = read_target(target, size, number, seed, POOL * settings["selection.voxels"])
-        source = self.dataset_class(self.preprocessed_dataset_folder)
+        training_cases, _ = self.do_split()  # labels of the fold's validation cases stay for validation
+        source = self.dataset_class(self.preprocessed_dataset_folder, training_cases)
         self.source_shares = read_source_shares(source, size, number, seed, self.label_manager)
         return self.make_rule(self.target_patches, self.source_shares)
 

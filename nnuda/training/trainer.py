@@ -3,19 +3,21 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any, Iterator
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import join
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, autocast, distributed as dist, nn
 from torch.optim import Optimizer
 
+from nnuda.data.copy_paste import paste_boxes
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
@@ -36,6 +38,8 @@ from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher, decay_for
+
+SURE = 20.0  # logit; exp(-20) vanishes beside 1 in float32
 
 
 @dataclass
@@ -73,7 +77,8 @@ class nnUDATrainer(SelectingTrainer):
         if folder is not None:
             refuse_other_configuration(plans, configuration, folder)
         self.read_plan(plans, dataset_json)
-        if self.settings["training.init_from"] and not plans.get("continue_training", False):
+        trained = folder is not None and isfile(join(folder, f"fold_{fold}", "checkpoint_final.pth"))
+        if self.settings["training.init_from"] and not (trained or plans.get("continue_training", False)):
             find_checkpoint(self.settings["training.init_from"])
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
@@ -308,12 +313,16 @@ class nnUDATrainer(SelectingTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         if not self.reads_target:
             target = target.without_images()
+        elif self.active("teacher") and self.settings["teacher.mixing"] > 0:
+            mixed = paste_boxes(source.image, target.image, self.settings["teacher.mixing_box"],
+                                self.settings["teacher.mixing"])
+            target = replace(target, image=mixed.image, from_source=mixed.from_source)
         with self.mixed_precision():
             outputs = self.forward_domains(source, target)
             losses = {"source": self.source_loss(outputs.source, source)}
         with self.mixed_precision(enabled=False):
             losses |= self.adaptation_losses(source, target, outputs)
-            losses |= self.teacher_loss(target, outputs)
+            losses |= self.teacher_loss(source, target, outputs)
         total = sum(loss * self.weight(name) for name, loss in losses.items())
         self.update(total)
         losses |= self.adversary_step(source, target, outputs)
@@ -325,7 +334,7 @@ class nnUDATrainer(SelectingTrainer):
         """Present weight of a term; the source's is 1."""
         return 1.0 if name == "source" else self.loss_terms[name].weight_at(self.progress)
 
-    def teacher_loss(self, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
+    def teacher_loss(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """The common term: the EMA teacher's confident pseudo-labels of the weak view, learnt on the strong view."""
         if not self.active("teacher"):
             return {}
@@ -334,6 +343,10 @@ class nnUDATrainer(SelectingTrainer):
         if self.class_confidence is not None:
             self.class_confidence.update(logits.sigmoid() if regions else logits.softmax(1), regions)
             confidence = self.class_confidence.thresholds()
+        if target.from_source is not None:
+            pairs, pasted = min(len(source.image), len(logits)), logits.clone()
+            pasted[:pairs] = certain_logits(finest(source.label)[:pairs], self.label_manager)
+            logits = torch.where(target.from_source[:, None], pasted, logits)
         if self.settings["teacher.deep_supervision"] and isinstance(outputs.target, list):
             return {"teacher": deeply_supervised(outputs.target, logits, self.loss.weight_factors, confidence, regions)}
         return {"teacher": confident_pseudo_label_loss(finest(outputs.target), logits, confidence, regions)}
@@ -436,6 +449,17 @@ class nnUDATrainer(SelectingTrainer):
             if tells:
                 self.bare_network.domain = "target"
 
+    def on_validation_epoch_start(self) -> None:
+        """nnU-Net's, with the weights that prediction will use: checkpoint_best.pth stores them."""
+        self.validating = ExitStack()
+        self.validating.enter_context(self.prediction_weights())
+        super().on_validation_epoch_start()
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
+        """nnU-Net's; the student's weights again."""
+        super().on_validation_epoch_end(val_outputs)
+        self.validating.close()
+
     def validation_step(self, batch: dict) -> dict:
         """nnU-Net's."""
         with self.on_source_images():
@@ -450,3 +474,25 @@ class nnUDATrainer(SelectingTrainer):
 def finest(logits: Tensor | list[Tensor]) -> Tensor:
     """The full-resolution output."""
     return logits if isinstance(logits, Tensor) else logits[0]
+
+
+def certain_logits(label: Tensor, manager: LabelManager) -> Tensor:
+    """An annotation as a teacher would give it that is sure everywhere but where the label says ignore.
+
+    Args:
+        label: nnU-Net's, (B, 1, *S) label map or (B, R, *S) regions, with the ignored voxels as one more channel.
+        manager: nnU-Net's.
+
+    Returns:
+        (B, C, *S) logits: probability 1 to float32's precision, and equal for all classes (0.5 for a region) where
+        ignored.
+    """
+    channels = manager.num_segmentation_heads
+    if manager.has_regions:
+        signs = 2 * label[:, :channels].float() - 1
+        ignored = label[:, channels:].bool() if manager.has_ignore_label else torch.zeros_like(signs[:, :1], dtype=bool)
+    else:
+        classes = torch.arange(channels, device=label.device).view(1, -1, *[1] * (label.ndim - 2))
+        signs = 2 * (label == classes).float() - 1
+        ignored = label == manager.ignore_label if manager.has_ignore_label else torch.zeros_like(label, dtype=bool)
+    return (SURE * signs).masked_fill(ignored, 0.0)

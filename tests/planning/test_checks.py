@@ -125,3 +125,12 @@ def test_orientation_codes_that_differ_between_and_within(pair):
     write_images(pair.raw / SOURCE / "imagesTr", cases=1, direction=RAS, prefix="new")
     (text,) = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
     assert "source LPS (3 cases), RAS (1 cases), target RAS (2 cases)" in text
+
+
+@pytest.mark.parametrize("spacing, first, said", [((5, 1, 1), 1, True), ((5, 1, 1), 0, False), ((1.5, 1, 1), 1, False)])
+def test_a_plan_that_cuts_across_the_targets_thick_slices_is_said(folders, spacing, first, said):
+    write_dataset(folders.raw, SOURCE, labelled=True, spacing=(0.8, 1, 1))
+    write_dataset(folders.raw, TARGET, labelled=False, spacing=spacing)
+    plans = {"transpose_forward": [first, *(axis for axis in range(3) if axis != first)], "plans_name": "nnUNetPlans"}
+    texts = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO, plans)
+    assert len(texts) == said and all("along axis 1" in text and "-overwrite_plans_name" in text for text in texts)

@@ -73,11 +73,18 @@ def test_without_a_second_domain_nnunets_own_plan(folders):
         json.dumps(stock, default=lambda v: v.tolist()))
 
 
-def test_the_low_resolution_axis_is_the_sources(folders):
-    write_source(folders, [(1, 1, 2)] * 2, [(60, 60, 30)] * 2)
-    plans = plan(fingerprint([(2.5, 1, 1)] * 2, [(30, 60, 60)] * 2), memory_factor=1.0)
-    assert plans["transpose_forward"] == [2, 0, 1]
-    assert np.allclose(plans["configurations"]["3d_fullres"]["spacing"], [1.5, 1.75, 1])
+@pytest.mark.parametrize("source, target, axis", [
+    ((1, 1, 4), (2.5, 1, 1), 2),    # thick slices in the source
+    ((0.8, 1, 1), (5, 1, 1), 0),    # in the target alone: its slices are not to be cut across
+    ((1, 1, 1), (1, 3.5, 1), 1),
+    ((1, 1, 2), (2.5, 1, 1), 0),    # in neither: the largest median of both, as nnU-Net plans
+])
+def test_slices_lie_along_the_thick_axis(folders, source, target, axis):
+    write_source(folders, [source] * 2, [(60, 60, 60)] * 2)
+    plans = plan(fingerprint([target] * 2, [(60, 60, 60)] * 2), memory_factor=1.0)
+    assert plans["transpose_forward"][0] == axis
+    if target == (5, 1, 1):  # in plane there is no 5 mm axis
+        assert np.allclose(plans["configurations"]["2d"]["spacing"], [1, 1])
 
 
 def test_memory_of_the_step_divides_the_target(folders):

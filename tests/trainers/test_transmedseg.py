@@ -33,6 +33,15 @@ def test_at_the_start_the_two_terms_are_nnunets_loss(toy_environment):
     assert tsa > 0.1
 
 
+@pytest.mark.parametrize("weight", [0.1, 0.5, 1.0])
+def test_a_weight_moves_between_cross_entropy_and_tsa(toy_environment, weight):
+    """While lambda is 0 the two are equal, so that the supervised loss is nnU-Net's whatever the weight."""
+    trainer, source, target, outputs = started(toy_environment, f"weight_{weight}", transmedseg__tsa__weight=weight)
+    expected = trainer.loss(outputs.source, source.label)
+    tsa = trainer.adaptation_losses(source, target, outputs)["tsa"]
+    torch.testing.assert_close(trainer.source_loss(outputs.source, source) + weight * tsa, expected)
+
+
 def test_beside_the_cross_entropy_nothing_is_taken_away(toy_environment):
     trainer, source, target, outputs = started(toy_environment, "add", transmedseg__tsa__mode="add")
     torch.testing.assert_close(trainer.source_loss(outputs.source, source), trainer.loss(outputs.source, source.label))

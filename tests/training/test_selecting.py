@@ -180,3 +180,41 @@ def test_a_rule_without_a_score_stops_at_the_start(toy_environment):
     trainer.inference_allowed_mirroring_axes = None
     with pytest.raises(SettingsError, match="Add entropy"):
         trainer.read_patches()
+
+
+def test_labels_of_the_folds_validation_cases_are_not_counted(toy_environment, monkeypatch):
+    """A cross-validation's held-out labels stay out of the rule that chooses the epoch."""
+    read = []
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_split",
+                           {"selection.batches": 8})
+    monkeypatch.setattr(trainer, "do_split", lambda: (["case0", "case2"], ["case1", "case3"]))
+    load_case = trainer.dataset_class.load_case
+
+    def recorded(dataset, case):
+        if str(dataset.source_folder) == str(trainer.preprocessed_dataset_folder):
+            read.append(case)
+        return load_case(dataset, case)
+
+    trainer.initialize()
+    monkeypatch.setattr(trainer.dataset_class, "load_case", recorded)
+    trainer.start_selection()
+    assert set(read) == {"case0", "case2"}
+
+
+def test_the_best_checkpoint_is_chosen_by_the_weights_that_it_stores(toy_environment):
+    """With predict_with=teacher the pseudo Dice is the teacher's; the student goes on unchanged."""
+    settings = {**TEACHER, "training.predict_with": "teacher", "training.num_epochs": 4}
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "best_by_teacher", settings)
+    trainer.on_train_start()
+    with torch.no_grad():
+        for parameter in trainer.teacher.network.parameters():
+            parameter.mul_(0.5)
+    student = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    seen = []
+    batch = next(trainer.dataloader_val)
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        seen += [trainer.validation_step(batch)]
+        assert differences(trainer.network.state_dict(), trainer.teacher.network.state_dict()) == []
+        trainer.on_validation_epoch_end(seen)
+    assert differences(trainer.network.state_dict(), student) == []
