@@ -187,6 +187,7 @@ def test_labels_of_the_folds_validation_cases_are_not_counted(toy_environment, m
     read = []
     trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_split",
                            {"selection.batches": 8})
+    trainer.on_train_start()
     monkeypatch.setattr(trainer, "do_split", lambda: (["case0", "case2"], ["case1", "case3"]))
     load_case = trainer.dataset_class.load_case
 
@@ -195,7 +196,6 @@ def test_labels_of_the_folds_validation_cases_are_not_counted(toy_environment, m
             read.append(case)
         return load_case(dataset, case)
 
-    trainer.initialize()
     monkeypatch.setattr(trainer.dataset_class, "load_case", recorded)
     trainer.start_selection()
     assert set(read) == {"case0", "case2"}
