@@ -15,6 +15,8 @@ from typing import Any, Iterable
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
+from nnuda.errors import NnudaError
+
 BASE = "base"
 
 # JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
@@ -25,7 +27,7 @@ _Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE
 }))
 
 
-class SettingsError(ValueError):
+class SettingsError(NnudaError, ValueError):
     """A setting that does not exist or a value that it cannot take."""
 
 

@@ -6,9 +6,9 @@ import os
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.errors import PlanningError
 from nnuda.plan_key import read_key, target_folder
 from nnuda.planning.domains import Domain, load_dataset, load_folder
-from nnuda.planning.errors import PlanningError
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 
+from nnuda.errors import PlanningError
 from nnuda.export.trained import ExportError, TrainedModel
 from nnuda.planning.domains import find_images, load_dataset
-from nnuda.planning.errors import PlanningError
 
 Cases = dict[str, list[str]]  # case -> one file a channel
 
@@ -46,15 +46,12 @@ def find_cases(model: TrainedModel, given: str | None) -> Cases:
             of the target or, where the target's raw images are not at hand, of the source.
 
     Raises:
-        ExportError: no image.
+        ExportError, PlanningError: no image.
     """
-    try:
-        if given is None:
-            return _first_case(model)
-        ending = model.dataset_json["file_ending"]
-        return find_images(given, ending) if isdir(given) else _case_of_file(given, ending)
-    except PlanningError as error:
-        raise ExportError(f"-i {given}: {error}") from error
+    if given is None:
+        return _first_case(model)
+    ending = model.dataset_json["file_ending"]
+    return find_images(given, ending) if isdir(given) else _case_of_file(given, ending)
 
 
 def _first_case(model: TrainedModel) -> Cases:

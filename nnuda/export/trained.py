@@ -10,13 +10,14 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
+from nnuda.errors import NnudaError
 from nnuda.plan_key import plans_with_target_normalization, read_key
 from nnuda.training.frozen import PLANS_SOURCE
 
 TRAINER = "nnUNetTrainer"  # whose results folder is written
 
 
-class ExportError(ValueError):
+class ExportError(NnudaError, ValueError):
     """This model does not become a plain nnU-Net; says why and what to do."""
 
 

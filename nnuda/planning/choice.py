@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json, subdirs
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
 from nnuda.planning.domains import check_name
-from nnuda.planning.errors import PlanningError
 
 DEFAULT_PLANNER = "nnUDAPlanner"
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none

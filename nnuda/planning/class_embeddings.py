@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.planning.errors import PlanningError
+from nnuda.errors import PlanningError
 from nnuda.planning.memory import preset_of_trainer
 from nnuda.settings import effective_settings
 from nnuda.text.class_embeddings import (ClassEmbeddings, check_centering, encode_class_texts, load,
                                          read_embeddings_file, reads_class_embeddings, store)
-from nnuda.text.class_texts import ClassTextsError, default_texts, read_class_texts
+from nnuda.text.class_texts import default_texts, read_class_texts
 from nnuda.training.frozen import class_names
 
 
@@ -41,7 +41,9 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
         channels_t: the target's.
 
     Raises:
-        PlanningError: options that do not go together, files that do not fit, encoders that cannot be had here.
+        PlanningError: options that do not go together.
+        ClassTextsError: files that do not fit.
+        TextEncoderUnavailable, TextModelError: encoders that cannot be had here.
     """
     if request == TextRequest():
         return None
@@ -52,14 +54,11 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
         raise PlanningError("--text-weights and --class-texts are for a text model: name it with --text-model (an "
                             "open_clip model, hf:NAME, ngrams).")
     names = class_names(dataset_json)
-    try:
-        if request.embeddings:
-            return read_embeddings_file(request.embeddings, names)
-        texts = default_texts(names, channels_s, channels_t)
-        texts = read_class_texts(request.texts, texts) if request.texts else texts
-        return encode_class_texts(texts, request.model, request.weights)
-    except (RuntimeError, ValueError) as error:
-        raise PlanningError(str(error)) from error
+    if request.embeddings:
+        return read_embeddings_file(request.embeddings, names)
+    texts = default_texts(names, channels_s, channels_t)
+    texts = read_class_texts(request.texts, texts) if request.texts else texts
+    return encode_class_texts(texts, request.model, request.weights)
 
 
 def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_json: dict) -> None:
@@ -72,7 +71,8 @@ def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_
         dataset_json: the source's.
 
     Raises:
-        PlanningError: the trainer reads embeddings and there are none, or too few classes for them.
+        PlanningError: the trainer reads embeddings and there are none.
+        ClassTextsError: too few classes for them.
     """
     settings = effective_settings(preset_of_trainer(trainer), settings)
     if not given and reads_class_embeddings(settings):
@@ -80,10 +80,7 @@ def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_
                             "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
                             "(nothing to download) or --class-embeddings FILE; or go without: "
                             "--set tcsa.text.weight=0.")
-    try:
-        check_centering(settings, class_names(dataset_json))
-    except ClassTextsError as error:
-        raise PlanningError(str(error)) from error
+    check_centering(settings, class_names(dataset_json))
 
 
 def with_class_embeddings(key: dict, embeddings: ClassEmbeddings | None, old_key: dict) -> dict:
@@ -97,10 +94,7 @@ def planned_class_embeddings(key: dict) -> ClassEmbeddings:
     """The embeddings of a plan.
 
     Raises:
-        PlanningError: the plan has none, or the file is gone or changed.
+        ClassTextsError: the plan has none, or the file is gone or changed.
     """
     entry = key.get("class_embeddings")
-    try:
-        return load(entry, os.path.join(nnUNet_preprocessed, key["source"]), entry["classes"] if entry else [])
-    except ClassTextsError as error:
-        raise PlanningError(str(error)) from error
+    return load(entry, os.path.join(nnUNet_preprocessed, key["source"]), entry["classes"] if entry else [])

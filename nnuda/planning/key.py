@@ -6,7 +6,8 @@ from nnuda.plan_key import SCHEMA_VERSION
 from nnuda.planning.domains import Domain
 from nnuda.planning.fingerprint import relative_target_folder
 from nnuda.planning.normalization import target_normalization
-from nnuda.planning.weights import pretrained_weights
+from nnuda.settings import settings_of_all_presets
+from nnuda.text.pretrained import resolve_pretrained
 
 
 def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict,
@@ -41,3 +42,15 @@ def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: di
         "settings": settings,
         "weights": pretrained_weights(settings),
     }
+
+
+def pretrained_weights(settings: dict) -> dict[str, dict[str, str]]:
+    """The key's `weights`: file and hash of each that the settings name, found before any long work.
+
+    Args:
+        settings: overrides of presets, flat.
+
+    Raises:
+        TextEncoderUnavailable, TextModelError: as `nnuda.text.weights.resolve_weights`.
+    """
+    return resolve_pretrained(settings_of_all_presets(settings))

@@ -8,6 +8,12 @@ from typing import Any, Callable, Sequence
 
 from tqdm import tqdm
 
+from nnuda.errors import NnudaError
+
+
+class WorkerDied(NnudaError, RuntimeError):
+    """A process of the pool ended without a result."""
+
 
 def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int, description: str) -> list[Any]:
     """Call `function(*arguments[i])` for each i.
@@ -20,6 +26,9 @@ def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int
 
     Returns:
         the results in the order of `arguments`.
+
+    Raises:
+        WorkerDied: a worker process was killed.
     """
     if not arguments:
         return []
@@ -32,8 +41,8 @@ def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int
             for future in tqdm(as_completed(futures), total=len(futures), desc=description):
                 future.result()
         except BrokenProcessPool as error:
-            raise RuntimeError(f"{description}: a worker process died, most often for lack of memory. Use fewer with "
-                               "-np.") from error
+            raise WorkerDied(f"{description}: a worker process died, most often for lack of memory. Use fewer with "
+                             "-np.") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

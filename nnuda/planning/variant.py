@@ -5,13 +5,13 @@ from copy import deepcopy
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
+from nnuda.errors import PlanningError
 from nnuda.files import write_json
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
 from nnuda.planning.class_embeddings import with_class_embeddings
 from nnuda.planning.domains import check_name
-from nnuda.planning.errors import PlanningError
-from nnuda.planning.weights import pretrained_weights
+from nnuda.planning.key import pretrained_weights
 from nnuda.text.class_embeddings import ClassEmbeddings
 
 

@@ -12,10 +12,10 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
+from nnuda.errors import PlanningError
 from nnuda.evaluation.page import Picture, Pictures, Section, Table, Text
 from nnuda.plan_key import target_folder
 from nnuda.planning.domains import Domain, load_dataset, read_case
-from nnuda.planning.errors import PlanningError
 from nnuda.report.figures import histograms
 from nnuda.report.run import Run, number
 

@@ -11,12 +11,11 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.errors import NnudaError
 from nnuda.evaluation.class_features import Case, ClassFeatures, collect_features
 from nnuda.evaluation.feature_embedding import draw, embed, neighbours
 from nnuda.evaluation.page import Picture, Pictures, Section, Text
-from nnuda.evaluation.reading import EvaluationError
 from nnuda.planning.domains import label_files, load_dataset
-from nnuda.planning.errors import PlanningError
 from nnuda.report.domains import spread
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import ReportError, Run
@@ -73,10 +72,10 @@ def _cases(run: Run, predictions: Predictions | None, limit: int) -> tuple[dict[
     of the planned dataset, without labels.
 
     Raises:
-        PlanningError: images that are not found in nnUNet_raw.
+        ReportError, PlanningError: images that are not found in nnUNet_raw.
     """
     if not nnUNet_raw.is_set():
-        raise PlanningError("nnUNet_raw is not set.")
+        raise ReportError("nnUNet_raw is not set.")
     source = load_dataset(run.source)
     labels = label_files(source)
     chosen_s = {case: (source.images[case], labels[case]) for case in spread(list(source.images), limit)}
@@ -104,7 +103,7 @@ def features_section(run: Run, predictions: Predictions | None, before: Model | 
     try:
         collected = _collect(models, *_cases(run, predictions, limit))
         pictures = [_picture(title, features) for title, features in collected.items()]
-    except (EvaluationError, PlanningError) as error:
+    except NnudaError as error:
         return Section(TITLE, [Text(f"Not drawn. {error}")])
     except RuntimeError as error:  # a GPU that a training has to itself
         return Section(TITLE, [Text(f"Not drawn. The network did not run: {error}. Make the report when the GPU is "

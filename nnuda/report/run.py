@@ -12,6 +12,7 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.errors import NnudaError
 from nnuda.plan_key import read_key, target_folder
 from nnuda.selection.history import FILE as SELECTION
 from nnuda.training.curves import PREFIX
@@ -21,7 +22,7 @@ from nnuda.training.loss_terms import loss_terms
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
-class ReportError(ValueError):
+class ReportError(NnudaError, ValueError):
     """Something that forbids a report; the message says what was expected and what to do."""
 
 

@@ -49,7 +49,7 @@ def encode_class_texts(texts: ClassTexts, model: str, weights: str | None = None
     Raises:
         TextEncoderUnavailable: weights or package that cannot be had here; the message has the ways out.
         ClassTextsError: weights missing or superfluous; classes with the same vector.
-        ValueError: unknown model, or weights of another.
+        TextModelError: unknown model, or weights of another.
     """
     if model in (NGRAMS, RANDOM) or model.startswith((f"{RANDOM}:", HUGGING_FACE)):
         if weights is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 
+from nnuda.errors import NnudaError
 from nnuda.plan_key import KEY, read_key
 from nnuda.settings import effective_settings
 from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
@@ -14,7 +15,7 @@ from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
 PLANS_SOURCE = "plans_source.json"
 
 
-class FrozenConfigurationError(RuntimeError):
+class FrozenConfigurationError(NnudaError, RuntimeError):
     """A start in a results folder that was made with another configuration."""
 
 

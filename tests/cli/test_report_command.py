@@ -37,7 +37,7 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     scored = ("--predictions", predictions, "-gt", predictions)
     other = write_predictions(tmp_path / "other" / "epoch_99", {"a": 0}).parent
     for arguments, message in [
-        ((tmp_path / "nothing",), "nnUDA_report: Expected a fold folder"),
+        ((tmp_path / "nothing",), "Error: Expected a fold folder"),
         ((folder, "-gt", predictions), "Expected --predictions with -gt"),
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),

@@ -10,6 +10,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import SOURCE, TARGET
 
+from nnuda.errors import NnudaError
 from nnuda.export.compare import find_cases
 from nnuda.export.export import export_model
 from nnuda.export.trained import ExportError, TrainedModel, find_model
@@ -157,7 +158,7 @@ def test_the_images_to_compare_on(toy_environment, trained, tmp_path, monkeypatc
     assert find_cases(model, str(single)) == {"image.nii.gz": [str(single)]}
     assert find_cases(model, None) == {"case0": [str(toy.raw / TARGET / "imagesTr" / "case0_0000.nii.gz")]}
     for given in (str(tmp_path / "none.nii.gz"), str(tmp_path), str(trained / "plans.json")):
-        with pytest.raises(ExportError, match="-i"):
+        with pytest.raises(NnudaError, match="-i|No images in"):
             find_cases(model, given)
 
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))

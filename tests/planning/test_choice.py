@@ -5,9 +5,9 @@ import json
 import pytest
 from planning_pairs import Folders, SOURCE, TARGET
 
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, choose_plan, existing_plans, load_plan
-from nnuda.planning.errors import PlanningError
 
 
 def write_plan(folders: Folders, name: str, target: str | None = None) -> None:

@@ -5,8 +5,8 @@ import json
 import pytest
 from planning_pairs import SOURCE, TARGET, write_images
 
+from nnuda.errors import PlanningError
 from nnuda.planning.domains import check_name, find_images, label_files, load_dataset, load_folder
-from nnuda.planning.errors import PlanningError
 
 
 def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
