@@ -9,7 +9,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.run_command import run_command
 from nnuda.evaluation.evaluate import first_names
-from nnuda.evaluation.page import write_text
+from nnuda.files import write_text
 from nnuda.report.features import find_before, is_cheap
 from nnuda.report.predictions import find_predictions
 from nnuda.report.report import Request, report_html

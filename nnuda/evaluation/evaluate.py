@@ -4,11 +4,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import multiprocessing
 import os
 import platform
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -16,14 +14,14 @@ from typing import Any
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from tqdm import tqdm
 
 import nnuda
 from nnuda.evaluation.conventions import SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import DEFINITIONS, METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
-from nnuda.files import write_json
+from nnuda.files import replacing, write_json
+from nnuda.processes import run_cases
 
 ORACLE_NOTE = "These scores need labels of the target. They were used for scoring only, not for training or selection."
 
@@ -73,19 +71,6 @@ def evaluate_case(case: str, reference_folder: str, prediction_folder: str, file
     return reference.unit, scores
 
 
-def _evaluate_all(cases: list[str], evaluate: partial, num_processes: int, progress: bool) -> list[tuple[str, dict]]:
-    bar = partial(tqdm, total=len(cases), desc="Scoring", unit="case", disable=not progress)
-    if num_processes <= 1 or len(cases) == 1:
-        return list(bar(map(evaluate, cases)))
-    # A fork server imports the slow MONAI once for all workers, and never forks a process in which torch runs threads.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["nnuda.evaluation.evaluate", "monai.metrics"])
-    with ProcessPoolExecutor(min(num_processes, len(cases)), mp_context=context) as pool:
-        return list(bar(pool.map(evaluate, cases)))
-
-
 def _single_unit(units: list[str]) -> str:
     if len(set(units)) > 1:
         raise EvaluationError("Expected spacings for all references or for none; some TIFF references have a spacing "
@@ -119,6 +104,7 @@ def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json:
 
     Raises:
         EvaluationError: nothing to score, missing predictions, unknown labels, or grids that differ.
+        WorkerDied: a worker process was killed.
     """
     ending = dataset_json["file_ending"]
     references = find_cases(reference_folder, ending, "reference")
@@ -133,7 +119,8 @@ def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json:
     reader = find_reader(dataset_json, plans, os.path.join(reference_folder, cases[0] + ending))
     evaluate = partial(evaluate_case, reference_folder=reference_folder, prediction_folder=prediction_folder,
                        file_ending=ending, reader=reader, dataset_json=dataset_json, rules=rules)
-    units, scores = zip(*_evaluate_all(cases, evaluate, num_processes, progress))
+    units, scores = zip(*run_cases(evaluate, [(case,) for case in cases], num_processes, "Scoring", progress,
+                                   preload=("nnuda.evaluation.evaluate", "monai.metrics")))
     per_case = dict(zip(cases, scores))
     return {"oracle": True, "oracle_note": ORACLE_NOTE, "reference_folder": os.path.abspath(reference_folder),
             "prediction_folder": os.path.abspath(prediction_folder), "reader": reader.__name__,
@@ -166,12 +153,10 @@ def load_scores(path: str) -> dict:
 def save_table(scores: dict, path: str) -> None:
     """Writes the scores per case and class as CSV, never half a file. NaN is an empty field."""
     columns = [*METRICS, "n_reference", "n_prediction", "empty"]
-    aside = f"{path}.{os.getpid()}.tmp"
-    with open(aside, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["case", "class", *columns])
         for case, classes in scores["per_case"].items():
             for name, values in classes.items():
                 row = _replace({column: values[column] for column in columns}, math.nan, "")
                 writer.writerow([case, name, *row.values()])
-    os.replace(aside, path)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,12 +135,3 @@ def page_html(title: str, top: Sequence, sections: Sequence[Section], contents: 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["breakable"] = breakable
     return environment.from_string(template).render(title=title, top=top, sections=sections, contents=contents)
-
-
-def write_text(text: str, path: str) -> None:
-    """Writes a text file whole or not at all."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    aside = f"{path}.{os.getpid()}.tmp"
-    with open(aside, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    os.replace(aside, path)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from nnuda.evaluation.evaluate import find_cases
 from nnuda.evaluation.reading import EvaluationError, find_reader
-from nnuda.files import write_json
+from nnuda.files import replacing, write_json
 
 ENDING = "_entropy.nii.gz"
 SUMMARY_NAME = "nnuda_entropy.json"
@@ -74,12 +74,11 @@ def write_map(values: np.ndarray, properties: dict, path: str) -> None:
         properties: what that reader returned. Formats without a header get a voxel size of 1.
         path: ends with .nii.gz.
     """
-    aside = f"{path.removesuffix('.nii.gz')}.{os.getpid()}.tmp.nii.gz"
-    if "nibabel_stuff" in properties:
-        nibabel.save(_nibabel_image(values, properties["nibabel_stuff"]), aside)
-    else:
-        sitk.WriteImage(_itk_image(values, properties.get("sitk_stuff")), aside, True)
-    os.replace(aside, path)
+    with replacing(path, ".nii.gz") as aside:
+        if "nibabel_stuff" in properties:
+            nibabel.save(_nibabel_image(values, properties["nibabel_stuff"]), aside)
+        else:
+            sitk.WriteImage(_itk_image(values, properties.get("sitk_stuff")), aside, True)
 
 
 def _nibabel_image(values: np.ndarray, header: dict) -> nibabel.Nifti1Image:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from nnunetv2.paths import nnUNet_results
 from nnuda.export.compare import Cases, Comparison, compare, find_cases, load_predictor
 from nnuda.export.plain import check_network, write_plain_model
 from nnuda.export.trained import ExportError, TrainedModel
+from nnuda.files import folder_aside
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,10 @@ def export_model(model: TrainedModel, images: str | None, device: torch.device,
         raise ExportError(f"{folder} exists and is not overwritten. Move it away, or write below another root with "
                           "-o.")
     cases = find_cases(model, images)
-    aside = f"{folder}.{os.getpid()}.tmp"
-    try:
+    with folder_aside(folder) as aside:
         missing = write_plain_model(model, aside)
         comparisons = compare_all(model, aside, cases, device)
         os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Exported(folder, comparisons, missing)
 
 

@@ -74,12 +74,11 @@ def write_plain_model(model: TrainedModel, folder: str) -> list[str]:
 
     Args:
         model: what is exported.
-        folder: where to; it does not exist.
+        folder: where to; an empty folder.
 
     Returns:
         Files that the training did not leave, and without which nnUNetv2_export_model_to_zip stops.
     """
-    os.makedirs(folder)
     plans = plain_plans(model)
     write_json(plans, join(folder, "plans.json"))
     for fold in model.folds:

@@ -13,7 +13,7 @@ from nnuda.errors import PlanningError
 from nnuda.files import write_json
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.domains import Domain, label_files, read_case
-from nnuda.planning.run_cases import run_cases
+from nnuda.processes import run_cases
 
 NON_ZERO, BODY = "non-zero voxels", "body"
 # nnU-Net draws 1e8 foreground voxels a dataset; a million a case already fixes every percentile to the third digit.

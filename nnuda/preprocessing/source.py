@@ -11,8 +11,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import PlanningError
 from nnuda.planning.domains import Domain, label_files
-from nnuda.planning.run_cases import run_cases
 from nnuda.preprocessing.save_case import preprocess_case
+from nnuda.processes import run_cases
 
 
 def preprocessed_cases(folder: str) -> set[str]:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import contextmanager
 from typing import Any, Iterator
 
@@ -12,6 +11,7 @@ from torch import distributed as dist, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnuda.files import replacing
 from nnuda.training.optimizers import steps_on_cpu
 from nnuda.training.random_state import get_random_state
 
@@ -73,7 +73,7 @@ class CheckpointingTrainer(nnUNetTrainer):
             dist.all_gather_object(random_states, get_random_state())
         if self.local_rank != 0 or self.disable_checkpointing:
             return super().save_checkpoint(filename)
-        aside, stock = f"{filename}.tmp", io.BytesIO()
+        stock = io.BytesIO()
         with self.prediction_weights():
             super().save_checkpoint(stock)
         stock.seek(0)
@@ -81,19 +81,17 @@ class CheckpointingTrainer(nnUNetTrainer):
         checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
         if self.settings["training.predict_with"] == "student":
             checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
-        torch.save(checkpoint, aside)
-        os.replace(aside, filename)
+        with replacing(filename) as aside:
+            torch.save(checkpoint, aside)
 
     def save_weights(self, filename: str) -> None:
         """What prediction reads of a checkpoint, nothing to continue with; written aside, then renamed."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
-        aside = f"{filename}.tmp"
-        with self.prediction_weights():
+        with self.prediction_weights(), replacing(filename) as aside:
             torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__,
                         "init_args": self.my_init_kwargs,
                         "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
-        os.replace(aside, filename)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """nnU-Net's, then the adaptation's state.

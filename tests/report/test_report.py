@@ -8,7 +8,7 @@ import pytest
 from browser import Browser, faults
 from harness import make_trainer, run_epochs
 from made_run import make_run, write_images, write_predictions
-from nnuda.evaluation.page import write_text
+from nnuda.files import write_text
 from nnuda.report.predictions import find_predictions
 from nnuda.report.report import NO_PREDICTIONS, Request, report_html
 from nnuda.report.run import read_run

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from nnuda.planning.run_cases import run_cases
+from nnuda.processes import run_cases
 
 
 def slow_square(number: float) -> tuple[float, int]:
