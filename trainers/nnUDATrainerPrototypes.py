@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.labels import confident_masks, source_masks
 from nnuda.losses.adversarial import least_squares_discriminator, least_squares_generator
-from nnuda.losses.class_prototypes import class_prototypes, confident_masks
+from nnuda.losses.class_prototypes import class_prototypes
 from nnuda.losses.class_similarity import class_similarity
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.prototype_contrast import prototype_contrast
@@ -19,7 +20,6 @@ from nnuda.networks.embedding import EmbeddingHead
 from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.statistics.prototype_dictionary import PrototypeDictionary
-from nnuda.training.class_masks import source_masks
 from nnuda.training.distributed import keep_in_graph
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import frozen_classes, frozen_settings

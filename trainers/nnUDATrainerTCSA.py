@@ -9,8 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import confident_masks
+from nnuda.labels import class_names, confident_masks, source_masks
+from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.covariance_cosine import covariance_cosine
 from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, self_information
 from nnuda.losses.prototype_alignment import prototype_alignment
@@ -20,12 +20,10 @@ from nnuda.networks.tcsa import TCSANetwork
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.plan_key import KEY
 from nnuda.statistics.class_memory import ClassMemory
-from nnuda.text.class_embeddings import (ENTRY, ClassEmbeddings, check_centering, describe, load,
-                                         reads_class_embeddings)
-from nnuda.training.class_masks import source_masks
+from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, check_centering, describe, load, reads_class_embeddings
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import class_names, frozen_settings
+from nnuda.training.frozen import frozen_settings
 from nnuda.training.pictures import draw_class_cosines
 from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
 

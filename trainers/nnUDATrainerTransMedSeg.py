@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nnuda.data.copy_paste import MixedBatch, largest_components, largest_region_components, mix_domains
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.labels import channel_masks, labels_and_kept, pseudo_labels
 from nnuda.losses.copy_paste import copy_paste_loss
 from nnuda.losses.structure_clustering import structure_clustering
 from nnuda.losses.transferable_augmentation import (augmentation_table, limit_table, region_augmentation_table,
@@ -150,10 +151,16 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             with self.mixed_precision():
                 student_s = self.teacher_output(source.image)
         limit = self.settings["transmedseg.statistics.voxels"]
-        label_t, confident = self.pseudo_labels(teacher.logits, self.settings["transmedseg.statistics.confidence"])
-        self.statistics["source"].update(sample_classes(student_s.features,
-                                                        self.class_masks(*self.source_labels(source)), limit))
-        self.statistics["target"].update(sample_classes(teacher.features, self.class_masks(label_t, confident), limit))
+        labels = {"source": labels_and_kept(finest(source.label), self.label_manager),
+                  "target": self.confident_labels(teacher.logits)}
+        features = {"source": student_s.features, "target": teacher.features}
+        for domain, (label, kept) in labels.items():
+            masks = channel_masks(label, kept, self.label_manager)
+            self.statistics[domain].update(sample_classes(features[domain], masks, limit))
+
+    def confident_labels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's labels, and where they count for the memory."""
+        return pseudo_labels(logits, self.settings["transmedseg.statistics.confidence"], self.label_manager.has_regions)
 
     def table(self) -> Tensor:
         """T, (C, C) or (R, 2): from this domain's statistics to the other's."""
@@ -179,11 +186,11 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         scale = (self.resolution_weights()[0] * self.resolution_loss().weight_ce
                  if self.settings["transmedseg.tsa.mode"] == "replace" else 1)
         if self.towards_teacher:
-            logits, (label, kept) = finest(outputs.source), self.source_labels(source)
+            logits, (label, kept) = finest(outputs.source), labels_and_kept(finest(source.label), self.label_manager)
         else:
             teacher = outputs.extra["teacher"]
             logits = self.bare_network.segmentation_layer(teacher.features.float())
-            label, kept = self.pseudo_labels(teacher.logits, self.settings["transmedseg.statistics.confidence"])
+            label, kept = self.confident_labels(teacher.logits)
         if self.label_manager.has_regions:
             return scale * region_transferable_cross_entropy(logits, label, self.table(), kept)
         label = label.long() if kept is None else torch.where(kept, label.long(), IGNORED)
@@ -197,8 +204,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         mixed: MixedBatch = outputs.extra["mixed"]
         logits = outputs.extra["mixed_logits"][0]
         size, regions = len(logits), self.label_manager.has_regions
-        label_s, kept = self.source_labels(source)
-        label_t, _ = self.pseudo_labels(outputs.extra["teacher"].logits[:size], 0)
+        label_s, kept = labels_and_kept(finest(source.label), self.label_manager)
+        label_t, _ = pseudo_labels(outputs.extra["teacher"].logits[:size], 0, regions)
         if self.settings["transmedseg.copy_paste.largest_component"]:
             label_t = largest_region_components(label_t) if regions else largest_components(label_t, logits.shape[1])
         if kept is not None:
@@ -212,33 +219,6 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         return structure_clustering(nodes, self.modules_beside["structure"](nodes),
                                     self.settings["transmedseg.structure.tau"],
                                     self.settings["transmedseg.structure.form"])
-
-    # ---- labels -----------------------------------------------------------------------------------------------------
-
-    def source_labels(self, source: SourceBatch) -> tuple[Tensor, Tensor | None]:
-        """Label map (B, *S), or regions (B, R, *S) as bool, and where they count (None: everywhere), shaped to fit."""
-        label, manager = finest(source.label), self.label_manager
-        if manager.has_regions:
-            regions = label[:, :len(manager.foreground_regions)].bool()
-            return regions, ~label[:, -1:].bool() if manager.has_ignore_label else None
-        return label[:, 0], label[:, 0] != manager.ignore_label if manager.has_ignore_label else None
-
-    def pseudo_labels(self, logits: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
-        """The teacher's label map (B, *S) or regions (B, R, *S), and where it is confident, of the same shape."""
-        if self.label_manager.has_regions:
-            p = logits.float().sigmoid()
-            return p > 0.5, torch.maximum(p, 1 - p) > confidence
-        p, label = logits.float().softmax(1).max(1)
-        return label, p > confidence
-
-    def class_masks(self, label: Tensor, kept: Tensor | None) -> list[Tensor]:
-        """(B, *S) bool for each class, or for the outside and inside of each region."""
-        if self.label_manager.has_regions:
-            masks = torch.stack((~label, label), 2).flatten(1, 2)
-            kept = None if kept is None else kept.expand_as(label).repeat_interleave(2, 1)
-            return list((masks if kept is None else masks & kept).unbind(1))
-        classes = range(self.label_manager.num_segmentation_heads)
-        return [label == c if kept is None else (label == c) & kept for c in classes]
 
     # ---- nnU-Net's loss and log -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.labels import foreground_masks
 from nnuda.losses.domain_distillation import domain_distillation
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.supervised_contrastive import pool_blocks, supervised_contrastive
@@ -164,15 +165,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
         # in plane: blocks share a 3D patch's slices
         grid = [1] * (features.ndim - 5) + [self.settings["uuds.contrast.grid"]] * 2
         terms = []
-        for i, mask in enumerate(self.foreground_masks(finest(source.label))):
+        for i, mask in enumerate(foreground_masks(finest(source.label), self.label_manager)):
             blocks, label = pool_blocks(features[:, i], mask, grid)
             z = self.modules_beside["projection"](blocks)
             terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"],
                                                 self.settings["uuds.contrast.form"]))
         return torch.stack(terms).mean()
-
-    def foreground_masks(self, label: Tensor) -> list[Tensor]:
-        """(B, *S) bool, one a foreground class or region; the ignore label is in none of them."""
-        if self.label_manager.has_regions:
-            return [label[:, i].bool() for i in range(len(self.label_manager.foreground_regions))]
-        return [label[:, 0] == value for value in self.label_manager.foreground_labels]

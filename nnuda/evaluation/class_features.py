@@ -13,13 +13,12 @@ import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.losses.class_prototypes import confident_masks, nearest, region_masks
-from nnuda.training.frozen import PLANS_SOURCE, class_names
+from nnuda.labels import class_names, confident_masks, nearest, preprocessed_masks
+from nnuda.training.frozen import PLANS_SOURCE
 
 DOMAINS = ("source", "target")
 Case = tuple[Sequence[str], str | None]  # one image file a channel; the label file, where there is one
@@ -127,22 +126,12 @@ def _features_of_case(predictor: nnUNetPredictor, manager: PlansManager, configu
             masks = confident_masks(logits, 0, size, predictor.label_manager.has_regions)
             masks &= nearest(label[window][None].to(masks.device), size) >= 0  # -1 is outside of the body's box
         else:
-            masks = _label_masks(nearest(label[window][None], size), predictor.label_manager)
+            masks = preprocessed_masks(label[window][None], predictor.label_manager, size)
         label[window] = -1  # windows overlap at the image's border: each voxel counts once
         values = features[0].float().flatten(1).T.cpu().numpy()
         for k, mask in enumerate(masks[0].flatten(1).cpu().numpy()):
             found[k].append(_draw_some(values[mask], voxels, rng))
     return [_draw_some(np.concatenate(parts), voxels, rng) for parts in found]
-
-
-def _label_masks(label: Tensor, manager: LabelManager) -> Tensor:
-    """(1, 1, *S) as preprocessed to bool (1, K, *S); ignored voxels and those outside (-1) are in none."""
-    if not manager.has_regions:
-        return torch.cat([label == k for k in range(manager.num_segmentation_heads)], 1)
-    inside = [torch.isin(label, torch.tensor(np.atleast_1d(region), dtype=label.dtype))
-              for region in manager.foreground_regions]
-    ignored = (label < 0) | (label == manager.ignore_label if manager.has_ignore_label else False)
-    return region_masks(torch.cat(inside, 1), label.shape[2:], ignored)
 
 
 @torch.no_grad()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import PlanningError
+from nnuda.labels import class_names
 from nnuda.planning.memory import preset_of_trainer
 from nnuda.settings import effective_settings
 from nnuda.text.class_embeddings import (ClassEmbeddings, check_centering, encode_class_texts, load,
                                          read_embeddings_file, reads_class_embeddings, store)
 from nnuda.text.class_texts import default_texts, read_class_texts
-from nnuda.training.frozen import class_names
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from torch import Tensor
 
 from nnuda.evaluation.page import Picture, Pictures, Section, Text
+from nnuda.labels import class_names
 from nnuda.report.figures import cosine_matrix
 from nnuda.report.run import Run, number
-from nnuda.training.frozen import class_names
 
 FOLDERS = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
            "translations": "Translations: images of each domain through the cycle of generators"}

@@ -8,6 +8,7 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 
 from nnuda.errors import NnudaError
+from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, read_key
 from nnuda.settings import effective_settings
 from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
@@ -46,23 +47,6 @@ def frozen_classes(plans: dict) -> list[str]:
     """Names of the foreground classes (regions), in the order of the network's channels,
     of a plan that `freeze` has seen."""
     return plans[KEY]["foreground_classes"]
-
-
-def foreground_names(dataset_json: dict) -> list[str]:
-    """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them;
-    neither background nor ignore."""
-    labels = {name: value for name, value in dataset_json["labels"].items()
-              if name != "ignore" and value not in (0, [0])}
-    values = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in labels.items()}
-    if any(len(value) > 1 for value in values.values()):  # when nnU-Net speaks of regions
-        return list(labels)
-    return sorted(labels, key=lambda name: int(values[name][0]))
-
-
-def class_names(dataset_json: dict) -> list[str]:
-    """The background, then the foreground classes or regions in the order of the network's channels."""
-    background = next((name for name, value in dataset_json["labels"].items() if value in (0, [0])), "background")
-    return [background, *foreground_names(dataset_json)]
 
 
 def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:

@@ -8,7 +8,7 @@ from planning_pairs import SOURCE, checksums, edit_json
 
 from nnuda.cli import configure, plan_and_preprocess, plan_experiment, text_similarity
 from nnuda.plan_key import KEY
-from nnuda.planning.class_embeddings import class_names, planned_class_embeddings
+from nnuda.planning.class_embeddings import planned_class_embeddings
 
 PAIR = ["-d", "701", "-t", "702", "-np", "1"]
 VARIANT = ["-d", "701", "--as", "variant"]
@@ -102,8 +102,3 @@ def test_similarity_prints_and_draws(planned, capsys, tmp_path):
     edit_json(planned.of_source / "variant.json", **{KEY: {**planned.plan("variant")[KEY], "class_embeddings": {
         **planned.plan("variant")[KEY]["class_embeddings"], "sha256": "0" * 64}}})  # yapf: disable
     assert "gone or others" in refused(text_similarity, ["-d", "701", "-p", "variant"])
-
-
-def test_names_are_the_networks_channels():
-    assert class_names({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}}) == ["background", "a", "b"]
-    assert class_names({"labels": {"air": 0, "whole": [1, 2], "core": [2]}}) == ["air", "whole", "core"]

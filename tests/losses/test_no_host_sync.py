@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import nnuda.losses
+from nnuda.labels import confident_masks, label_masks
 from nnuda.losses.adversarial import least_squares_discriminator, least_squares_generator
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import class_prototypes, confident_masks, label_masks
+from nnuda.losses.class_prototypes import class_prototypes, class_sums
 from nnuda.losses.class_similarity import class_similarity
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.losses.copy_paste import copy_paste_loss
