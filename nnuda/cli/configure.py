@@ -10,9 +10,9 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnuda.cli.domain_arguments import add_source, print_domains_of_plan
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts, read_texts
+from nnuda.datasets import dataset_name
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.domains import dataset_name
 from nnuda.planning.variant import free_plan_file, write_variant
 from nnuda.settings import parse_set_arguments
 

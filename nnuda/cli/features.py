@@ -8,9 +8,9 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join, l
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.cli.run_command import run_command
+from nnuda.datasets import find_images
 from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
-from nnuda.planning.domains import find_images
 
 
 def build_parser() -> argparse.ArgumentParser:

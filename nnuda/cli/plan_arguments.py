@@ -9,13 +9,13 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.cli.text_arguments import read_texts
+from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
 from nnuda.planning.cautions import cautions
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
 from nnuda.planning.class_embeddings import require_class_embeddings
-from nnuda.planning.domains import Domain
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.key import pretrained_weights
 from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer

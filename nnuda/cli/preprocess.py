@@ -8,9 +8,9 @@ from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains_of_plan
 from nnuda.cli.plan_arguments import check_pair
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.datasets import Domain, dataset_name
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.domains import Domain, dataset_name
 from nnuda.planning.fingerprint import fingerprint_file
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source

@@ -5,10 +5,10 @@ import argparse
 
 from nnuda.cli.domain_arguments import add_source
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.datasets import dataset_name
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.class_embeddings import planned_class_embeddings
-from nnuda.planning.domains import dataset_name
 from nnuda.text.class_embeddings import describe
 
 

@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.labels import class_names, confident_masks, nearest, preprocessed_masks
-from nnuda.training.frozen import PLANS_SOURCE
+from nnuda.results import find_checkpoint, find_fold, plans_of_source
 
 DOMAINS = ("source", "target")
 Case = tuple[Sequence[str], str | None]  # one image file a channel; the label file, where there is one
@@ -68,7 +68,8 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
         seed: of the drawing of voxels.
 
     Raises:
-        EvaluationError: no such model or cases, a source case without labels, or a network without that layer.
+        ResultsError: no such model.
+        EvaluationError: no cases, a source case without labels, or a network without that layer.
     """
     if not source or not target:
         raise EvaluationError("Expected at least one case of the source and one of the target.")
@@ -79,8 +80,7 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
     predictor = _load(results_folder, fold, checkpoint, device)
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
-    normalised = PLANS_SOURCE if isfile(join(results_folder, PLANS_SOURCE)) else "plans.json"
-    manager_s = PlansManager(load_json(join(results_folder, normalised)))
+    manager_s = PlansManager(load_json(plans_of_source(results_folder)))
     rng, kept = np.random.default_rng(seed), []
     for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
         configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
@@ -96,10 +96,7 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
 
 
 def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
-    file = join(results_folder, f"fold_{fold}", checkpoint)
-    if not isfile(file):
-        raise EvaluationError(f"Expected a trained model with {file}; it is not there. Name the results folder "
-                              "<trainer>__<plans>__<configuration>, the fold and the checkpoint.")
+    find_checkpoint(find_fold(results_folder, fold), checkpoint)
     with contextlib.redirect_stdout(io.StringIO()):
         predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
         predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)

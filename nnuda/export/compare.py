@@ -13,9 +13,8 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 
-from nnuda.errors import PlanningError
+from nnuda.datasets import DatasetError, find_images, load_dataset
 from nnuda.export.trained import ExportError, TrainedModel
-from nnuda.planning.domains import find_images, load_dataset
 
 Cases = dict[str, list[str]]  # case -> one file a channel
 
@@ -46,7 +45,7 @@ def find_cases(model: TrainedModel, given: str | None) -> Cases:
             of the target or, where the target's raw images are not at hand, of the source.
 
     Raises:
-        ExportError, PlanningError: no image.
+        ExportError, DatasetError: no image.
     """
     if given is None:
         return _first_case(model)
@@ -56,7 +55,7 @@ def find_cases(model: TrainedModel, given: str | None) -> Cases:
 
 def _first_case(model: TrainedModel) -> Cases:
     for name in (model.target, model.dataset):
-        with contextlib.suppress(PlanningError):
+        with contextlib.suppress(DatasetError):
             if nnUNet_raw.is_set():
                 return dict(list(load_dataset(name).images.items())[:1])
     raise ExportError(f"No image to compare on: neither {model.target} nor {model.dataset} has images in "

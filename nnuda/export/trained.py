@@ -5,14 +5,14 @@ import os
 import re
 from dataclasses import dataclass
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
 from nnunetv2.paths import nnUNet_results
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
+from nnuda.datasets import dataset_name
 from nnuda.errors import NnudaError
 from nnuda.plan_key import plans_with_target_normalization, read_key
-from nnuda.training.frozen import PLANS_SOURCE
+from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint, find_fold, is_of_nnuda
 
 TRAINER = "nnUNetTrainer"  # whose results folder is written
 
@@ -64,23 +64,21 @@ def find_model(dataset: str, trainer: str, plans_name: str, configuration: str, 
     """The trained model that the options name.
 
     Raises:
-        ExportError: there is none, a fold or checkpoint is missing, or it was not trained by nnuda.
+        ExportError: there is none, or it was not trained by nnuda.
+        DatasetError, ResultsError: no such dataset, fold or checkpoint.
     """
     if not nnUNet_results.is_set():
         raise ExportError("Environment variable nnUNet_results is not set. Set it as for nnU-Net: a folder's absolute "
                           "path.")
-    try:
-        dataset = str(maybe_convert_to_dataset_name(dataset))
-    except (RuntimeError, ValueError) as error:
-        raise ExportError(f"-d {dataset}: {error}") from error
+    dataset = dataset_name(dataset)
     folder = get_output_folder(dataset, trainer, plans_name, configuration)
     _check_folder(folder)
     for fold in folds:
-        _check_fold(folder, fold, checkpoint)
-    plans = load_json(join(folder, "plans.json"))
+        find_checkpoint(find_fold(folder, fold), checkpoint)
+    plans = load_json(join(folder, PLANS))
     target = read_key(plans)["target"]["name"]
     if plans_with_target_normalization(plans) != plans:
-        raise ExportError(f"{join(folder, 'plans.json')} does not normalise as the target {target} needs it. Put back "
+        raise ExportError(f"{join(folder, PLANS)} does not normalise as the target {target} needs it. Put back "
                           "the plans.json that training left there.")
     return TrainedModel(folder, dataset, trainer, configuration, tuple(dict.fromkeys(folds)), checkpoint, plans,
                         load_json(join(folder, "dataset.json")), target)
@@ -93,17 +91,6 @@ def _check_folder(folder: str) -> None:
         trained = [other for other in there if other.startswith("nnUDATrainer")]
         raise ExportError(f"No trained model {name} in {parent}. Of nnuda's trainers there are: "
                           f"{', '.join(trained) or 'none'}. -tr, -p and -c must be those of the training.")
-    if not isfile(join(folder, PLANS_SOURCE)):
+    if not is_of_nnuda(folder):
         raise ExportError(f"{folder} was not trained by a trainer of nnuda (it has no {PLANS_SOURCE}). A plain "
                           "nnU-Net's model needs no export: use nnUNetv2_export_model_to_zip.")
-
-
-def _check_fold(folder: str, fold: str, checkpoint: str) -> None:
-    there = sorted(name for name in os.listdir(folder) if name.startswith("fold_"))
-    if f"fold_{fold}" not in there:
-        raise ExportError(f"Expected fold {fold} in {folder}; there are: {', '.join(there) or 'none'}. Name the folds "
-                          "with -f.")
-    if not isfile(join(folder, f"fold_{fold}", checkpoint)):
-        found = sorted(name for name in os.listdir(join(folder, f"fold_{fold}")) if name.endswith(".pth"))
-        raise ExportError(f"Expected {checkpoint} in {join(folder, f'fold_{fold}')}; there are: "
-                          f"{', '.join(found) or 'none'}. Wait for the end of the training, or name another with -chk.")

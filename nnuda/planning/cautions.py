@@ -5,7 +5,7 @@ from collections import Counter
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.planning.domains import Domain
+from nnuda.datasets import Domain
 from nnuda.planning.geometry import orientations
 from nnuda.planning.normalization import CT, normalization_schemes
 

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import nnuda
+from nnuda.datasets import Domain
 from nnuda.plan_key import SCHEMA_VERSION
-from nnuda.planning.domains import Domain
 from nnuda.planning.fingerprint import relative_target_folder
 from nnuda.planning.normalization import target_normalization
 from nnuda.settings import settings_of_all_presets

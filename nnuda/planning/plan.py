@@ -8,11 +8,11 @@ from io import StringIO
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.datasets import Domain
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, load_plan, plan_file
 from nnuda.planning.class_embeddings import with_class_embeddings
-from nnuda.planning.domains import Domain
 from nnuda.planning.geometry import geometry_facts, orientations
 from nnuda.planning.key import make_key
 from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor

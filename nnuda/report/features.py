@@ -11,17 +11,17 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.datasets import label_files, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.evaluation.class_features import Case, ClassFeatures, collect_features
 from nnuda.evaluation.feature_embedding import draw, embed, neighbours
 from nnuda.evaluation.page import Picture, Pictures, Section, Text
-from nnuda.planning.domains import label_files, load_dataset
 from nnuda.report.domains import spread
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import ReportError, Run
+from nnuda.results import FOLD, find_checkpoint, find_fold, folds_in, split_fold
 
 TITLE = "Features of both domains"
-CHECKPOINT = "checkpoint_final.pth"
 READING = ("Voxels as the network sees them in front of its last layer, put in the plane by t-SNE: circles are the "
            "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. "
            "Distances between clusters mean nothing in such a picture, and places in two pictures cannot be compared.")
@@ -39,26 +39,22 @@ class Model:
 
 def model_of(run: Run) -> Model:
     """The run's own."""
-    return Model(os.path.dirname(run.folder), os.path.basename(run.folder).removeprefix("fold_"), run.checkpoint_name)
+    return Model(*split_fold(run.folder), run.checkpoint_name)
 
 
 def find_before(folder: str, run: Run) -> Model:
     """The model before the adaptation: a fold folder, or a results folder with the run's fold or one fold alone.
 
     Raises:
-        ReportError: no trained model there.
+        ResultsError: no trained model there.
     """
-    folder = os.path.abspath(folder)
-    above, name = os.path.split(folder)
-    if not name.startswith("fold_"):
-        entries = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        folds = [entry for entry in entries if entry.startswith("fold_")]
-        own = os.path.basename(run.folder)
-        above, name = folder, own if own in folds else folds[0] if len(folds) == 1 else own
-    if not isfile(join(above, name, CHECKPOINT)):
-        raise ReportError(f"Expected a trained model with {join(above, name, CHECKPOINT)} for --before; it is not "
-                          "there. Name its fold folder.")
-    return Model(above, name.removeprefix("fold_"), CHECKPOINT)
+    above, fold = split_fold(folder)
+    if not os.path.basename(os.path.abspath(folder)).startswith(FOLD):
+        above, folds, fold = os.path.abspath(folder), folds_in(folder), split_fold(run.folder)[1]
+        if fold not in folds and len(folds) == 1:
+            fold = folds[0]
+    file = find_checkpoint(find_fold(above, fold, "--before"), option="--before")
+    return Model(above, fold, os.path.basename(file))
 
 
 def is_cheap(run: Run) -> bool:
@@ -72,7 +68,7 @@ def _cases(run: Run, predictions: Predictions | None, limit: int) -> tuple[dict[
     of the planned dataset, without labels.
 
     Raises:
-        ReportError, PlanningError: images that are not found in nnUNet_raw.
+        ReportError, DatasetError: images that are not found in nnUNet_raw.
     """
     if not nnUNet_raw.is_set():
         raise ReportError("nnUNet_raw is not set.")

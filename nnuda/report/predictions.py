@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.paths import nnUNet_raw
 
-from nnuda.errors import PlanningError
+from nnuda.datasets import DatasetError, find_images
 from nnuda.evaluation.evaluate import find_cases, first_names
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.planning.domains import find_images
 from nnuda.report.run import ReportError, Run
 
 
@@ -78,7 +77,7 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
     for place in filter(lambda path: isinstance(path, str) and os.path.isdir(path), places):
         try:
             found = find_images(place, ending)
-        except PlanningError:
+        except DatasetError:
             continue
         if all(case in found for case in cases):
             return {case: found[case] for case in cases}

@@ -10,10 +10,10 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join, l
 from nnuda.errors import NnudaError
 from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, read_key
+from nnuda.results import PLANS_SOURCE
 from nnuda.settings import effective_settings
 from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
 
-PLANS_SOURCE = "plans_source.json"
 
 
 class FrozenConfigurationError(NnudaError, RuntimeError):

@@ -23,13 +23,14 @@ from nnuda.data.views import TwoViews, with_strong_augmentation
 from nnuda.files import write_json
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
+from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint
 from nnuda.selection.history import History
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import PLANS_SOURCE, freeze, refuse_other_configuration
-from nnuda.training.init_from import find_checkpoint, init_from
+from nnuda.training.frozen import freeze, refuse_other_configuration
+from nnuda.training.init_from import SETTING as INIT_FROM, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.random_state import seed_everything, set_random_state
@@ -71,7 +72,7 @@ class nnUDATrainer(SelectingTrainer):
             refuse_other_configuration(plans, configuration, folder)
         self.read_plan(plans, dataset_json)
         if self.settings["training.init_from"] and not plans.get("continue_training", False):
-            find_checkpoint(self.settings["training.init_from"])
+            find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
             raise NotImplementedError("nnuda does not adapt the cascade's second stage. "
@@ -248,7 +249,7 @@ class nnUDATrainer(SelectingTrainer):
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
         plans = self.plans_manager.plans
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, "plans.json"))
+        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
         for name in (STEP_SECONDS, MEMORY_GB):
             self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)

@@ -15,6 +15,7 @@ from nnuda.cli import features
 from nnuda.evaluation import class_features
 from nnuda.evaluation.class_features import _equal_shares, collect_features
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.results import ResultsError
 
 EVERY = 10**6
 
@@ -99,7 +100,7 @@ def test_what_is_missing_is_said(toy_environment, untrained):
     with pytest.raises(EvaluationError, match="label file for every source case; there is none for case0"):
         collect_features(folder, source, target, "all")
     labelled = case(toy_environment, SOURCE, "case0", label_of(toy_environment, "case0"))
-    with pytest.raises(EvaluationError, match="fold_3/checkpoint_final.pth; it is not there"):
+    with pytest.raises(ResultsError, match="expected fold 3 in .*there are: fold_all"):
         collect_features(folder, labelled, target, "3")
 
 

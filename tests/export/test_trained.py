@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nnuda.errors import NnudaError
 from nnuda.export.trained import ExportError, TrainedModel, find_model
 
 NAME = "nnUDATrainerSourceOnly"
@@ -34,13 +35,13 @@ def test_the_model_that_the_options_name(toy_environment, trained):
 @pytest.mark.parametrize("options, message", [
     ({"trainer": "nnUDATrainerNone"}, "No trained model nnUDATrainerNone__exported__2d_toy .*"
                                       "nnUDATrainerSourceOnly__exported__2d_toy"),
-    ({"dataset": "999"}, "-d 999"),
+    ({"dataset": "999"}, "No dataset 999"),
     ({"dataset": "Dataset999_None"}, "there are: none"),
-    ({"folds": ["all", "3"]}, "Expected fold 3 .*fold_0, fold_1, fold_all"),
-    ({"checkpoint": "checkpoint_x.pth"}, "Expected checkpoint_x.pth .*checkpoint_best.pth, checkpoint_final.pth"),
+    ({"folds": ["all", "3"]}, "expected fold 3 .*fold_0, fold_1, fold_all"),
+    ({"checkpoint": "checkpoint_x.pth"}, "expected checkpoint_x.pth .*checkpoint_best.pth, checkpoint_final.pth"),
 ])
 def test_what_is_missing_is_named(toy_environment, trained, options, message):
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(NnudaError, match=message):
         find(**options)
 
 

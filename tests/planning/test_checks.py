@@ -6,10 +6,10 @@ import pytest
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import RAS, SOURCE, TARGET, edit_json, write_dataset, write_images
 
+from nnuda.datasets import load_dataset, load_folder
 from nnuda.errors import PlanningError
 from nnuda.planning.cautions import cautions
 from nnuda.planning.checks import check_dimension, check_domains
-from nnuda.planning.domains import load_dataset, load_folder
 
 
 def check(source: str = SOURCE, target: str = TARGET) -> None:

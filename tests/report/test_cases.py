@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_run import make_run, plans, write_images, write_predictions
-from nnuda.errors import PlanningError
+from nnuda.datasets import DatasetError
 from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases
@@ -109,7 +109,7 @@ def test_folders_that_do_not_fit_are_refused(run: Run, folders: dict[str, str], 
         find_predictions(run, str(tmp_path / "nothing"), None, None, None)
     with pytest.raises(ReportError, match="an image of each predicted case"):
         find_predictions(run, more, None, None, folders["images"])
-    with pytest.raises(PlanningError, match="No images in"):
+    with pytest.raises(DatasetError, match="No images in"):
         find_predictions(run, more, None, None, folders["labels"])
 
 

@@ -11,7 +11,8 @@ from made_run import make_run
 from nnuda.evaluation.class_features import ClassFeatures
 from nnuda.report import features
 from nnuda.report.features import NOT_CHEAP, Model, features_section, find_before, is_cheap, model_of
-from nnuda.report.run import ReportError, read_run
+from nnuda.report.run import read_run
+from nnuda.results import ResultsError
 
 
 def test_the_model_before(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ def test_the_model_before(tmp_path: Path) -> None:
         assert find_before(str(folder / fold), run) == Model(str(folder), fold[-1], "checkpoint_final.pth")
         assert find_before(str(folder), run).fold == fold[-1]  # the only one, then the run's own
     (folder / "fold_0" / "checkpoint_final.pth").unlink()
-    with pytest.raises(ReportError, match="fold_0.*checkpoint_final.pth for --before; it is not there"):
+    with pytest.raises(ResultsError, match="--before: expected checkpoint_final.pth or .*fold_0; there are: none"):
         find_before(str(folder), run)
     assert model_of(run) == Model(str(Path(run.folder).parent), "0", "checkpoint_final.pth")
 

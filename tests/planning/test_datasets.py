@@ -5,8 +5,7 @@ import json
 import pytest
 from planning_pairs import SOURCE, TARGET, write_images
 
-from nnuda.errors import PlanningError
-from nnuda.planning.domains import check_name, find_images, label_files, load_dataset, load_folder
+from nnuda.datasets import DatasetError, check_name, find_images, label_files, load_dataset, load_folder
 
 
 def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
@@ -20,12 +19,12 @@ def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
 
 
 def test_no_images_says_what_was_expected_and_what_lies_there(tmp_path):
-    with pytest.raises(PlanningError, match="expected files named CASE_0000.nii.gz.*It is empty"):
+    with pytest.raises(DatasetError, match="expected files named CASE_0000.nii.gz.*It is empty"):
         find_images(str(tmp_path), ".nii.gz")
     (tmp_path / "scan.nii.gz").touch()
-    with pytest.raises(PlanningError, match="1 other files, such as scan.nii.gz"):
+    with pytest.raises(DatasetError, match="1 other files, such as scan.nii.gz"):
         find_images(str(tmp_path), ".nii.gz")
-    with pytest.raises(PlanningError, match="No folder"):
+    with pytest.raises(DatasetError, match="No folder"):
         find_images(str(tmp_path / "gone"), ".nii.gz")
 
 
@@ -36,7 +35,7 @@ def test_a_dataset_by_number_and_by_name(pair):
 
 @pytest.mark.parametrize("dataset", ["799", "Dataset799_Gone", "nonsense"])
 def test_a_missing_dataset(pair, dataset):
-    with pytest.raises(PlanningError, match="which is not there|No dataset"):
+    with pytest.raises(DatasetError, match="which is not there|No dataset"):
         load_dataset(dataset)
 
 
@@ -54,7 +53,7 @@ def test_images_listed_in_dataset_json(pair, monkeypatch):
     }
     assert label_files(source)["y"] == str(pair.raw / SOURCE / "labelsTr" / "case1.nii.gz")
     (pair.raw / SOURCE / "imagesTr" / "case1_0000.nii.gz").unlink()
-    with pytest.raises(PlanningError, match="lists 2 cases, 1 image files of them are missing.*case1_0000"):
+    with pytest.raises(DatasetError, match="lists 2 cases, 1 image files of them are missing.*case1_0000"):
         load_dataset(701)
 
 
@@ -76,7 +75,7 @@ def test_a_folder_takes_ending_and_reader_from_the_source(pair, tmp_path):
 
 @pytest.mark.parametrize("name", ["a/b", "", "a b", "a__b", "-a"])
 def test_names_that_would_break_folder_names(name):
-    with pytest.raises(PlanningError, match="--as"):
+    with pytest.raises(DatasetError, match="--as"):
         check_name(name, "--as")
 
 

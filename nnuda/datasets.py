@@ -1,4 +1,4 @@
-"""The two domains as planning sees them: names, channels, image files. Of the target no label file is even listed."""
+"""Raw datasets: names, channels, image files. Of the target no label file is even listed."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,11 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-from nnuda.errors import PlanningError
+from nnuda.errors import NnudaError
+
+
+class DatasetError(NnudaError, ValueError):
+    """Images or a dataset that are not where, or not named as, they should be."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +56,36 @@ def dataset_name(dataset: str | int) -> str:
     """The name behind a dataset's number.
 
     Raises:
-        PlanningError: no such dataset, or more than one.
+        DatasetError: no such dataset, or more than one.
     """
     try:
         return str(maybe_convert_to_dataset_name(dataset))
     except (RuntimeError, ValueError) as error:
-        raise PlanningError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
-                            f"{error}") from error
+        raise DatasetError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
+                           f"{error}") from error
 
 
 def check_name(name: str, option: str) -> None:
     """Plans' and targets' names become parts of folder names, which nnU-Net takes apart at double underscores.
 
     Raises:
-        PlanningError: another character, or a double underscore.
+        DatasetError: another character, or a double underscore.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or "__" in name:
-        raise PlanningError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
+        raise DatasetError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
 
 
 def load_dataset(dataset: str | int) -> Domain:
     """A dataset in nnUNet_raw by number or name. Its labels are not looked at.
 
     Raises:
-        PlanningError: no such dataset, no dataset.json, no images.
+        DatasetError: no such dataset, no dataset.json, no images.
     """
     name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
     if not isfile(join(folder, "dataset.json")):
-        raise PlanningError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
-                            f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}.")
+        raise DatasetError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
+                           f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}.")
     dataset_json = load_json(join(folder, "dataset.json"))
     return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
 
@@ -109,10 +113,10 @@ def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
     """Cases of a folder: CASE_0000<ending>, CASE_0001<ending>, ... grouped by CASE and sorted.
 
     Raises:
-        PlanningError: no folder, or no file of that form in it.
+        DatasetError: no folder, or no file of that form in it.
     """
     if not isdir(folder):
-        raise PlanningError(f"No folder {folder}: expected images named CASE_0000{file_ending} in it.")
+        raise DatasetError(f"No folder {folder}: expected images named CASE_0000{file_ending} in it.")
     pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
     cases: dict[str, list[str]] = {}
     names = sorted(os.listdir(folder))
@@ -120,8 +124,8 @@ def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
         cases.setdefault(match[1], []).append(join(folder, match[0]))
     if not cases:
         seen = f"It holds {len(names)} other files, such as {names[0]}." if names else "It is empty."
-        raise PlanningError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the "
-                            f"channel). {seen}")
+        raise DatasetError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the "
+                           f"channel). {seen}")
     return cases
 
 
@@ -135,8 +139,8 @@ def _images_of_dataset(folder: str, dataset_json: dict) -> dict[str, list[str]]:
     }
     gone = [path for paths in cases.values() for path in paths if not isfile(path)]
     if gone or not cases:
-        raise PlanningError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them "
-                            f"are missing{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
+        raise DatasetError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them "
+                           f"are missing{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
     return cases
 
 
