@@ -26,8 +26,9 @@ from nnuda.training.frozen import frozen_classes, frozen_settings
 from nnuda.training.init_from import init_from
 from nnuda.training.loss_terms import LossTerm
 from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.outputs import DomainOutputs, finest, full_precision, resolutions
 from nnuda.training.pictures import draw_images
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.trainer import nnUDATrainer
 
 CYCLE_TERMS = {"translated", "cycle", "image_adversary", "segmentation_adversary"}
 PICTURED = 4  # images of a batch
@@ -267,16 +268,6 @@ class nnUDATrainerPrototypes(nnUDATrainer):
                 and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1)):
             draw_images(self.pictures,
                         os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
-
-
-def resolutions(logits: Tensor | list[Tensor]) -> list[Tensor]:
-    """All outputs, with and without deep supervision."""
-    return [logits] if isinstance(logits, Tensor) else list(logits)
-
-
-def full_precision(logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """For losses outside of autocast."""
-    return logits.float() if isinstance(logits, Tensor) else [output.float() for output in logits]
 
 
 def pictures_of(image_s: Tensor, image_t: Tensor, cycle: CycleOutput) -> dict[str, Tensor]:

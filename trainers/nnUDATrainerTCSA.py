@@ -24,8 +24,9 @@ from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, check_centering,
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import frozen_settings
+from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import draw_class_cosines
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.trainer import nnUDATrainer
 
 DOMAINS = ("source", "target")
 

@@ -18,7 +18,8 @@ from nnuda.settings import SettingsError
 from nnuda.statistics.class_statistics import ClassStatistics, sample_classes
 from nnuda.training.forward import forward_together
 from nnuda.training.loss_terms import LossTerm
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.outputs import DomainOutputs, finest, resolutions
+from nnuda.training.trainer import nnUDATrainer
 
 IGNORED = -100
 TABLE = ("tsa_table_largest", "tsa_table_mean")
@@ -126,7 +127,7 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         weights, loss = self.resolution_weights(), self.resolution_loss()
         dice = copy(loss)
         dice.weight_ce = 0
-        pairs = zip(weights, [dice] + [loss] * (len(weights) - 1), as_list(logits), as_list(source.label))
+        pairs = zip(weights, [dice] + [loss] * (len(weights) - 1), resolutions(logits), resolutions(source.label))
         return sum(weight * term(z, y) for weight, term, z, y in pairs if weight != 0)
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
@@ -233,8 +234,3 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     def logged_names(self) -> list[str]:
         """The terms, and the size of the table."""
         return [*super().logged_names(), *(TABLE if "tsa" in self.loss_terms else ())]
-
-
-def as_list(value: Tensor | list[Tensor]) -> list[Tensor]:
-    """Outputs or labels of all resolutions."""
-    return [value] if isinstance(value, Tensor) else list(value)

@@ -23,7 +23,8 @@ from nnuda.training.distributed import keep_in_graph
 from nnuda.training.frozen import frozen_classes, frozen_settings
 from nnuda.training.loss_terms import LossTerm
 from nnuda.training.optimizers import GroupPolySchedule, JointOptimizer
-from nnuda.training.trainer import DomainOutputs, nnUDATrainer, finest
+from nnuda.training.outputs import DomainOutputs, finest, resolutions
+from nnuda.training.trainer import nnUDATrainer
 
 
 class nnUDATrainerUUDS(nnUDATrainer):
@@ -127,7 +128,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
                                           text=(text.domain, text.segmentation), num_source=size,
                                           reencode=self.active("synthetic_distillation"))
-        logits = output.logits if isinstance(output.logits, list) else [output.logits]
+        logits = resolutions(output.logits)
         if self.is_ddp:
             logits[0] = keep_in_graph(logits[0], (output.image, output.x_g, output.segmentation_features))
         source_logits, target_logits = [z[:size] for z in logits], [z[size:] for z in logits]

@@ -6,6 +6,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from nnuda.training.outputs import finest
+
 
 class EmaTeacher(nn.Module):
     """theta' <- alpha_t theta' + (1 - alpha_t) theta after each step, alpha_t = min(1 - 1/(t+1), alpha).
@@ -39,8 +41,7 @@ class EmaTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """(B, Cin, *S) to logits (B, C, *S) at full resolution."""
-        output = self.network(image)
-        return output[0] if isinstance(output, (list, tuple)) else output
+        return finest(self.network(image))
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         result = super().load_state_dict(state_dict, *args, **kwargs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Iterator
 
 import torch
@@ -33,24 +32,10 @@ from nnuda.training.frozen import freeze, refuse_other_configuration
 from nnuda.training.init_from import SETTING as INIT_FROM, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher
-
-
-@dataclass
-class DomainOutputs:
-    """What the network gave for both domains in one step.
-
-    Attributes:
-        source: logits of the source, (B, C, *S), a list of them with deep supervision, finest first.
-        target: likewise for the target's strong view.
-        extra: whatever else a method's forward returns, by name.
-    """
-
-    source: Tensor | list[Tensor]
-    target: Tensor | list[Tensor]
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class nnUDATrainer(SelectingTrainer):
@@ -413,8 +398,3 @@ class nnUDATrainer(SelectingTrainer):
         """nnU-Net's, with the weights that prediction will use."""
         with self.prediction_weights(), self.on_source_images():
             super().perform_actual_validation(save_probabilities)
-
-
-def finest(logits: Tensor | list[Tensor]) -> Tensor:
-    """The full-resolution output."""
-    return logits if isinstance(logits, Tensor) else logits[0]
