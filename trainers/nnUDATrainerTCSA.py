@@ -12,7 +12,7 @@ from nnuda.data.domain_batch import SourceBatch, TargetBatch
 from nnuda.labels import class_names, confident_masks, source_masks
 from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.covariance_cosine import covariance_cosine
-from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, self_information
+from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, weighted_self_information
 from nnuda.losses.prototype_alignment import prototype_alignment
 from nnuda.networks.discriminator import build_discriminator
 from nnuda.networks.forward_frozen import forward_frozen
@@ -189,7 +189,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
 
     def entropy_map(self, logits: Tensor | list[Tensor]) -> Tensor:
         """(B, C, *S), where the finest output is unsure of each class."""
-        return self_information(finest(logits), self.label_manager.has_regions)
+        return weighted_self_information(finest(logits), self.label_manager.has_regions)
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """L_D, from the first step on. Logs the share of patches told rightly: 0.5 is a draw."""

@@ -1,28 +1,28 @@
 """Entropy maps of nnU-Net's saved probabilities. No labels are needed."""
 from __future__ import annotations
 
-import math
 import os
 
 import nibabel
 import numpy as np
 import SimpleITK as sitk
+import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
-from scipy.special import entr
 from tqdm import tqdm
 
 from nnuda.evaluation.evaluate import find_cases
 from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.files import replacing, write_json
+from nnuda.losses.entropy import entropy, largest_entropy
 
 ENDING = "_entropy.nii.gz"
 SUMMARY_NAME = "nnuda_entropy.json"
 DEFINITIONS = {
     False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
-    True: "regions have independent probabilities: sum over the regions of their binary entropies, "
-          "-p ln p - (1 - p) ln(1 - p), in nats: 0 to (number of regions) ln 2",
+    True: "regions have independent probabilities: mean over the regions of their binary entropies, "
+          "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
 }
 
 
@@ -36,11 +36,7 @@ def entropy_map(probabilities: np.ndarray, regions: bool) -> np.ndarray:
     Returns:
         (*S), float32.
     """
-    probabilities = np.clip(probabilities, 0, 1, dtype=np.float32)
-    entropy = entr(probabilities).sum(axis=0)
-    if regions:
-        entropy += entr(1 - probabilities).sum(axis=0)
-    return entropy
+    return entropy(torch.from_numpy(np.clip(probabilities, 0, 1, dtype=np.float32)), regions, dim=0).numpy()
 
 
 def read_probabilities(folder: str, case: str, ending: str, reader: type[BaseReaderWriter],
@@ -134,8 +130,7 @@ def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict
         foreground = manager.convert_probabilities_to_segmentation(probabilities) > 0
         per_case[case] = {"mean": float(values.mean()), "max": float(values.max()),
                           "foreground_mean": float(values[foreground].mean()) if foreground.any() else None}
-    heads = manager.num_segmentation_heads
-    largest = heads * math.log(2) if manager.has_regions else math.log(heads)
+    largest = largest_entropy(manager.num_segmentation_heads, manager.has_regions)
     result = {"definition": DEFINITIONS[manager.has_regions], "unit": "nats", "largest_possible": largest,
               "prediction_folder": os.path.abspath(folder), "per_case": per_case}
     write_json(result, os.path.join(os.path.abspath(output), SUMMARY_NAME))

@@ -11,9 +11,10 @@ is k, else 0. Each image has prototypes of its own; a class that it does not sho
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnuda.losses.precision import full, no_autocast
 
 SHORTEST = 1e-3
 """Embeddings shorter than this keep less than unit length: a unit vector's gradient grows with 1 / length."""
@@ -38,8 +39,8 @@ def class_prototypes(embeddings: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]
             "class_prototypes expects embeddings (B, D, *S) and masks (B, K, *S) of the same voxels; "
             f"got {tuple(embeddings.shape)} and {tuple(masks.shape)}"
         )
-    with torch.autocast(embeddings.device.type, enabled=False):
-        z = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).flatten(2)
+    with no_autocast(embeddings):
+        z = full(embeddings).flatten(2)
         z = F.normalize(z, dim=1, eps=SHORTEST)
         weights = masks.flatten(2).to(z.dtype)
         count = weights.sum(2)
@@ -68,7 +69,7 @@ def class_sums(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
             "class_sums expects features (B, A, *S) and masks (B, K, *S) of the same voxels; "
             f"got {tuple(features.shape)} and {tuple(masks.shape)}"
         )
-    with torch.autocast(features.device.type, enabled=False):
-        values = features.to(torch.promote_types(features.dtype, torch.float32)).flatten(2)
+    with no_autocast(features):
+        values = full(features).flatten(2)
         weights = masks.flatten(2).to(values.dtype)
         return (weights @ values.transpose(1, 2)).sum(0), weights.sum((0, 2))

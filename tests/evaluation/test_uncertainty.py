@@ -38,7 +38,7 @@ def test_nats_of_known_probabilities() -> None:
     probabilities = np.array([[1.0, 0.5, 1 / 3], [0.0, 0.5, 1 / 3], [0.0, 0.0, 1 / 3]])
     assert entropy_map(probabilities, regions=False) == pytest.approx([0, math.log(2), math.log(3)], abs=1e-6)
     assert entropy_map(np.array([[1.0, 0.5, 0.5], [0.0, 0.0, 0.5]]), regions=True) == pytest.approx(
-        [0, math.log(2), 2 * math.log(2)], abs=1e-6)
+        [0, math.log(2) / 2, math.log(2)], abs=1e-6)
 
 
 def test_rounding_of_stored_probabilities_gives_no_nan() -> None:
@@ -60,15 +60,15 @@ def test_a_map_lies_where_the_image_lies(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_entropy.nii.gz", SUMMARY_NAME]
 
 
-def test_regions_sum_binary_entropies(tmp_path: Path) -> None:
+def test_regions_have_the_mean_of_binary_entropies(tmp_path: Path) -> None:
     both, spleen = np.random.default_rng(0).random((2, *SHAPE)).astype(np.float32)
     labels = np.where(spleen > 0.5, 2, np.where(both > 0.5, 1, 0))
     write_case(tmp_path, np.stack([both, spleen]), labels)
     result = uncertainty_folder(str(tmp_path), str(tmp_path), REGIONS_JSON)
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a_entropy.nii.gz")))
-    expected = sum(stats.entropy(np.stack([p, 1 - p]).astype(np.float64), axis=0) for p in (both, spleen))
+    expected = sum(stats.entropy(np.stack([p, 1 - p]).astype(np.float64), axis=0) for p in (both, spleen)) / 2
     np.testing.assert_allclose(values, expected, atol=1e-5)
-    assert result["largest_possible"] == pytest.approx(2 * math.log(2))
+    assert result["largest_possible"] == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("reader", ["NibabelIO", "NibabelIOWithReorient"])
