@@ -13,9 +13,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnuda.datasets import DatasetError, Domain, load_dataset, read_case
-from nnuda.evaluation.page import Picture, Pictures, Section, Table, Text
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
+from nnuda.report.page import Picture, Pictures, Section, Table, Text
 from nnuda.report.run import Run, number
 
 VOXELS_PER_CASE = 50_000

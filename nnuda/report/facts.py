@@ -7,8 +7,8 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import PlanningError
-from nnuda.evaluation.page import Folded, Section, Table, Text
 from nnuda.planning.memory import preset_of_trainer
+from nnuda.report.page import Folded, Section, Table, Text
 from nnuda.report.run import Run, number
 from nnuda.settings import BASE, load_preset
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS

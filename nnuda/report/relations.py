@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from batchgenerators.utilities.file_and_folder_operations import join
 from torch import Tensor
 
-from nnuda.evaluation.page import Picture, Pictures, Section, Text
 from nnuda.labels import class_names
 from nnuda.report.figures import cosine_matrix
+from nnuda.report.page import Picture, Pictures, Section, Text
 from nnuda.report.run import Run, number
 
 FOLDERS = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",

@@ -11,12 +11,12 @@ from importlib.metadata import version
 import numpy as np
 
 import nnuda
-from nnuda.evaluation.page import Fact, Facts, Section, Table, Text, page_html
 from nnuda.report.case_scores import CaseScores, dice_of_epochs, mean_dice, score_cases
 from nnuda.report.cases import cases_alarms, cases_section
 from nnuda.report.domains import domains_section
 from nnuda.report.facts import changed_settings, cost_section, settings_section
 from nnuda.report.features import Model, features_section
+from nnuda.report.page import Fact, Facts, Section, Table, Text, page_html
 from nnuda.report.predictions import Predictions
 from nnuda.report.relations import relations_section
 from nnuda.report.run import Run, number

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from made_run import make_run, plans, write_images, write_predictions
 from nnuda.datasets import DatasetError
-from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases
 from nnuda.report.cases import BEFORE, cases_alarms, cases_section
+from nnuda.report.page import Folded, Legend, Pictures, Table, Text
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import ReportError, Run, read_run
 

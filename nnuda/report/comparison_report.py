@@ -7,10 +7,10 @@ import math
 import os
 
 from nnuda.evaluation.compare import ALL_CLASSES, Comparison, paired_tests, summary
-from nnuda.evaluation.comparison_plots import case_plot
-from nnuda.evaluation.page import Notes, Picture, Pictures, Section, Table, Text, page_html
 from nnuda.evaluation.table import DECIMALS, metric_title
 from nnuda.files import write_text
+from nnuda.report.comparison_plots import case_plot
+from nnuda.report.page import Notes, Picture, Pictures, Section, Table, Text, page_html
 
 COLUMNS = ("result", "class", "metric", "mean", "std", "median", "n", "gap", "p", "p_holm", "pairs")
 Rows = list[list[str]]

@@ -7,8 +7,8 @@ import pytest
 from browser import Browser, faults
 from comparison_cases import CASES, result, three_results
 from nnuda.evaluation.compare import compare
-from nnuda.evaluation.comparison_report import save_comparison
-from nnuda.evaluation.page import Notes, Picture, Pictures, Section, page_html
+from nnuda.report.comparison_report import save_comparison
+from nnuda.report.page import Notes, Picture, Pictures, Section, page_html
 
 PHONE, LAPTOP = 390, 1366
 

@@ -131,7 +131,7 @@ def page_html(title: str, top: Sequence, sections: Sequence[Section], contents: 
         sections: in order.
         contents: a line of links to the sections below the title.
     """
-    template = resources.files("nnuda.evaluation").joinpath("page.html").read_text(encoding="utf-8")
+    template = resources.files("nnuda.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["breakable"] = breakable
     return environment.from_string(template).render(title=title, top=top, sections=sections, contents=contents)
