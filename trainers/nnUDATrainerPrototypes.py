@@ -116,7 +116,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         """nnU-Net's SGD, or Adam as such cycles have it."""
         if self.settings["training.optimizer"] == "nnunet":
             return super().configure_adaptation_optimizers()
-        parameters = [*self.network.parameters(), *self.modules_beside.parameters()]
+        parameters = [*self.network.parameters(), *self.extra_modules.parameters()]
         optimizer = Adam(parameters, self.settings["prototypes.lr"], betas=(0.5, 0.999))
         return optimizer, GroupPolySchedule(optimizer, self.num_epochs)
 
@@ -145,7 +145,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.translates:
             return self.forward_cycle(source, target)
         student_s, student_t = forward_together(self.network, [source.image, target.image], with_features=True)
-        embeddings = ([self.modules_beside["embedding"](student.features) for student in (student_s, student_t)]
+        embeddings = ([self.extra_modules["embedding"](student.features) for student in (student_s, student_t)]
                       if self.uses_prototypes else [])
         return DomainOutputs(student_s.logits, student_t.logits, {"embeddings": embeddings})
 
@@ -212,15 +212,15 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             losses["cycle"] = (identity_loss(cycle.source_in_target.image, source.image)
                                + identity_loss(cycle.target_in_source.image, target.weak))
         if self.active("image_adversary"):
-            losses["image_adversary"] = (self.deceive("image_t", cycle.source.image)
-                                         + self.deceive("image_s", cycle.target.image))
+            losses["image_adversary"] = (self.generator_loss("image_t", cycle.source.image)
+                                         + self.generator_loss("image_s", cycle.target.image))
         if self.active("segmentation_adversary"):
-            fakes = [self.deceive("segmentation", self.probabilities(stream))
+            fakes = [self.generator_loss("segmentation", self.probabilities(stream))
                      for stream in (cycle.target, cycle.target_in_source)]
             losses["segmentation_adversary"] = sum(fakes) / 2
         return losses
 
-    def deceive(self, discriminator: str, fake: Tensor) -> Tensor:
+    def generator_loss(self, discriminator: str, fake: Tensor) -> Tensor:
         """A generator's loss; the discriminator does not learn from it."""
         return least_squares_generator(forward_frozen(self.adversary[discriminator], fake.float()))
 

@@ -5,8 +5,8 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from nnuda.data.copy_paste import MixedBatch, largest_components, largest_region_components, mix_domains
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.data.mixing import MixedBatch, largest_components, largest_region_components, mix_domains
 from nnuda.labels import channel_masks, labels_and_kept, pseudo_labels
 from nnuda.losses.copy_paste import copy_paste_loss
 from nnuda.losses.structure_clustering import structure_clustering
@@ -217,7 +217,7 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     def structure(self, output: UNetOutput) -> Tensor:
         """L_CC of the deepest features of one domain."""
         nodes = output.bottleneck.float().movedim(1, -1).flatten(0, -2)
-        return structure_clustering(nodes, self.modules_beside["structure"](nodes),
+        return structure_clustering(nodes, self.extra_modules["structure"](nodes),
                                     self.settings["transmedseg.structure.tau"],
                                     self.settings["transmedseg.structure.form"])
 

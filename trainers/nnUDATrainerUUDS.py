@@ -106,9 +106,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
     def configure_adaptation_optimizers(self) -> tuple[JointOptimizer, GroupPolySchedule]:
         """Section 4.1's Adam (read as AdamW) for what comes from CLIP; nnU-Net's SGD for the rest."""
         clip = list(self.bare_network.encoder.parameters()) if self.settings["uuds.image_encoder"] == "clip" else []
-        paper = [*clip, *self.modules_beside["text"].parameters()]
+        paper = [*clip, *self.extra_modules["text"].parameters()]
         known = {id(parameter) for parameter in paper}
-        rest = [p for module in (self.network, self.modules_beside) for p in module.parameters() if id(p) not in known]
+        rest = [p for module in (self.network, self.extra_modules) for p in module.parameters() if id(p) not in known]
         if self.settings["training.optimizer"] == "paper":
             paper, rest = [*paper, *rest], []
         optimizers = [torch.optim.AdamW(paper, self.settings["uuds.text.lr"],
@@ -122,7 +122,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
         """Both domains through one graph; target images also through the re-encoding of their
         synthetic source images."""
-        text = self.modules_beside["text"]()
+        text = self.extra_modules["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
         size = len(source.image)
         output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
@@ -168,7 +168,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         terms = []
         for i, mask in enumerate(foreground_masks(finest(source.label), self.label_manager)):
             blocks, label = pool_blocks(features[:, i], mask, grid)
-            z = self.modules_beside["projection"](blocks)
+            z = self.extra_modules["projection"](blocks)
             terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"],
                                                 self.settings["uuds.contrast.form"]))
         return torch.stack(terms).mean()

@@ -8,10 +8,10 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.evaluate import load_inputs, parse_tolerances
 from nnuda.cli.run_command import run_command
-from nnuda.evaluation.compare import compare, read_result
+from nnuda.evaluation.comparison import compare, read_result
 from nnuda.evaluation.conventions import PRESETS
-from nnuda.evaluation.evaluate import evaluate_folder
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder
 from nnuda.report.comparison_report import markdown_text, save_comparison
 
 

@@ -29,7 +29,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NnudaError(f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with "
                          "-o.")
-    from nnuda.demo.run import run_demo  # imports torch: only once the folder is known to be free
+    from nnuda.demo.workflow import run_demo  # imports torch: only once the folder is known to be free
 
     run_demo(folder)
 

@@ -9,9 +9,9 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.run_command import run_command
 from nnuda.evaluation.conventions import PRESETS
-from nnuda.evaluation.evaluate import evaluate_folder, first_names, save_scores, save_table
 from nnuda.evaluation.metrics import DEFINITIONS
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder, first_names, save_scores, save_table
 from nnuda.evaluation.table import print_table, score_table
 
 OUTPUT_NAME = "nnuda_scores.json"

@@ -6,8 +6,8 @@ import argparse
 import torch
 
 from nnuda.cli.run_command import run_command
-from nnuda.export.export import Exported, export_model
-from nnuda.export.trained import ExportError, TrainedModel, find_model
+from nnuda.export.export_model import Exported, export_model
+from nnuda.export.trained_model import ExportError, TrainedModel, find_model
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,9 +44,9 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _report(model: TrainedModel, exported: Exported) -> None:
-    for case in exported.comparisons:
+    for case in exported.checks:
         print(f"Identical labels: {case.files[0]} ({case.voxels} voxels, {case.foreground} of them foreground)")
-    if not any(case.foreground for case in exported.comparisons):
+    if not any(case.foreground for case in exported.checks):
         print("NOTE: all of it is background, which proves little. Export again with -i and an image that shows more.")
     if exported.missing:
         print(f"NOTE: training left no {', '.join(exported.missing)}. nnUNetv2_predict does not need it, but "

@@ -8,12 +8,12 @@ import re
 from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.run_command import run_command
-from nnuda.evaluation.evaluate import first_names
+from nnuda.evaluation.scores import first_names
 from nnuda.files import write_text
-from nnuda.report.features import find_before, is_cheap
+from nnuda.report.features_section import find_before, is_cheap
 from nnuda.report.predictions import find_predictions
-from nnuda.report.report import Request, report_html
 from nnuda.report.run import ReportError, Run, read_run
+from nnuda.report.run_page import Request, report_html
 
 FEATURE_CASES = 3
 OUTPUT_NAME = "nnuda_report.html"

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnuda.planning.class_embeddings import TextRequest, make_class_embeddings
+from nnuda.planning.plan_embeddings import TextRequest, make_class_embeddings
 from nnuda.text.class_embeddings import ClassEmbeddings, describe
 
 

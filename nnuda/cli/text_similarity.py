@@ -8,7 +8,7 @@ from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.datasets import dataset_name
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.class_embeddings import planned_class_embeddings
+from nnuda.planning.plan_embeddings import planned_class_embeddings
 from nnuda.text.class_embeddings import describe
 
 

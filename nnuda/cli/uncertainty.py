@@ -6,7 +6,7 @@ import os
 
 from nnuda.cli.evaluate import load_inputs
 from nnuda.cli.run_command import run_command
-from nnuda.evaluation.uncertainty import DEFINITIONS, SUMMARY_NAME, uncertainty_folder
+from nnuda.evaluation.entropy_maps import DEFINITIONS, SUMMARY_NAME, uncertainty_folder
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.evaluation.evaluate import class_labels
 from nnuda.evaluation.reading import EvaluationError, find_reader, read_labels
+from nnuda.evaluation.scores import class_labels
 from nnuda.files import replacing
 
 LARGEST = "largest foreground"

@@ -11,7 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.export.trained import TRAINER, ExportError, TrainedModel
+from nnuda.export.trained_model import TRAINER, ExportError, TrainedModel
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 

@@ -12,10 +12,10 @@ from nnuda.datasets import Domain
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, load_plan, plan_file
-from nnuda.planning.class_embeddings import with_class_embeddings
 from nnuda.planning.geometry import geometry_facts, orientations
-from nnuda.planning.key import make_key
+from nnuda.planning.make_key import make_key
 from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor
+from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.planning.planner import PLANNERS
 from nnuda.text.class_embeddings import ClassEmbeddings
 

@@ -10,8 +10,8 @@ from nnuda.errors import PlanningError
 from nnuda.files import write_json
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
-from nnuda.planning.class_embeddings import with_class_embeddings
-from nnuda.planning.key import pretrained_weights
+from nnuda.planning.make_key import pretrained_weights
+from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.text.class_embeddings import ClassEmbeddings
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nnuda.evaluation.compare import Comparison, case_values
+from nnuda.evaluation.comparison import Comparison, case_values
 from nnuda.evaluation.table import metric_title
 
 # As wide as a telephone shows it, so that its letters keep their size there.

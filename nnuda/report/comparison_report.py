@@ -6,7 +6,7 @@ import io
 import math
 import os
 
-from nnuda.evaluation.compare import ALL_CLASSES, Comparison, paired_tests, summary
+from nnuda.evaluation.comparison import ALL_CLASSES, Comparison, paired_tests, summary
 from nnuda.evaluation.table import DECIMALS, metric_title
 from nnuda.files import write_text
 from nnuda.report.comparison_plots import case_plot

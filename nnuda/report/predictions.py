@@ -8,8 +8,8 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join, l
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.datasets import DatasetError, find_images
-from nnuda.evaluation.evaluate import find_cases, first_names
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.report.run import ReportError, Run
 
 

@@ -44,7 +44,7 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
     """
     if settings[key] is None:
         return None
-    from nnuda.text.models import TextModelError
+    from nnuda.text.clip_models import TextModelError
     from nnuda.text.weights import find_weights, sha256
 
     file = find_weights(settings[key[:-len(_SUFFIX)] + ".model"], settings[key])

@@ -9,7 +9,7 @@ import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from nnuda.text.models import TextModelError
+from nnuda.text.clip_models import TextModelError
 from nnuda.text.weights import is_jit_archive
 
 JIT_CONSTANTS = ("input_resolution", "context_length", "vocab_size")

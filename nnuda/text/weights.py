@@ -17,7 +17,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from nnuda.errors import NnudaError
-from nnuda.text.models import TextModelError, model_config
+from nnuda.text.clip_models import TextModelError, model_config
 
 HUB_TIMEOUT = 5
 """Seconds that the hub has to answer; its own client tries for most of a minute."""
@@ -66,7 +66,9 @@ def find_weights(model: str | None, pretrained: str, download: bool = False) -> 
     Args, Raises: as `resolve_weights`, which see.
     """
     if model is None:
-        raise TextModelError(f"pretrained={pretrained!r} needs the open_clip model that the weights belong to; got none.")
+        raise TextModelError(
+            f"pretrained={pretrained!r} needs the open_clip model that the weights belong to; got none."
+        )
     config = model_config(model)
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if not tag:

@@ -43,7 +43,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     def adaptation_state(self) -> dict[str, Any]:
         """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
         optimizer = self.adversary_optimizer
-        return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
+        return {"student": self.bare_network.state_dict(), "modules": self.extra_modules.state_dict(),
                 "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
                 "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
                 "teacher": None if self.teacher is None else self.teacher.state_dict(),
@@ -52,7 +52,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
         """Put back what `adaptation_state` returned."""
         self.bare_network.load_state_dict(state["student"])
-        self.modules_beside.load_state_dict(state["modules"])
+        self.extra_modules.load_state_dict(state["modules"])
         self.statistics.load_state_dict(state["statistics"])
         self.adversary.load_state_dict(state["adversary"])
         if self.adversary_optimizer is not None:

@@ -73,7 +73,7 @@ class nnUDATrainer(SelectingTrainer):
         self.loss_terms = self.configure_loss_terms()
         self.target = self.plans_manager.plans[KEY]["target"]
         self.teacher: EmaTeacher | None = None
-        self.modules_beside, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.extra_modules, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
@@ -129,8 +129,8 @@ class nnUDATrainer(SelectingTrainer):
     def configure_adaptation_optimizers(self) -> tuple[Any, Any]:
         """Optimiser and schedule while adapting: nnU-Net's, for the network and the modules beside it."""
         optimizer, schedule = super().configure_optimizers()
-        if len(self.modules_beside):
-            optimizer.add_param_group({"params": list(self.modules_beside.parameters())})
+        if len(self.extra_modules):
+            optimizer.add_param_group({"params": list(self.extra_modules.parameters())})
         return optimizer, schedule
 
     # ---- setting up -------------------------------------------------------------------------------------------------
@@ -161,14 +161,14 @@ class nnUDATrainer(SelectingTrainer):
         """nnU-Net's own while nothing adapts."""
         if not self.adapts:
             return super().configure_optimizers()
-        self.modules_beside = self.build_modules().to(self.device)
+        self.extra_modules = self.build_modules().to(self.device)
         self.statistics = self.build_statistics().to(self.device)
         self.adversary, self.adversary_optimizer = self.configure_adversary()
         self.adversary.to(self.device)
         if self.adversary_optimizer is not None:
             self.adversary_schedule = GroupPolySchedule(self.adversary_optimizer, self.num_epochs)
         if self.is_ddp:
-            for module in (self.modules_beside, self.adversary):
+            for module in (self.extra_modules, self.adversary):
                 broadcast_from_first(module)
         return self.configure_adaptation_optimizers()
 
@@ -302,7 +302,7 @@ class nnUDATrainer(SelectingTrainer):
 
     def update(self, total: Tensor) -> None:
         """Backward, average over ranks, unscale, clip, step."""
-        beside = list(self.modules_beside.parameters())
+        beside = list(self.extra_modules.parameters())
         scaler = self.grad_scaler
         (total if scaler is None else scaler.scale(total)).backward()
         if self.is_ddp:

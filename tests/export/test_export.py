@@ -11,9 +11,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import SOURCE, TARGET
 
 from nnuda.errors import NnudaError
-from nnuda.export.compare import find_cases
-from nnuda.export.export import export_model
-from nnuda.export.trained import ExportError, TrainedModel, find_model
+from nnuda.export.export_model import export_model
+from nnuda.export.trained_model import ExportError, TrainedModel, find_model
+from nnuda.export.verify import find_cases
 
 EXPORTED = "nnUNetTrainer__exported_SourceOnly_toDataset502_ToyTarget__2d_toy"
 FLIPPED = """
@@ -55,7 +55,7 @@ def test_what_is_written_is_plain_nnunets(toy_environment, trained, tmp_path):
     folder = tmp_path / SOURCE / EXPORTED
     assert Path(exported.folder) == folder and exported.missing == []
     assert [path.name for path in folder.parent.iterdir()] == [EXPORTED]
-    [case] = exported.comparisons
+    [case] = exported.checks
     assert case.differing == 0 and case.foreground > 0 and Path(case.files[0]).parts[-3] == TARGET
 
     plans, before = (json.loads((path / "plans.json").read_text()) for path in (folder, trained))
@@ -85,7 +85,7 @@ def test_several_folds_and_what_the_zip_takes(toy_environment, trained, tmp_path
     finally:
         shutil.rmtree(crossval)
     folder = Path(exported.folder)
-    assert len(exported.comparisons) == 4
+    assert len(exported.checks) == 4
     for fold in ("0", "1"):
         assert equal(load(folder, fold)["network_weights"], load(trained, fold)["network_weights"])
     of_fold = {"checkpoint_final.pth", "progress.png", "validation/summary.json"}

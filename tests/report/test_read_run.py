@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from made_run import CHANGED, CLASSES, SOURCE, TARGET, checkpoint, make_run
-from nnuda.report.facts import cost_section, settings_section
 from nnuda.report.run import ReportError, number, read_run
+from nnuda.report.settings_and_cost import cost_section, settings_section
 from nnuda.results import ResultsError
 from nnuda.settings import load_preset
 

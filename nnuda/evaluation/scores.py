@@ -120,7 +120,7 @@ def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json:
     evaluate = partial(evaluate_case, reference_folder=reference_folder, prediction_folder=prediction_folder,
                        file_ending=ending, reader=reader, dataset_json=dataset_json, rules=rules)
     units, scores = zip(*run_cases(evaluate, [(case,) for case in cases], num_processes, "Scoring", progress,
-                                   preload=("nnuda.evaluation.evaluate", "monai.metrics")))
+                                   preload=("nnuda.evaluation.scores", "monai.metrics")))
     per_case = dict(zip(cases, scores))
     return {"oracle": True, "oracle_note": ORACLE_NOTE, "reference_folder": os.path.abspath(reference_folder),
             "prediction_folder": os.path.abspath(prediction_folder), "reader": reader.__name__,

@@ -10,7 +10,7 @@ from nnuda.planning.geometry import orientations
 from nnuda.planning.normalization import CT, normalization_schemes
 
 
-def cautions(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> list[str]:
+def pair_warnings(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> list[str]:
     """Warnings about a pair that passed the checks.
 
     Args:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnuda.data.copy_paste import largest_components, largest_region_components, mix_domains, random_box
+from nnuda.data.mixing import largest_components, largest_region_components, mix_domains, random_box
 
 
 @pytest.mark.parametrize("shape", [(9, 12), (6, 9, 12)])

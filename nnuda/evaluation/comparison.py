@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nnuda.evaluation.evaluate import first_names, load_scores
 from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import first_names, load_scores
 from nnuda.evaluation.summary import statistics
 from nnuda.evaluation.table import shown_metrics
 

@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnuda.evaluation.entropy_maps import SUMMARY_NAME, entropy_map, uncertainty_folder
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.uncertainty import SUMMARY_NAME, entropy_map, uncertainty_folder
 from scipy import stats
 from skimage import io
 

@@ -10,8 +10,8 @@ from harness import make_trainer, run_epochs
 from made_run import make_run, write_images, write_predictions
 from nnuda.files import write_text
 from nnuda.report.predictions import find_predictions
-from nnuda.report.report import NO_PREDICTIONS, Request, report_html
 from nnuda.report.run import read_run
+from nnuda.report.run_page import NO_PREDICTIONS, Request, report_html
 from toy import Toy
 
 PHONE, LAPTOP = 390, 1366

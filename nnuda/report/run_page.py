@@ -13,13 +13,13 @@ import numpy as np
 import nnuda
 from nnuda.report.case_scores import CaseScores, dice_of_epochs, mean_dice, score_cases
 from nnuda.report.cases import cases_alarms, cases_section
+from nnuda.report.class_vectors import relations_section
 from nnuda.report.domains import domains_section
-from nnuda.report.facts import changed_settings, cost_section, settings_section
-from nnuda.report.features import Model, features_section
+from nnuda.report.features_section import Model, features_section
 from nnuda.report.page import Fact, Facts, Section, Table, Text, page_html
 from nnuda.report.predictions import Predictions
-from nnuda.report.relations import relations_section
 from nnuda.report.run import Run, number
+from nnuda.report.settings_and_cost import changed_settings, cost_section, settings_section
 from nnuda.report.training import KINDS, losses_section, selection_section, training_alarms
 
 NO_PREDICTIONS = ("No predictions of target images were given: no pictures, and nothing is known of single cases. "

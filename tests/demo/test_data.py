@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnuda.demo import datasets
-from nnuda.demo.datasets import make_data
+from nnuda.demo import data as module
+from nnuda.demo.data import make_data
 from nnuda.demo.images import LABELS
 from skimage import io
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> datasets.DemoData:
-    monkeypatch.setattr(datasets, "CASES_TRAINING", 3)
-    monkeypatch.setattr(datasets, "CASES_TEST", 2)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> module.DemoData:
+    monkeypatch.setattr(module, "CASES_TRAINING", 3)
+    monkeypatch.setattr(module, "CASES_TEST", 2)
     return make_data(tmp_path / "nnUNet_raw", tmp_path / "target_labels")
 
 
@@ -23,13 +23,13 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_the_target_has_no_labels(data: datasets.DemoData) -> None:
+def test_the_target_has_no_labels(data: module.DemoData) -> None:
     assert names(data.target) == ["dataset.json", "imagesTr", "imagesTs"]
     assert names(data.source) == names(data.oracle) == ["dataset.json", "imagesTr", "labelsTr"]
     assert data.target.parent not in data.test_labels.parents
 
 
-def test_cases_and_labels_belong_together(data: datasets.DemoData) -> None:
+def test_cases_and_labels_belong_together(data: module.DemoData) -> None:
     pairs = {data.source / "imagesTr": data.source / "labelsTr", data.target / "imagesTs": data.test_labels}
     for images, labels in pairs.items():
         assert names(images) == [name.replace(".png", "_0000.png") for name in names(labels)]
@@ -39,12 +39,12 @@ def test_cases_and_labels_belong_together(data: datasets.DemoData) -> None:
         assert set(np.unique(io.imread(data.oracle / "labelsTr" / f"case{number:02d}.png"))) == set(LABELS.values())
 
 
-def test_dataset_json_is_nnunet_s(data: datasets.DemoData) -> None:
+def test_dataset_json_is_nnunet_s(data: module.DemoData) -> None:
     content = json.loads((data.target / "dataset.json").read_text())
     assert content == {"channel_names": {"0": "scanner B"}, "labels": LABELS, "numTraining": 3, "file_ending": ".png"}
 
 
-def test_training_and_test_images_of_the_target_differ(data: datasets.DemoData) -> None:
+def test_training_and_test_images_of_the_target_differ(data: module.DemoData) -> None:
     training = [io.imread(file) for file in sorted((data.target / "imagesTr").iterdir())]
     for file in (data.target / "imagesTs").iterdir():
         assert all((io.imread(file) != image).any() for image in training)

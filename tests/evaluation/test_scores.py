@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-from nnuda.evaluation.evaluate import evaluate_folder, load_scores, save_scores, save_table
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder, load_scores, save_scores, save_table
 from skimage import io
 
 LABELS = {"liver": 1, "spleen": 2}

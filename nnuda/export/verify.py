@@ -14,13 +14,13 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.datasets import DatasetError, find_images, load_dataset
-from nnuda.export.trained import ExportError, TrainedModel
+from nnuda.export.trained_model import ExportError, TrainedModel
 
 Cases = dict[str, list[str]]  # case -> one file a channel
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LabelCheck:
     """Labels of one case before and after.
 
     Attributes:
@@ -80,11 +80,11 @@ def load_predictor(folder: str, model: TrainedModel, device: torch.device) -> nn
     return predictor
 
 
-def compare(before: nnUNetPredictor, after: nnUNetPredictor, files: list[str]) -> Comparison:
+def compare(before: nnUNetPredictor, after: nnUNetPredictor, files: list[str]) -> LabelCheck:
     """Predict one case with both."""
     labels, exported = predict(before, files), predict(after, files)
     differing = labels.size if labels.shape != exported.shape else np.count_nonzero(labels != exported)
-    return Comparison(files, labels.size, int(np.count_nonzero(labels)), int(differing))
+    return LabelCheck(files, labels.size, int(np.count_nonzero(labels)), int(differing))
 
 
 def predict(predictor: nnUNetPredictor, files: list[str]) -> np.ndarray:

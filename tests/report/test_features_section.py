@@ -9,8 +9,8 @@ import pytest
 import torch
 from made_run import make_run
 from nnuda.evaluation.class_features import ClassFeatures
-from nnuda.report import features
-from nnuda.report.features import NOT_CHEAP, Model, features_section, find_before, is_cheap, model_of
+from nnuda.report import features_section as module
+from nnuda.report.features_section import NOT_CHEAP, Model, features_section, find_before, is_cheap, model_of
 from nnuda.report.run import read_run
 from nnuda.results import ResultsError
 
@@ -45,9 +45,9 @@ def test_a_picture_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return ClassFeatures(values[:, None], classes, domains, ("background", "disc", "ring"), False)
 
     run = read_run(str(make_run(tmp_path)))
-    monkeypatch.setattr(features, "collect_features", collect)
-    monkeypatch.setattr(features, "embed", lambda collected: collected.values.repeat(2, 1))
-    monkeypatch.setattr(features, "_cases", lambda run, predictions, limit: ({"a": (["i"], "l")}, {"b": (["j"], "m")}))
+    monkeypatch.setattr(module, "collect_features", collect)
+    monkeypatch.setattr(module, "embed", lambda collected: collected.values.repeat(2, 1))
+    monkeypatch.setattr(module, "_cases", lambda run, predictions, limit: ({"a": (["i"], "l")}, {"b": (["j"], "m")}))
     pictures, *texts = features_section(run, None, Model("b", "1", "checkpoint_final.pth"), 1).blocks
     assert [case[:2] for case in seen] == [("b", "1"), (str(Path(run.folder).parent), "0")]
     before, after = (picture.caption for picture in pictures.pictures)
@@ -61,8 +61,8 @@ def test_a_gpu_that_is_taken_does_not_stop_the_report(tmp_path: Path, monkeypatc
     def out_of_memory(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(features, "collect_features", out_of_memory)
-    monkeypatch.setattr(features, "_cases", lambda run, predictions, limit: ({"a": (["i"], "l")}, {"b": (["j"], "m")}))
+    monkeypatch.setattr(module, "collect_features", out_of_memory)
+    monkeypatch.setattr(module, "_cases", lambda run, predictions, limit: ({"a": (["i"], "l")}, {"b": (["j"], "m")}))
     text = features_section(read_run(str(make_run(tmp_path))), None, None, 2).blocks[0].text
     assert text.startswith("Not drawn.") and "out of memory" in text and "--feature-cases 0" in text
 

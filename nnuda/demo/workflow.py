@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnuda.demo.commands import Shell
-from nnuda.demo.datasets import CASES_TEST, CASES_TRAINING, DemoData, make_data
-from nnuda.evaluation.evaluate import load_scores
+from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
 from nnuda.evaluation.overlay import draw_overlays
+from nnuda.evaluation.scores import load_scores
 from nnuda.evaluation.table import comparison_table, print_table
 from nnuda.files import write_json
 
@@ -36,7 +36,7 @@ ADAPTED_PLAN = "nnUNetPlans_adapted"
 
 
 @dataclass(frozen=True)
-class Run:
+class Row:
     """A row of the table: labelled dataset, trainer, plan."""
 
     labelled: str
@@ -44,8 +44,8 @@ class Run:
     plans: str = "nnUNetPlans"
 
 
-RUNS = {"source-only": Run("901", "nnUDATrainerSourceOnly"), "adapted": Run("901", "nnUDATrainerUUDS", ADAPTED_PLAN),
-        "oracle": Run("903", "nnUDATrainerSourceOnly")}
+RUNS = {"source-only": Row("901", "nnUDATrainerSourceOnly"), "adapted": Row("901", "nnUDATrainerUUDS", ADAPTED_PLAN),
+        "oracle": Row("903", "nnUDATrainerSourceOnly")}
 PICTURE = "overlay.png"
 
 

@@ -8,9 +8,9 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_results
 
-from nnuda.export.compare import Cases, Comparison, compare, find_cases, load_predictor
 from nnuda.export.plain import check_network, write_plain_model
-from nnuda.export.trained import ExportError, TrainedModel
+from nnuda.export.trained_model import ExportError, TrainedModel
+from nnuda.export.verify import Cases, LabelCheck, compare, find_cases, load_predictor
 from nnuda.files import folder_aside
 
 
@@ -20,12 +20,12 @@ class Exported:
 
     Attributes:
         folder: the new results folder.
-        comparisons: one a case; all with identical labels.
+        checks: one a case; all with identical labels.
         missing: files that nnUNetv2_export_model_to_zip needs and the training did not leave.
     """
 
     folder: str
-    comparisons: list[Comparison]
+    checks: list[LabelCheck]
     missing: list[str]
 
 
@@ -50,26 +50,26 @@ def export_model(model: TrainedModel, images: str | None, device: torch.device,
     cases = find_cases(model, images)
     with folder_aside(folder) as aside:
         missing = write_plain_model(model, aside)
-        comparisons = compare_all(model, aside, cases, device)
+        checks = check_all(model, aside, cases, device)
         os.rename(aside, folder)
-    return Exported(folder, comparisons, missing)
+    return Exported(folder, checks, missing)
 
 
-def compare_all(model: TrainedModel, exported: str, cases: Cases, device: torch.device) -> list[Comparison]:
+def check_all(model: TrainedModel, exported: str, cases: Cases, device: torch.device) -> list[LabelCheck]:
     """Predict each case with both models.
 
     Raises:
         ExportError: a case got other labels.
     """
     before, after = (load_predictor(folder, model, device) for folder in (model.folder, exported))
-    comparisons = []
+    checks = []
     for files in cases.values():
-        comparison = compare(before, after, files)
-        if comparison.differing:
+        check = compare(before, after, files)
+        if check.differing:
             raise ExportError(
-                f"A plain nnU-Net labels {comparison.differing} of the {comparison.voxels} voxels of {files[0]} "
+                f"A plain nnU-Net labels {check.differing} of the {check.voxels} voxels of {files[0]} "
                 f"otherwise than {model.trainer} does, so nothing was exported. On a GPU try -device cpu, which rules "
                 "out rounding. If they still differ, the method predicts with more than nnU-Net's network: keep nnuda "
                 "at prediction.")
-        comparisons.append(comparison)
-    return comparisons
+        checks.append(check)
+    return checks

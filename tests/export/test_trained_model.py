@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nnuda.errors import NnudaError
-from nnuda.export.trained import ExportError, TrainedModel, find_model
+from nnuda.export.trained_model import ExportError, TrainedModel, find_model
 
 NAME = "nnUDATrainerSourceOnly"
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 from comparison_cases import CASES, result, three_results
-from nnuda.evaluation.compare import ALL_CLASSES, case_values, compare, holm, paired_tests, read_result, summary
-from nnuda.evaluation.evaluate import save_scores
+from nnuda.evaluation.comparison import ALL_CLASSES, case_values, compare, holm, paired_tests, read_result, summary
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import save_scores
 
 
 def test_holm_of_known_values() -> None:

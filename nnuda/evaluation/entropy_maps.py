@@ -12,8 +12,8 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
-from nnuda.evaluation.evaluate import find_cases
 from nnuda.evaluation.reading import EvaluationError, find_reader
+from nnuda.evaluation.scores import find_cases
 from nnuda.files import replacing, write_json
 from nnuda.losses.entropy import entropy, largest_entropy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made_run import checkpoint, make_run
-from nnuda.report.relations import class_vectors, cosines, last_picture, relation_pictures, relations_section
+from nnuda.report.class_vectors import class_vectors, cosines, last_picture, relation_pictures, relations_section
 from nnuda.report.run import read_run
 from nnuda.statistics.class_memory import ClassMemory
 from nnuda.statistics.class_statistics import ClassStatistics

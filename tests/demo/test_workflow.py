@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from nnuda.demo.run import ADAPTED, CONFIGURATION, SETTINGS, SMALL, add_small_configuration, variables
+from nnuda.demo.workflow import ADAPTED, CONFIGURATION, SETTINGS, SMALL, add_small_configuration, variables
 from nnuda.settings import validate_overrides
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
