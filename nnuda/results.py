@@ -11,6 +11,7 @@ PLANS, PLANS_SOURCE = "plans.json", "plans_source.json"  # normalises as the tar
 # nnU-Net's own order, in which it looks for what to continue with
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 FOLD = "fold_"
+LOGGED = "nnUDA/"  # how the names of loss terms begin in nnU-Net's log
 
 
 class ResultsError(NnudaError, FileNotFoundError):

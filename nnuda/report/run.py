@@ -14,9 +14,8 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import NnudaError
 from nnuda.plan_key import read_key, target_folder
-from nnuda.results import CHECKPOINTS, PLANS, PLANS_SOURCE, find_checkpoint, folds_in, require_nnuda, split_fold
+from nnuda.results import CHECKPOINTS, LOGGED, PLANS, PLANS_SOURCE, find_checkpoint, folds_in, require_nnuda, split_fold
 from nnuda.selection.history import FILE as SELECTION
-from nnuda.training.curves import PREFIX
 from nnuda.training.loss_terms import loss_terms
 
 
@@ -99,7 +98,7 @@ class Run:
     @property
     def terms(self) -> dict[str, list[float]]:
         """Loss terms and what else a method logs, by name, without the source's loss."""
-        found = {name.removeprefix(PREFIX): values for name, values in self.logged.items() if name.startswith(PREFIX)}
+        found = {name.removeprefix(LOGGED): values for name, values in self.logged.items() if name.startswith(LOGGED)}
         return {name: values for name, values in found.items() if name != "source"}
 
     @property

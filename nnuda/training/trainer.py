@@ -22,10 +22,10 @@ from nnuda.data.views import TwoViews, with_strong_augmentation
 from nnuda.files import write_json
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
-from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint
+from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
 from nnuda.selection.history import History
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
-from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
+from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, refuse_other_configuration
@@ -82,7 +82,7 @@ class nnUDATrainer(SelectingTrainer):
         self.resumed = False
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
-            self.logger.local_logger.my_fantastic_logging[PREFIX + name] = []
+            self.logger.local_logger.my_fantastic_logging[LOGGED + name] = []
         self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
                                f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
                                add_timestamp=False)
@@ -358,7 +358,7 @@ class nnUDATrainer(SelectingTrainer):
         if self.logged_names():
             means = self.epoch_means.compute(self.logged_names())
             for name, value in means.items():
-                self.logger.log(PREFIX + name, value, self.current_epoch)
+                self.logger.log(LOGGED + name, value, self.current_epoch)
             self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
 
     def on_epoch_end(self) -> None:
@@ -368,7 +368,7 @@ class nnUDATrainer(SelectingTrainer):
         self.keep_epoch()
         if self.local_rank == 0 and self.logged_names():
             logged = self.logger.local_logger.my_fantastic_logging
-            plot_curves({name: logged[PREFIX + name] for name in self.logged_names()}, self.output_folder)
+            plot_curves({name: logged[LOGGED + name] for name in self.logged_names()}, self.output_folder)
 
     def on_train_end(self) -> None:
         """nnU-Net's; end the target's processes too."""
