@@ -7,6 +7,8 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from jsonschema import Draft202012Validator
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.errors import NnudaError
+
 KEY = "domain_adaptation"
 SCHEMA_VERSION = 1
 
@@ -47,7 +49,7 @@ SCHEMA = {
 }
 
 
-class PlanKeyError(ValueError):
+class PlanKeyError(NnudaError, ValueError):
     """A plan that says nothing, or something else, about its target domain."""
 
 

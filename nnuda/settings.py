@@ -16,6 +16,8 @@ from typing import Any, Iterable
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
+from nnuda.errors import NnudaError
+
 BASE = "base"
 RECIPE = "training.recipe"
 
@@ -27,7 +29,7 @@ _Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE
 }))
 
 
-class SettingsError(ValueError):
+class SettingsError(NnudaError, ValueError):
     """A setting that does not exist or a value that it cannot take."""
 
 

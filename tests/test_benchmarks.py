@@ -5,7 +5,6 @@ import csv
 import importlib.util
 import json
 import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.labels import confident_masks, source_masks
 from nnuda.losses.adversarial import least_squares_discriminator, least_squares_generator
-from nnuda.losses.class_prototypes import class_prototypes, confident_masks
+from nnuda.losses.class_prototypes import class_prototypes
 from nnuda.losses.class_similarity import class_similarity
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.prototype_contrast import prototype_contrast
@@ -19,15 +20,15 @@ from nnuda.networks.embedding import EmbeddingHead
 from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.statistics.prototype_dictionary import PrototypeDictionary
-from nnuda.training.class_masks import source_masks
 from nnuda.training.distributed import keep_in_graph
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import frozen_classes, frozen_settings
 from nnuda.training.init_from import init_from
 from nnuda.training.loss_terms import LossTerm
 from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.outputs import DomainOutputs, finest, full_precision, resolutions
 from nnuda.training.pictures import draw_images
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.trainer import nnUDATrainer
 
 CYCLE_TERMS = {"translated", "cycle", "image_adversary", "segmentation_adversary"}
 PICTURED = 4  # images of a batch
@@ -115,7 +116,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         """nnU-Net's SGD, or Adam as such cycles have it."""
         if self.settings["training.optimizer"] == "nnunet":
             return super().configure_adaptation_optimizers()
-        parameters = [*self.network.parameters(), *self.modules_beside.parameters()]
+        parameters = [*self.network.parameters(), *self.extra_modules.parameters()]
         optimizer = Adam(parameters, self.settings["prototypes.lr"], betas=(0.5, 0.999))
         return optimizer, GroupPolySchedule(optimizer, self.num_epochs)
 
@@ -144,7 +145,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.translates:
             return self.forward_cycle(source, target)
         student_s, student_t = forward_together(self.network, [source.image, target.image], with_features=True)
-        embeddings = ([self.modules_beside["embedding"](student.features) for student in (student_s, student_t)]
+        embeddings = ([self.extra_modules["embedding"](student.features) for student in (student_s, student_t)]
                       if self.uses_prototypes else [])
         return DomainOutputs(student_s.logits, student_t.logits, {"embeddings": embeddings})
 
@@ -211,15 +212,15 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             losses["cycle"] = (identity_loss(cycle.source_in_target.image, source.image)
                                + identity_loss(cycle.target_in_source.image, target.weak))
         if self.active("image_adversary"):
-            losses["image_adversary"] = (self.deceive("image_t", cycle.source.image)
-                                         + self.deceive("image_s", cycle.target.image))
+            losses["image_adversary"] = (self.generator_loss("image_t", cycle.source.image)
+                                         + self.generator_loss("image_s", cycle.target.image))
         if self.active("segmentation_adversary"):
-            fakes = [self.deceive("segmentation", self.probabilities(stream))
+            fakes = [self.generator_loss("segmentation", self.probabilities(stream))
                      for stream in (cycle.target, cycle.target_in_source)]
             losses["segmentation_adversary"] = sum(fakes) / 2
         return losses
 
-    def deceive(self, discriminator: str, fake: Tensor) -> Tensor:
+    def generator_loss(self, discriminator: str, fake: Tensor) -> Tensor:
         """A generator's loss; the discriminator does not learn from it."""
         return least_squares_generator(forward_frozen(self.adversary[discriminator], fake.float()))
 
@@ -267,16 +268,6 @@ class nnUDATrainerPrototypes(nnUDATrainer):
                 and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1)):
             draw_images(self.pictures,
                         os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
-
-
-def resolutions(logits: Tensor | list[Tensor]) -> list[Tensor]:
-    """All outputs, with and without deep supervision."""
-    return [logits] if isinstance(logits, Tensor) else list(logits)
-
-
-def full_precision(logits: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """For losses outside of autocast."""
-    return logits.float() if isinstance(logits, Tensor) else [output.float() for output in logits]
 
 
 def pictures_of(image_s: Tensor, image_t: Tensor, cycle: CycleOutput) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import confident_masks
+from nnuda.labels import class_names, confident_masks, source_masks
+from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.covariance_cosine import covariance_cosine
-from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, self_information
+from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, weighted_self_information
 from nnuda.losses.prototype_alignment import prototype_alignment
 from nnuda.networks.discriminator import build_discriminator
 from nnuda.networks.forward_frozen import forward_frozen
@@ -20,14 +20,13 @@ from nnuda.networks.tcsa import TCSANetwork
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.plan_key import KEY
 from nnuda.statistics.class_memory import ClassMemory
-from nnuda.text.class_embeddings import (ENTRY, ClassEmbeddings, check_centering, describe, load,
-                                         reads_class_embeddings)
-from nnuda.training.class_masks import source_masks
+from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, check_centering, describe, load, reads_class_embeddings
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import class_names, frozen_settings
+from nnuda.training.frozen import frozen_settings
+from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import draw_class_cosines
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.trainer import nnUDATrainer
 
 DOMAINS = ("source", "target")
 
@@ -190,7 +189,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
 
     def entropy_map(self, logits: Tensor | list[Tensor]) -> Tensor:
         """(B, C, *S), where the finest output is unsure of each class."""
-        return self_information(finest(logits), self.label_manager.has_regions)
+        return weighted_self_information(finest(logits), self.label_manager.has_regions)
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """L_D, from the first step on. Logs the share of patches told rightly: 0.5 is a draw."""

@@ -5,8 +5,9 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from nnuda.data.copy_paste import MixedBatch, largest_components, largest_region_components, mix_domains
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.data.mixing import MixedBatch, largest_components, largest_region_components, mix_domains
+from nnuda.labels import channel_masks, labels_and_kept, pseudo_labels
 from nnuda.losses.copy_paste import copy_paste_loss
 from nnuda.losses.structure_clustering import structure_clustering
 from nnuda.losses.transferable_augmentation import (augmentation_table, limit_table, region_augmentation_table,
@@ -17,7 +18,8 @@ from nnuda.settings import SettingsError
 from nnuda.statistics.class_statistics import ClassStatistics, sample_classes
 from nnuda.training.forward import forward_together
 from nnuda.training.loss_terms import LossTerm
-from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
+from nnuda.training.outputs import DomainOutputs, finest, resolutions
+from nnuda.training.trainer import nnUDATrainer
 
 IGNORED = -100
 TABLE = ("tsa_table_largest", "tsa_table_mean")
@@ -126,7 +128,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         weights, loss = self.resolution_weights(), self.resolution_loss()
         finest_loss = copy(loss)
         finest_loss.weight_ce = loss.weight_ce * (1 - self.weight("tsa"))
-        pairs = zip(weights, [finest_loss] + [loss] * (len(weights) - 1), as_list(logits), as_list(source.label))
+        pairs = zip(weights, [finest_loss] + [loss] * (len(weights) - 1), resolutions(logits),
+                    resolutions(source.label))
         return sum(weight * term(z, y) for weight, term, z, y in pairs if weight != 0)
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
@@ -151,10 +154,16 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             with self.mixed_precision():
                 student_s = self.teacher_output(source.image)
         limit = self.settings["transmedseg.statistics.voxels"]
-        label_t, confident = self.pseudo_labels(teacher.logits, self.settings["transmedseg.statistics.confidence"])
-        self.statistics["source"].update(sample_classes(student_s.features,
-                                                        self.class_masks(*self.source_labels(source)), limit))
-        self.statistics["target"].update(sample_classes(teacher.features, self.class_masks(label_t, confident), limit))
+        labels = {"source": labels_and_kept(finest(source.label), self.label_manager),
+                  "target": self.confident_labels(teacher.logits)}
+        features = {"source": student_s.features, "target": teacher.features}
+        for domain, (label, kept) in labels.items():
+            masks = channel_masks(label, kept, self.label_manager)
+            self.statistics[domain].update(sample_classes(features[domain], masks, limit))
+
+    def confident_labels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's labels, and where they count for the memory."""
+        return pseudo_labels(logits, self.settings["transmedseg.statistics.confidence"], self.label_manager.has_regions)
 
     def table(self) -> Tensor:
         """T, (C, C) or (R, 2): from this domain's statistics to the other's."""
@@ -180,11 +189,11 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         scale = (self.resolution_weights()[0] * self.resolution_loss().weight_ce
                  if self.settings["transmedseg.tsa.mode"] == "replace" else 1)
         if self.towards_teacher:
-            logits, (label, kept) = finest(outputs.source), self.source_labels(source)
+            logits, (label, kept) = finest(outputs.source), labels_and_kept(finest(source.label), self.label_manager)
         else:
             teacher = outputs.extra["teacher"]
             logits = self.bare_network.segmentation_layer(teacher.features.float())
-            label, kept = self.pseudo_labels(teacher.logits, self.settings["transmedseg.statistics.confidence"])
+            label, kept = self.confident_labels(teacher.logits)
         if self.label_manager.has_regions:
             return scale * region_transferable_cross_entropy(logits, label, self.table(), kept)
         label = label.long() if kept is None else torch.where(kept, label.long(), IGNORED)
@@ -198,8 +207,8 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         mixed: MixedBatch = outputs.extra["mixed"]
         logits = outputs.extra["mixed_logits"][0]
         size, regions = len(logits), self.label_manager.has_regions
-        label_s, kept = self.source_labels(source)
-        label_t, _ = self.pseudo_labels(outputs.extra["teacher"].logits[:size], 0)
+        label_s, kept = labels_and_kept(finest(source.label), self.label_manager)
+        label_t, _ = pseudo_labels(outputs.extra["teacher"].logits[:size], 0, regions)
         if self.settings["transmedseg.copy_paste.largest_component"]:
             label_t = largest_region_components(label_t) if regions else largest_components(label_t, logits.shape[1])
         if kept is not None:
@@ -210,36 +219,9 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     def structure(self, output: UNetOutput) -> Tensor:
         """L_CC of the deepest features of one domain."""
         nodes = output.bottleneck.float().movedim(1, -1).flatten(0, -2)
-        return structure_clustering(nodes, self.modules_beside["structure"](nodes),
+        return structure_clustering(nodes, self.extra_modules["structure"](nodes),
                                     self.settings["transmedseg.structure.tau"],
                                     self.settings["transmedseg.structure.form"])
-
-    # ---- labels -----------------------------------------------------------------------------------------------------
-
-    def source_labels(self, source: SourceBatch) -> tuple[Tensor, Tensor | None]:
-        """Label map (B, *S), or regions (B, R, *S) as bool, and where they count (None: everywhere), shaped to fit."""
-        label, manager = finest(source.label), self.label_manager
-        if manager.has_regions:
-            regions = label[:, :len(manager.foreground_regions)].bool()
-            return regions, ~label[:, -1:].bool() if manager.has_ignore_label else None
-        return label[:, 0], label[:, 0] != manager.ignore_label if manager.has_ignore_label else None
-
-    def pseudo_labels(self, logits: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
-        """The teacher's label map (B, *S) or regions (B, R, *S), and where it is confident, of the same shape."""
-        if self.label_manager.has_regions:
-            p = logits.float().sigmoid()
-            return p > 0.5, torch.maximum(p, 1 - p) > confidence
-        p, label = logits.float().softmax(1).max(1)
-        return label, p > confidence
-
-    def class_masks(self, label: Tensor, kept: Tensor | None) -> list[Tensor]:
-        """(B, *S) bool for each class, or for the outside and inside of each region."""
-        if self.label_manager.has_regions:
-            masks = torch.stack((~label, label), 2).flatten(1, 2)
-            kept = None if kept is None else kept.expand_as(label).repeat_interleave(2, 1)
-            return list((masks if kept is None else masks & kept).unbind(1))
-        classes = range(self.label_manager.num_segmentation_heads)
-        return [label == c if kept is None else (label == c) & kept for c in classes]
 
     # ---- nnU-Net's loss and log -------------------------------------------------------------------------------------
 
@@ -254,8 +236,3 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     def logged_names(self) -> list[str]:
         """The terms, and the size of the table."""
         return [*super().logged_names(), *(TABLE if "tsa" in self.loss_terms else ())]
-
-
-def as_list(value: Tensor | list[Tensor]) -> list[Tensor]:
-    """Outputs or labels of all resolutions."""
-    return [value] if isinstance(value, Tensor) else list(value)

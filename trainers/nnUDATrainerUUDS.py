@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.labels import foreground_masks
 from nnuda.losses.domain_distillation import domain_distillation
 from nnuda.losses.identity import identity_loss
 from nnuda.losses.supervised_contrastive import pool_blocks, supervised_contrastive
@@ -22,7 +23,8 @@ from nnuda.training.distributed import keep_in_graph
 from nnuda.training.frozen import frozen_classes, frozen_settings
 from nnuda.training.loss_terms import LossTerm
 from nnuda.training.optimizers import GroupPolySchedule, JointOptimizer
-from nnuda.training.trainer import DomainOutputs, nnUDATrainer, finest
+from nnuda.training.outputs import DomainOutputs, finest, resolutions
+from nnuda.training.trainer import nnUDATrainer
 
 
 class nnUDATrainerUUDS(nnUDATrainer):
@@ -106,9 +108,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
     def configure_adaptation_optimizers(self) -> tuple[JointOptimizer, GroupPolySchedule]:
         """Section 4.1's Adam (read as AdamW) for what comes from CLIP; nnU-Net's SGD for the rest."""
         clip = list(self.bare_network.encoder.parameters()) if self.settings["uuds.image_encoder"] == "clip" else []
-        paper = [*clip, *self.modules_beside["text"].parameters()]
+        paper = [*clip, *self.extra_modules["text"].parameters()]
         known = {id(parameter) for parameter in paper}
-        rest = [p for module in (self.network, self.modules_beside) for p in module.parameters() if id(p) not in known]
+        rest = [p for module in (self.network, self.extra_modules) for p in module.parameters() if id(p) not in known]
         if self.settings["training.optimizer"] == "paper":
             paper, rest = [*paper, *rest], []
         optimizers = [torch.optim.AdamW(paper, self.settings["uuds.text.lr"],
@@ -122,14 +124,14 @@ class nnUDATrainerUUDS(nnUDATrainer):
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
         """Both domains through one graph; target images also through the re-encoding of their
         synthetic source images."""
-        text = self.modules_beside["text"]()
+        text = self.extra_modules["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
         self.bare_network.joined = self.progress >= self.settings["uuds.generator.start"]
         size = len(source.image)
         output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
                                           text=(text.domain, text.segmentation), num_source=size,
                                           reencode=self.active("synthetic_distillation"))
-        logits = output.logits if isinstance(output.logits, list) else [output.logits]
+        logits = resolutions(output.logits)
         if self.is_ddp:
             logits[0] = keep_in_graph(logits[0], (output.image, output.x_g, output.segmentation_features))
         source_logits, target_logits = [z[:size] for z in logits], [z[size:] for z in logits]
@@ -167,15 +169,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
         # in plane: blocks share a 3D patch's slices
         grid = [1] * (features.ndim - 5) + [self.settings["uuds.contrast.grid"]] * 2
         terms = []
-        for i, mask in enumerate(self.foreground_masks(finest(source.label))):
+        for i, mask in enumerate(foreground_masks(finest(source.label), self.label_manager)):
             blocks, label = pool_blocks(features[:, i], mask, grid)
-            z = self.modules_beside["projection"](blocks)
+            z = self.extra_modules["projection"](blocks)
             terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"],
                                                 self.settings["uuds.contrast.form"]))
         return torch.stack(terms).mean()
-
-    def foreground_masks(self, label: Tensor) -> list[Tensor]:
-        """(B, *S) bool, one a foreground class or region; the ignore label is in none of them."""
-        if self.label_manager.has_regions:
-            return [label[:, i].bool() for i in range(len(self.label_manager.foreground_regions))]
-        return [label[:, 0] == value for value in self.label_manager.foreground_labels]

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from nnuda import __version__
+from nnuda.cli.run_command import run_command
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
 
 TESTED_NNUNET = (2, 8)
@@ -19,8 +20,12 @@ PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerato
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_check."""
+    run_command(argparse.ArgumentParser(prog="nnUDA_check", description=__doc__), _check, arguments)
+
+
+def _check(_: argparse.Namespace) -> None:
     """Print the report; exit with 1 where something is wrong."""
-    argparse.ArgumentParser(prog="nnUDA_check", description=__doc__).parse_args(arguments)
     print(f"nnuda {__version__}, Python {platform.python_version()} ({sys.executable})")
     problems = [*_versions(), *_paths(), *_trainers(), *_device()]
     for problem, remedy in problems:

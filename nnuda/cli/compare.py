@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.evaluate import load_inputs, parse_tolerances
-from nnuda.evaluation.compare import compare, read_result
-from nnuda.evaluation.comparison_report import markdown_text, save_comparison
+from nnuda.cli.run_command import run_command
+from nnuda.evaluation.comparison import compare, read_result
 from nnuda.evaluation.conventions import PRESETS
-from nnuda.evaluation.evaluate import evaluate_folder
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder
+from nnuda.report.comparison_report import markdown_text, save_comparison
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,17 +66,17 @@ def _scored(path: str, arguments: argparse.Namespace) -> dict:
                            preset=arguments.preset, tolerances=parse_tolerances(arguments.nsd_tolerance))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_compare."""
-    arguments = build_parser().parse_args()
-    try:
-        if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance):
-            raise EvaluationError("Expected -gt with --preset and --nsd-tolerance: scores that were computed before "
-                                  "keep their convention.")
-        scores = {name: _scored(path, arguments) for name, path in named_paths(arguments.results).items()}
-        comparison = compare(scores, arguments.source_only, arguments.oracle, arguments.against)
-    except EvaluationError as error:
-        sys.exit(f"nnUDA_compare: {error}")
+    run_command(build_parser(), _compare, arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance):
+        raise EvaluationError("Expected -gt with --preset and --nsd-tolerance: scores that were computed before keep "
+                              "their convention.")
+    scores = {name: _scored(path, arguments) for name, path in named_paths(arguments.results).items()}
+    comparison = compare(scores, arguments.source_only, arguments.oracle, arguments.against)
     paths = save_comparison(comparison, arguments.o)
     print(markdown_text(comparison))
     print(f"Written: {', '.join(paths)}")

@@ -8,11 +8,11 @@ from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_source, print_domains_of_plan
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts, read_texts
+from nnuda.datasets import dataset_name
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.domains import dataset_name
 from nnuda.planning.variant import free_plan_file, write_variant
 from nnuda.settings import parse_set_arguments
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _configure, arguments)
+    run_command(build_parser(), _configure, arguments, PLANNING_FOLDERS)
 
 
 def _configure(args: argparse.Namespace) -> None:

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from nnuda.demo.commands import CommandFailed
+from nnuda.cli.run_command import run_command
+from nnuda.errors import NnudaError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,18 +19,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_demo."""
-    folder = Path(build_parser().parse_args().o)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        sys.exit(f"nnUDA_demo: Expected a new or empty folder; {folder} holds something. "
-                 "Remove it, or give another with -o.")
-    from nnuda.demo.run import run_demo  # imports torch: only once the folder is known to be free
+    run_command(build_parser(), _demo, arguments)
 
-    try:
-        run_demo(folder)
-    except CommandFailed as error:
-        sys.exit(f"\nnUDA_demo: {error}")
+
+def _demo(arguments: argparse.Namespace) -> None:
+    folder = Path(arguments.o)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NnudaError(f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with "
+                         "-o.")
+    from nnuda.demo.workflow import run_demo  # imports torch: only once the folder is known to be free
+
+    run_demo(folder)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import os
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.datasets import Domain, load_dataset, load_folder
+from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import read_key, target_folder
-from nnuda.planning.domains import Domain, load_dataset, load_folder
-from nnuda.planning.errors import PlanningError
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def read_domains_of_plan(args: argparse.Namespace, plans: dict) -> tuple[Domain,
         args.t = named
     try:
         source, target = read_domains(args)
-    except PlanningError as error:
+    except NnudaError as error:
         if args.t != named:
             raise
         raise PlanningError(f"Plan {plans['plans_name']} names the target {named}, which is gone or is a folder of "

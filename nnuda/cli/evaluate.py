@@ -4,14 +4,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 
 from nnunetv2.configuration import default_num_processes
 
-from nnuda.evaluation.evaluate import evaluate_folder, first_names, save_scores, save_table
+from nnuda.cli.run_command import run_command
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.evaluation.metrics import DEFINITIONS
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder, first_names, save_scores, save_table
 from nnuda.evaluation.table import print_table, score_table
 
 OUTPUT_NAME = "nnuda_scores.json"
@@ -99,19 +99,19 @@ def _report(scores: dict, output: str) -> None:
     print(f"Scores per case and class, definitions and versions: {output}; table: .csv beside it")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_evaluate."""
-    arguments = build_parser().parse_args()
+    run_command(build_parser(), _evaluate, arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.pred_folder, OUTPUT_NAME)
-    try:
-        if not output.endswith(".json"):
-            raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
-        dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
-        scores = evaluate_folder(arguments.gt_folder, arguments.pred_folder, dataset_json, plans, arguments.np,
-                                 arguments.missing_ok, progress=True, preset=arguments.preset,
-                                 tolerances=parse_tolerances(arguments.nsd_tolerance))
-    except EvaluationError as error:
-        sys.exit(f"nnUDA_evaluate: {error}")
+    if not output.endswith(".json"):
+        raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
+    dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
+    scores = evaluate_folder(arguments.gt_folder, arguments.pred_folder, dataset_json, plans, arguments.np,
+                             arguments.missing_ok, progress=True, preset=arguments.preset,
+                             tolerances=parse_tolerances(arguments.nsd_tolerance))
     save_scores(scores, output)
     save_table(scores, f"{output.removesuffix('.json')}.csv")
     _report(scores, output)

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import torch
 
-from nnuda.export.export import Exported, export_model
-from nnuda.export.trained import ExportError, TrainedModel, find_model
-from nnuda.plan_key import PlanKeyError
+from nnuda.cli.run_command import run_command
+from nnuda.export.export_model import Exported, export_model
+from nnuda.export.trained_model import ExportError, TrainedModel, find_model
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,23 +30,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Export; what the user can mend is said without a traceback, and the exit status is 1."""
-    args = build_parser().parse_args(arguments)
-    try:
-        if args.device == "cuda" and not torch.cuda.is_available():
-            raise ExportError("No CUDA GPU here. Add -device cpu (or mps).")
-        model = find_model(args.d, args.tr, args.p, args.c, args.f, args.chk)
-        print(f"Model: {model.folder} (folds {', '.join(model.folds)}, {model.checkpoint})")
-        print(f"Target: {model.target}", flush=True)
-        _report(model, export_model(model, args.i, torch.device(args.device), args.o))
-    except (ExportError, PlanKeyError) as error:
-        sys.exit(f"Error: {error}")
+    """Console script nnUDA_export."""
+    run_command(build_parser(), _export, arguments)
+
+
+def _export(args: argparse.Namespace) -> None:
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ExportError("No CUDA GPU here. Add -device cpu (or mps).")
+    model = find_model(args.d, args.tr, args.p, args.c, args.f, args.chk)
+    print(f"Model: {model.folder} (folds {', '.join(model.folds)}, {model.checkpoint})")
+    print(f"Target: {model.target}", flush=True)
+    _report(model, export_model(model, args.i, torch.device(args.device), args.o))
 
 
 def _report(model: TrainedModel, exported: Exported) -> None:
-    for case in exported.comparisons:
+    for case in exported.checks:
         print(f"Identical labels: {case.files[0]} ({case.voxels} voxels, {case.foreground} of them foreground)")
-    if not any(case.foreground for case in exported.comparisons):
+    if not any(case.foreground for case in exported.checks):
         print("NOTE: all of it is background, which proves little. Export again with -i and an image that shows more.")
     if exported.missing:
         print(f"NOTE: training left no {', '.join(exported.missing)}. nnUNetv2_predict does not need it, but "

@@ -5,7 +5,7 @@ import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
 from nnuda.cli.plan_arguments import add_fingerprint, check_pair, extract_fingerprints
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.planning.choice import existing_plans
 from nnuda.planning.fingerprint import fingerprint_file
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _extract, arguments)
+    run_command(build_parser(), _extract, arguments, PLANNING_FOLDERS)
 
 
 def _extract(args: argparse.Namespace) -> None:

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.paths import nnUNet_raw
 
+from nnuda.cli.run_command import run_command
+from nnuda.datasets import find_images
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
-from nnuda.planning.domains import find_images
-from nnuda.planning.errors import PlanningError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,18 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Console script nnUDA_features; what the user can mend is said without a traceback, and the exit status is 1."""
-    args = build_parser().parse_args(arguments)
-    from nnuda.evaluation.reading import EvaluationError  # torch, nnU-Net and scikit-learn take seconds
-
-    try:
-        _draw(args)
-    except (EvaluationError, PlanningError) as error:
-        sys.exit(f"Error: {error}")
+    """Console script nnUDA_features."""
+    run_command(build_parser(), _draw, arguments)
 
 
 def _draw(args: argparse.Namespace) -> None:
-    import torch
+    import torch  # this, nnU-Net and scikit-learn take seconds
 
     from nnuda.evaluation.class_features import collect_features
     from nnuda.evaluation.feature_embedding import draw, embed, neighbours

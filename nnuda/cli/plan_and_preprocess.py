@@ -6,7 +6,7 @@ import argparse
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.preprocess import add_configurations, preprocess
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
 
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _plan_and_preprocess, arguments)
+    run_command(build_parser(), _plan_and_preprocess, arguments, PLANNING_FOLDERS)
 
 
 def _plan_and_preprocess(args: argparse.Namespace) -> None:

@@ -9,17 +9,17 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.cli.text_arguments import read_texts
+from nnuda.datasets import Domain
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
-from nnuda.planning.cautions import cautions
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
-from nnuda.planning.class_embeddings import require_class_embeddings
-from nnuda.planning.domains import Domain
-from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
+from nnuda.planning.make_key import pretrained_weights
 from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer
 from nnuda.planning.plan import PlanRequest, write_plan
-from nnuda.planning.weights import pretrained_weights
+from nnuda.planning.plan_embeddings import require_class_embeddings
+from nnuda.planning.warnings import pair_warnings
 from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments
 from nnuda.text.class_embeddings import ENTRY
@@ -73,7 +73,7 @@ def check_pair(source: Domain, target: Domain, plans: dict | None) -> None:
     """Check the two domains against each other; print the warnings."""
     reader_class = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
     check_domains(source, target, reader_class)
-    for text in cautions(source, target, reader_class, plans):
+    for text in pair_warnings(source, target, reader_class, plans):
         print(f"\n{'!' * 100}\nWARNING: {text}\n{'!' * 100}\n", flush=True)
 
 

@@ -5,7 +5,7 @@ import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
 
 
@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _plan, arguments)
+    run_command(build_parser(), _plan, arguments, PLANNING_FOLDERS)
 
 
 def _plan(args: argparse.Namespace) -> None:

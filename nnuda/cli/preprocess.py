@@ -7,10 +7,10 @@ from batchgenerators.utilities.file_and_folder_operations import load_json
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains_of_plan
 from nnuda.cli.plan_arguments import check_pair
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.datasets import Domain, dataset_name
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.domains import Domain, dataset_name
 from nnuda.planning.fingerprint import fingerprint_file
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _preprocess, arguments)
+    run_command(build_parser(), _preprocess, arguments, PLANNING_FOLDERS)
 
 
 def add_configurations(parser: argparse.ArgumentParser) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 
 from nnunetv2.configuration import default_num_processes
 
-from nnuda.evaluation.evaluate import first_names
-from nnuda.evaluation.page import write_text
-from nnuda.evaluation.reading import EvaluationError
-from nnuda.plan_key import PlanKeyError
-from nnuda.report.features import find_before, is_cheap
+from nnuda.cli.run_command import run_command
+from nnuda.evaluation.scores import first_names
+from nnuda.files import write_text
+from nnuda.report.features_section import find_before, is_cheap
 from nnuda.report.predictions import find_predictions
-from nnuda.report.report import Request, report_html
 from nnuda.report.run import ReportError, Run, read_run
+from nnuda.report.run_page import Request, report_html
 
 FEATURE_CASES = 3
 OUTPUT_NAME = "nnuda_report.html"
@@ -102,17 +100,17 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     return Request(predictions, folders, arguments.histogram_cases, before, feature_cases, arguments.np)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_report."""
-    arguments = build_parser().parse_args()
+    run_command(build_parser(), _report, arguments)
+
+
+def _report(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
-    try:
-        if not output.endswith(".html"):
-            raise ReportError(f"Expected an output file that ends with .html; got {output}.")
-        run = read_run(arguments.fold_folder)
-        page = report_html(run, _request(arguments, run))
-    except (ReportError, EvaluationError, PlanKeyError) as error:
-        sys.exit(f"nnUDA_report: {error}")
+    if not output.endswith(".html"):
+        raise ReportError(f"Expected an output file that ends with .html; got {output}.")
+    run = read_run(arguments.fold_folder)
+    page = report_html(run, _request(arguments, run))
     write_text(page, output)
     print(f"Written: {output} ({len(page.encode()) / 1e6:.1f} MB, one file that loads nothing)")
 

@@ -1,25 +1,37 @@
-"""How every planning command runs."""
+"""How every command runs."""
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
-from typing import Callable
+from collections.abc import Callable, Sequence
 
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnuda.errors import NnudaError
 
-from nnuda.plan_key import PlanKeyError
-from nnuda.planning.errors import PlanningError
-from nnuda.settings import SettingsError
+PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
+DEBUG = "nnUDA_DEBUG"
 
 
-def run_command(parser: ArgumentParser, command: Callable[[Namespace], None], arguments: list[str] | None) -> None:
-    """Parse, then run; what the user can mend is said without a traceback, and the exit status is 1."""
+def run_command(parser: ArgumentParser, command: Callable[[Namespace], None], arguments: list[str] | None,
+                folders: Sequence[str] = ()) -> None:
+    """Parse, then run. An error meant for the user is said without a traceback, and the exit status is 1.
+
+    Args:
+        parser: of the command's options.
+        command: called with the parsed options.
+        arguments: in place of the command line's.
+        folders: environment variables of nnU-Net's that the command needs.
+
+    The environment variable nnUDA_DEBUG=1 shows the traceback.
+    """
     args = parser.parse_args(arguments)
     try:
-        for path in (nnUNet_raw, nnUNet_preprocessed):
-            if not path.is_set():
-                raise PlanningError(f"Environment variable {path.env_var_name} is not set. Set it as for nnU-Net: a "
-                                    "folder's absolute path.")
+        for variable in folders:
+            if variable not in os.environ:
+                raise NnudaError(f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's "
+                                 "absolute path.")
         command(args)
-    except (PlanningError, PlanKeyError, SettingsError) as error:
+    except NnudaError as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
         sys.exit(f"Error: {error}")

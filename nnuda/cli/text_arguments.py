@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from nnuda.planning.class_embeddings import TextRequest, make_class_embeddings
+from nnuda.planning.plan_embeddings import TextRequest, make_class_embeddings
 from nnuda.text.class_embeddings import ClassEmbeddings, describe
 
 
@@ -28,7 +28,7 @@ def read_texts(args: argparse.Namespace, dataset_json: dict, channels_s: dict[st
     """Make the embeddings, and say what they are; None where no option asks for them.
 
     Raises:
-        PlanningError: as `make_class_embeddings`.
+        PlanningError, ClassTextsError, TextEncoderUnavailable, TextModelError: as `make_class_embeddings`.
     """
     request = TextRequest(args.text_model, args.text_weights, args.class_texts, args.class_embeddings)
     embeddings = make_class_embeddings(request, dataset_json, channels_s, channels_t)

@@ -4,11 +4,11 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_source
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.datasets import dataset_name
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.class_embeddings import planned_class_embeddings
-from nnuda.planning.domains import dataset_name
+from nnuda.planning.plan_embeddings import planned_class_embeddings
 from nnuda.text.class_embeddings import describe
 
 
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    run_command(build_parser(), _report, arguments)
+    run_command(build_parser(), _report, arguments, PLANNING_FOLDERS)
 
 
 def _report(args: argparse.Namespace) -> None:

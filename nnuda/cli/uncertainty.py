@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from nnuda.cli.evaluate import load_inputs
-from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.uncertainty import DEFINITIONS, SUMMARY_NAME, uncertainty_folder
+from nnuda.cli.run_command import run_command
+from nnuda.evaluation.entropy_maps import DEFINITIONS, SUMMARY_NAME, uncertainty_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,15 +22,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_uncertainty."""
-    arguments = build_parser().parse_args()
+    run_command(build_parser(), _write_maps, arguments)
+
+
+def _write_maps(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.pred_folder, "entropy")
-    try:
-        dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
-        result = uncertainty_folder(arguments.pred_folder, output, dataset_json, plans, progress=True)
-    except EvaluationError as error:
-        sys.exit(f"nnUDA_uncertainty: {error}")
+    dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
+    result = uncertainty_folder(arguments.pred_folder, output, dataset_json, plans, progress=True)
     print(f"{len(result['per_case'])} maps in {output}: {result['definition']}")
     print(f"Means of each case: {os.path.join(output, SUMMARY_NAME)}")
 

@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from nnuda.errors import NnudaError
+
 TAIL_LINES = 25
 
 
-class CommandFailed(RuntimeError):
+class CommandFailed(NnudaError, RuntimeError):
     """A command ended with an error; the message holds the end of its log."""
 
 

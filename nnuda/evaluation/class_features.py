@@ -11,15 +11,14 @@ from typing import Literal
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.losses.class_prototypes import confident_masks, nearest, region_masks
-from nnuda.training.frozen import PLANS_SOURCE, class_names
+from nnuda.labels import class_names, confident_masks, nearest, preprocessed_masks
+from nnuda.results import find_checkpoint, find_fold, plans_of_source
 
 DOMAINS = ("source", "target")
 Case = tuple[Sequence[str], str | None]  # one image file a channel; the label file, where there is one
@@ -69,7 +68,8 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
         seed: of the drawing of voxels.
 
     Raises:
-        EvaluationError: no such model or cases, a source case without labels, or a network without that layer.
+        ResultsError: no such model.
+        EvaluationError: no cases, a source case without labels, or a network without that layer.
     """
     if not source or not target:
         raise EvaluationError("Expected at least one case of the source and one of the target.")
@@ -80,8 +80,7 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
     predictor = _load(results_folder, fold, checkpoint, device)
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
-    normalised = PLANS_SOURCE if isfile(join(results_folder, PLANS_SOURCE)) else "plans.json"
-    manager_s = PlansManager(load_json(join(results_folder, normalised)))
+    manager_s = PlansManager(load_json(plans_of_source(results_folder)))
     rng, kept = np.random.default_rng(seed), []
     for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
         configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
@@ -97,10 +96,7 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
 
 
 def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
-    file = join(results_folder, f"fold_{fold}", checkpoint)
-    if not isfile(file):
-        raise EvaluationError(f"Expected a trained model with {file}; it is not there. Name the results folder "
-                              "<trainer>__<plans>__<configuration>, the fold and the checkpoint.")
+    find_checkpoint(find_fold(results_folder, fold), checkpoint)
     with contextlib.redirect_stdout(io.StringIO()):
         predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
         predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
@@ -127,22 +123,12 @@ def _features_of_case(predictor: nnUNetPredictor, manager: PlansManager, configu
             masks = confident_masks(logits, 0, size, predictor.label_manager.has_regions)
             masks &= nearest(label[window][None].to(masks.device), size) >= 0  # -1 is outside of the body's box
         else:
-            masks = _label_masks(nearest(label[window][None], size), predictor.label_manager)
+            masks = preprocessed_masks(label[window][None], predictor.label_manager, size)
         label[window] = -1  # windows overlap at the image's border: each voxel counts once
         values = features[0].float().flatten(1).T.cpu().numpy()
         for k, mask in enumerate(masks[0].flatten(1).cpu().numpy()):
             found[k].append(_draw_some(values[mask], voxels, rng))
     return [_draw_some(np.concatenate(parts), voxels, rng) for parts in found]
-
-
-def _label_masks(label: Tensor, manager: LabelManager) -> Tensor:
-    """(1, 1, *S) as preprocessed to bool (1, K, *S); ignored voxels and those outside (-1) are in none."""
-    if not manager.has_regions:
-        return torch.cat([label == k for k in range(manager.num_segmentation_heads)], 1)
-    inside = [torch.isin(label, torch.tensor(np.atleast_1d(region), dtype=label.dtype))
-              for region in manager.foreground_regions]
-    ignored = (label < 0) | (label == manager.ignore_label if manager.has_ignore_label else False)
-    return region_masks(torch.cat(inside, 1), label.shape[2:], ignored)
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Class features of both domains in the plane (t-SNE), before and after an adaptation, and two numbers beside it."""
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from nnuda.evaluation.class_features import ClassFeatures
 from nnuda.evaluation.overlay import class_colours
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.files import replacing
 
 NEIGHBOURS = 15
 PERPLEXITY = 30
@@ -88,9 +88,8 @@ def draw(panels: Mapping[str, tuple[ClassFeatures, np.ndarray]], output_png: str
                 for marker, label in zip(MARKERS, ("source (labels)", f"target ({kinds})"))]
     columns = max(2, int(figure.get_figwidth() // 1.8))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    aside = f"{output_png}.{os.getpid()}.tmp"
-    figure.savefig(aside, format="png", dpi=120)
-    os.replace(aside, output_png)
+    with replacing(output_png) as aside:
+        figure.savefig(aside, format="png", dpi=120)
 
 
 def _draw_panel(axes: Axes, title: str, collected: ClassFeatures, places: np.ndarray,

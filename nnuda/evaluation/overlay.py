@@ -1,7 +1,6 @@
 """A picture of cases with the outlines of reference and predictions, one column each."""
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,9 @@ from matplotlib.lines import Line2D
 from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.evaluation.evaluate import class_labels
 from nnuda.evaluation.reading import EvaluationError, find_reader, read_labels
+from nnuda.evaluation.scores import class_labels
+from nnuda.files import replacing
 
 LARGEST = "largest foreground"
 WINDOW_PERCENTILES = (1, 99)
@@ -127,9 +127,8 @@ def _legend(figure: Figure, colours: Mapping, reference: str) -> None:
 
 
 def _save(figure: Figure, output_png: str) -> None:
-    aside = f"{output_png}.{os.getpid()}.tmp"
-    figure.savefig(aside, format="png", dpi=150)
-    os.replace(aside, output_png)
+    with replacing(output_png) as aside:
+        figure.savefig(aside, format="png", dpi=150)
 
 
 def draw_overlays(images: Mapping[str, str], contours: Mapping[str, Mapping[str, str]], output_png: str,

@@ -12,8 +12,10 @@ from nnunetv2.imageio.reader_writer_registry import (determine_reader_writer_fro
                                                      recursive_find_reader_writer_by_name)
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
+from nnuda.errors import NnudaError
 
-class EvaluationError(ValueError):
+
+class EvaluationError(NnudaError, ValueError):
     """Something that forbids a score; the message says what and how to mend it."""
 
 

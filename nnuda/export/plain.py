@@ -11,7 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.export.trained import TRAINER, ExportError, TrainedModel
+from nnuda.export.trained_model import TRAINER, ExportError, TrainedModel
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 
@@ -74,12 +74,11 @@ def write_plain_model(model: TrainedModel, folder: str) -> list[str]:
 
     Args:
         model: what is exported.
-        folder: where to; it does not exist.
+        folder: where to; an empty folder.
 
     Returns:
         Files that the training did not leave, and without which nnUNetv2_export_model_to_zip stops.
     """
-    os.makedirs(folder)
     plans = plain_plans(model)
     write_json(plans, join(folder, "plans.json"))
     for fold in model.folds:

@@ -9,8 +9,9 @@ without the 1/2 of L_G, as CycleGAN (arXiv 1703.10593, section 4) prints it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from nnuda.losses.precision import full, no_autocast
 
 
 def least_squares_generator(fake: Tensor) -> Tensor:
@@ -23,8 +24,8 @@ def least_squares_generator(fake: Tensor) -> Tensor:
     Returns:
         Scalar, the mean over all scores.
     """
-    with torch.autocast(fake.device.type, enabled=False):
-        return (_full(fake) - 1).square().mean()
+    with no_autocast(fake):
+        return (full(fake) - 1).square().mean()
 
 
 def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -37,9 +38,5 @@ def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     Returns:
         Scalar; 1/4 where every score is 1/2.
     """
-    with torch.autocast(real.device.type, enabled=False):
-        return ((_full(real) - 1).square().mean() + _full(fake).square().mean()) / 2
-
-
-def _full(scores: Tensor) -> Tensor:
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+    with no_autocast(real):
+        return ((full(real) - 1).square().mean() + full(fake).square().mean()) / 2

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnuda.losses.precision import full, no_autocast
 
 SHORTEST = 1e-3
 """Prototypes shorter than this, of voxels that cancel out, count with less than unit length."""
@@ -49,8 +50,8 @@ def class_similarity(
         )
     if form not in ("clamped", "unclamped"):
         raise ValueError(f"form is 'clamped' or 'unclamped', got {form!r}")
-    with torch.autocast(prototypes.device.type, enabled=False):
-        c = prototypes.to(torch.promote_types(prototypes.dtype, torch.float32))
+    with no_autocast(prototypes):
+        c = full(prototypes)
         unit = F.normalize(c, dim=2, eps=SHORTEST)
         within = _mean(1 - (c * unit).sum(2), present)
         cosine = unit @ unit.transpose(1, 2)

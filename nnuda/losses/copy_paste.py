@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full, no_autocast
+from nnuda.losses.soft_dice import mean_of_present, soft_dice
+
 
 def copy_paste_loss(logits: Tensor, label_s: Tensor, label_t: Tensor, from_source: Tensor, kept_s: Tensor | None = None,
                     target_weight: float = 0.5, regions: bool = False) -> Tensor:
@@ -29,8 +32,8 @@ def copy_paste_loss(logits: Tensor, label_s: Tensor, label_t: Tensor, from_sourc
         foreground classes) / 2.
         0 with a graph where a part is empty.
     """
-    with torch.autocast(logits.device.type, enabled=False):
-        z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    with no_autocast(logits):
+        z = full(logits)
         labelled = from_source if kept_s is None else from_source & kept_s
         part = _regions if regions else _classes
         return part(z, label_s, labelled) + target_weight * part(z, label_t, ~from_source)
@@ -50,11 +53,8 @@ def _regions(z: Tensor, label: Tensor, mask: Tensor) -> Tensor:
     return (cross_entropy + _dice(z.sigmoid(), label, mask)) / 2
 
 
-def _dice(p: Tensor, y: Tensor, mask: Tensor, eps: float = 1e-5) -> Tensor:
+def _dice(p: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     """Dice loss within the mask, pooled over the batch, mean over the classes that the mask holds;
     0 where it holds none."""
     axes = (0, *range(2, p.ndim))
-    intersection, predicted, labelled = ((v * mask).sum(axes) for v in (p * y, p, y))
-    dice = 1 - (2 * intersection + eps) / (predicted + labelled + eps)
-    present = labelled > 0
-    return (dice * present).sum() / present.sum().clamp(min=1)
+    return mean_of_present(*soft_dice(*((v * mask).sum(axes) for v in (p * y, p, y))))

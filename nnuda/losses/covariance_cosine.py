@@ -23,6 +23,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nnuda.losses.precision import full, no_autocast
+
 SHORTEST = 1e-3
 """Rows shorter than this share of the longest uncentred row keep less than unit length: after centring, rounding errors
 of equal rows would otherwise become unit vectors, and the gradient grows with 1 / length."""
@@ -58,7 +60,7 @@ def covariance_cosine(
         )
     if center not in ("class", "none"):
         raise ValueError(f"center is 'class' or 'none', got {center!r}")
-    with torch.autocast(prototypes.device.type, enabled=False):
+    with no_autocast(prototypes):
         counted = valid[:, None] & valid
         if off_diagonal:
             counted = counted & ~torch.eye(len(valid), dtype=torch.bool, device=valid.device)
@@ -81,7 +83,7 @@ def class_cosines(rows: Tensor, valid: Tensor, centered: bool) -> Tensor:
     Returns:
         (K, K).
     """
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = full(rows)
     rows = torch.where(valid[:, None], rows, 0)
     scale = rows.detach().square().sum(1).amax().sqrt()
     if centered:

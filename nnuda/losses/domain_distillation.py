@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnuda.losses.precision import full_type, no_autocast
 
 
 def domain_distillation(
@@ -50,7 +51,7 @@ def domain_distillation(
         ValueError: for shapes other than the above, an empty domain, or an unknown form.
     """
     _check_shapes(x_g_s, x_g_t, text_d)
-    with torch.autocast(x_g_s.device.type, enabled=False):
+    with no_autocast(x_g_s):
         difference = _similarity(x_g_s, text_d)[:, None] - _similarity(x_g_t, text_d)[None, :]
         if form == "infonce":
             return F.softplus(-difference / tau).mean()
@@ -60,7 +61,7 @@ def domain_distillation(
 
 
 def _similarity(vectors: Tensor, text: Tensor) -> Tensor:
-    dtype = torch.promote_types(vectors.dtype, torch.float32)
+    dtype = full_type(vectors)
     return F.cosine_similarity(vectors.to(dtype), text.to(dtype)[None, :], dim=1)
 
 

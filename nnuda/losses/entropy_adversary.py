@@ -12,15 +12,15 @@ and learns to give 0 to the source and 1 to the target; the network wants the ta
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.entropy import largest_entropy, self_information
+from nnuda.losses.precision import full, no_autocast
 
-def self_information(logits: Tensor, regions: bool = False) -> Tensor:
-    """Weighted self-information map I of a prediction.
+
+def weighted_self_information(logits: Tensor, regions: bool = False) -> Tensor:
+    """Weighted self-information map I of a prediction: its share of the largest entropy.
 
     Args:
         logits: (B, K, *S), K at least 2; with `regions` (B, R, *S).
@@ -33,14 +33,10 @@ def self_information(logits: Tensor, regions: bool = False) -> Tensor:
         ValueError: for a softmax over fewer than two classes.
     """
     if not regions and logits.shape[1] < 2:
-        raise ValueError(f"self_information expects logits (B, K, *S), at least two classes; got {tuple(logits.shape)}")
-    with torch.autocast(logits.device.type, enabled=False):
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if regions:
-            inside, outside = F.logsigmoid(logits), F.logsigmoid(-logits)
-            return -(inside.exp() * inside + outside.exp() * outside) / math.log(2)
-        log_p = logits.log_softmax(1)
-        return -log_p.exp() * log_p / math.log(logits.shape[1])
+        raise ValueError(
+            f"weighted_self_information expects logits (B, K, *S), at least two classes; got {tuple(logits.shape)}"
+        )
+    return self_information(logits, regions) / largest_entropy(logits.shape[1], regions)
 
 
 def entropy_generator(scores_t: Tensor) -> Tensor:
@@ -52,8 +48,8 @@ def entropy_generator(scores_t: Tensor) -> Tensor:
     Returns:
         Scalar, the mean over all scores; log 2 where they are 0.
     """
-    with torch.autocast(scores_t.device.type, enabled=False):
-        return F.softplus(_full(scores_t)).mean()
+    with no_autocast(scores_t):
+        return F.softplus(full(scores_t)).mean()
 
 
 def entropy_discriminator(scores_s: Tensor, scores_t: Tensor) -> Tensor:
@@ -66,9 +62,5 @@ def entropy_discriminator(scores_s: Tensor, scores_t: Tensor) -> Tensor:
     Returns:
         Scalar; log 2 where every score is 0.
     """
-    with torch.autocast(scores_s.device.type, enabled=False):
-        return (F.softplus(_full(scores_s)).mean() + F.softplus(-_full(scores_t)).mean()) / 2
-
-
-def _full(scores: Tensor) -> Tensor:
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+    with no_autocast(scores_s):
+        return (F.softplus(full(scores_s)).mean() + F.softplus(-full(scores_t)).mean()) / 2

@@ -6,9 +6,10 @@ Reference: "Unified Uncertain Dual-prompts Cross-domain Segmentation Framework f
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnuda.losses.precision import full_type, no_autocast
 
 
 def identity_loss(reconstruction: Tensor, image: Tensor) -> Tensor:
@@ -31,6 +32,6 @@ def identity_loss(reconstruction: Tensor, image: Tensor) -> Tensor:
             "identity_loss expects a reconstruction of the image's shape; "
             f"got {tuple(reconstruction.shape)} for an image {tuple(image.shape)}"
         )
-    dtype = torch.promote_types(reconstruction.dtype, torch.float32)
-    with torch.autocast(reconstruction.device.type, enabled=False):
+    dtype = full_type(reconstruction)
+    with no_autocast(reconstruction):
         return F.l1_loss(reconstruction.to(dtype), image.to(dtype))

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full_type, no_autocast
+
 SHORTEST = 1e-3
 """Prototypes shorter than this keep less than unit length where they are normalised."""
 
@@ -51,8 +53,8 @@ def prototype_alignment(
             "prototype_alignment expects prototypes (K, A) and valid (K,) of both domains; got "
             f"{tuple(prototypes_s.shape)}, {tuple(valid_s.shape)}, {tuple(prototypes_t.shape)}, {tuple(valid_t.shape)}"
         )
-    with torch.autocast(prototypes_s.device.type, enabled=False):
-        dtype = torch.promote_types(prototypes_s.dtype, torch.float32)
+    with no_autocast(prototypes_s):
+        dtype = full_type(prototypes_s)
         source, target = (prototypes_s.detach() if detach_source else prototypes_s).to(dtype), prototypes_t.to(dtype)
         if normalized:
             source, target = (F.normalize(prototypes, dim=1, eps=SHORTEST) for prototypes in (source, target))

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full, no_autocast
+
 SHORTEST = 1e-3
 """Prototypes shorter than this, of voxels that cancel out, count with less than unit length."""
 
@@ -45,8 +47,8 @@ def prototype_contrast(
     _check_shapes(prototypes, present, entries, filled)
     if k < 1:
         raise ValueError(f"k is the number of cosines to average, at least 1; got {k}")
-    with torch.autocast(prototypes.device.type, enabled=False):
-        c = prototypes.to(torch.promote_types(prototypes.dtype, torch.float32))
+    with no_autocast(prototypes):
+        c = full(prototypes)
         cosine = torch.einsum("bkd,lsd->bkls", F.normalize(c, dim=2, eps=SHORTEST), entries.detach().to(c.dtype))
         similarity = mean_top_k(cosine, filled, k) / tau
         known = filled.any(1)

@@ -9,9 +9,10 @@ prints W_g = (F F^T - max(F F^T)) / tau, which is nowhere positive: its minimum 
 """
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nnuda.losses.precision import full_type, no_autocast
 
 
 def structure_clustering(features: Tensor, assignment: Tensor, tau: float = 2.0, form: str = "margin") -> Tensor:
@@ -31,8 +32,8 @@ def structure_clustering(features: Tensor, assignment: Tensor, tau: float = 2.0,
     """
     if form not in ("margin", "printed"):
         raise ValueError(f"structure_clustering expects form margin or printed; got {form!r}.")
-    with torch.autocast(features.device.type, enabled=False):
-        dtype = torch.promote_types(features.dtype, torch.float32)
+    with no_autocast(features):
+        dtype = full_type(features)
         unit, assignment = F.normalize(features.to(dtype), dim=1), assignment.to(dtype)
         affinity = unit @ unit.T
         largest = affinity.amax()

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full, no_autocast
+
 
 def supervised_contrastive(
     z: Tensor,
@@ -58,8 +60,8 @@ def supervised_contrastive(
     else:
         raise ValueError(f"form is 'supcon' or 'literal', got {form!r}")
 
-    with torch.autocast(z.device.type, enabled=False):
-        z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+    with no_autocast(z):
+        z = F.normalize(full(z), dim=1)
         similarity = z @ z.T / tau
         # The smallest number and not -inf: over nothing but -inf the backward of logsumexp makes NaN, which the masks
         # below would hide, but autograd's anomaly mode stops at.
@@ -100,7 +102,7 @@ def pool_blocks(features: Tensor, mask: Tensor, grid: int | Sequence[int]) -> tu
     pool = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
     grid = [min(blocks, extent) for blocks, extent in zip(grid, size)]
 
-    with torch.autocast(features.device.type, enabled=False):
-        pooled = pool(features.to(torch.promote_types(features.dtype, torch.float32)), grid)
+    with no_autocast(features):
+        pooled = pool(full(features), grid)
         occupied = pool(pool(mask[:, None].float(), size), grid) > 0
     return pooled.flatten(2).transpose(1, 2).flatten(0, 1), occupied.flatten()

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full_type, no_autocast
+
 
 def augmentation_table(weight: Tensor, shift: Tensor, covariance: Tensor, strength: float) -> Tensor:
     """T of the equation above.
@@ -72,8 +74,8 @@ def transferable_cross_entropy(logits: Tensor, label: Tensor, table: Tensor, ign
         table: T (C, C).
         ignore_index: label that takes no part.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    with torch.autocast(logits.device.type, enabled=False):
+    dtype = full_type(logits)
+    with no_autocast(logits):
         kept = label != ignore_index
         classes = torch.arange(len(table), device=label.device)
         annotated = (torch.where(kept, label, 0)[..., None] == classes).to(dtype)
@@ -95,8 +97,8 @@ def region_transferable_cross_entropy(logits: Tensor, regions: Tensor, table: Te
     Returns:
         Scalar: the mean over everything; with `kept` nnU-Net's sum over the regions and mean over the kept voxels.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    with torch.autocast(logits.device.type, enabled=False):
+    dtype = full_type(logits)
+    with no_autocast(logits):
         inside = regions.bool()
         outer, inner = (column.view(1, -1, *[1] * (logits.ndim - 2)) for column in table.to(dtype).unbind(1))
         z = logits.to(dtype)

@@ -20,29 +20,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nnuda.losses.entropy import entropy, entropy_terms
+from nnuda.losses.precision import full, no_autocast
+from nnuda.losses.soft_dice import mean_of_present, soft_dice
+
+FLOOR = 1e-9  # equation 5's
 BINARY_THRESHOLD = 0.2
 """Entropy in nats below which a two-class prediction is certain (its larger probability above 0.9495)."""
-
-
-def entropy(probabilities: Tensor, form: Literal["sum", "literal"] = "sum") -> Tensor:
-    """Predictive entropy in nats (UUDS, equation 5).
-
-    Args:
-        probabilities: (B, C, *S), classes in axis 1.
-        form: "sum" over the classes, or "literal", the term of each class on its own.
-
-    Returns:
-        (B, *S) for "sum", (B, C, *S) for "literal".
-
-    Raises:
-        ValueError: for an unknown form.
-    """
-    terms = -probabilities * torch.log(probabilities + 1e-9)
-    if form == "sum":
-        return terms.sum(1)
-    if form == "literal":
-        return terms
-    raise ValueError(f"form is 'sum' or 'literal', got {form!r}")
 
 
 def uncertain_pseudo_label_loss(
@@ -75,8 +59,8 @@ def uncertain_pseudo_label_loss(
         )
     if target not in ("hard", "soft_detached", "literal"):
         raise ValueError(f"target is 'hard', 'soft_detached' or 'literal', got {target!r}")
-    with torch.autocast(logits.device.type, enabled=False):
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    with no_autocast(logits):
+        logits = full(logits)
         probabilities = logits.sigmoid() if regions else logits.softmax(1)
         with torch.no_grad():
             certain = _certain(probabilities, chi, target == "literal", regions)
@@ -90,26 +74,22 @@ def uncertain_pseudo_label_loss(
             else:
                 pseudo_label = prediction.detach() if target == "soft_detached" else prediction
             terms.append(_masked_dice(prediction, pseudo_label, certain[:, c]))
-        dice, present = (torch.stack(term, 1) for term in zip(*terms))
-        return ((dice * present).sum(1) / present.sum(1).clamp(min=1)).mean()
+        return mean_of_present(*(torch.stack(term, 1) for term in zip(*terms))).mean()
 
 
 def _certain(probabilities: Tensor, chi: float | None, by_term: bool, regions: bool) -> Tensor:
     """Y^mask of every class (UUDS, equation 7), bool, (B, C, *S)."""
     if by_term:
-        return entropy(probabilities, "literal") < (BINARY_THRESHOLD if chi is None else chi)
-    if regions:
-        uncertainty = entropy(torch.stack((probabilities, 1 - probabilities), 1))
+        return entropy_terms(probabilities, FLOOR) < (BINARY_THRESHOLD if chi is None else chi)
+    if regions:  # each with its own
+        uncertainty = entropy_terms(probabilities, FLOOR) + entropy_terms(1 - probabilities, FLOOR)
         return uncertainty < (BINARY_THRESHOLD if chi is None else chi)
     if chi is None:
         chi = BINARY_THRESHOLD * math.log(probabilities.shape[1]) / math.log(2)
-    return (entropy(probabilities) < chi)[:, None].expand_as(probabilities)
+    return (entropy(probabilities, floor=FLOOR) < chi)[:, None].expand_as(probabilities)
 
 
-def _masked_dice(prediction: Tensor, label: Tensor, mask: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+def _masked_dice(prediction: Tensor, label: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Equation 8 of one class, all (B, *S): the loss of each sample and whether its masked label is not empty, (B,)."""
     label = label * mask
-    label_sum = label.flatten(1).sum(1)
-    intersection = (prediction * label).flatten(1).sum(1)
-    total = label_sum + (prediction * mask).flatten(1).sum(1)
-    return 1 - (2 * intersection + eps) / (total + eps), label_sum > 0
+    return soft_dice(*(values.flatten(1).sum(1) for values in (prediction * label, prediction * mask, label)))

@@ -6,8 +6,8 @@ import os
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.planning.domains import Domain, read_case
-from nnuda.planning.errors import PlanningError
+from nnuda.datasets import Domain, read_case
+from nnuda.errors import PlanningError
 from nnuda.planning.geometry import low_resolution_axis, spacings
 
 

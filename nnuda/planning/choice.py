@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json, subdirs
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.datasets import check_name
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY
-from nnuda.planning.domains import check_name
-from nnuda.planning.errors import PlanningError
 
 DEFAULT_PLANNER = "nnUDAPlanner"
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
@@ -71,6 +71,7 @@ def choose_plan(source_name: str, target_name: str, plans_name: str | None, plan
 
     Raises:
         PlanningError: the options would remake, overwrite or redirect an existing plan.
+        DatasetError: a new name that is no file name.
     """
     if planner is not None and planner not in DEFAULT_NAMES:
         raise PlanningError(f"-pl: expected one of {', '.join(DEFAULT_NAMES)}; got {planner}.")

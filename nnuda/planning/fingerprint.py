@@ -9,11 +9,11 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 
+from nnuda.datasets import Domain, label_files, read_case
+from nnuda.errors import PlanningError
 from nnuda.files import write_json
 from nnuda.planning.body_mask import body_mask
-from nnuda.planning.domains import Domain, label_files, read_case
-from nnuda.planning.errors import PlanningError
-from nnuda.planning.run_cases import run_cases
+from nnuda.processes import run_cases
 
 NON_ZERO, BODY = "non-zero voxels", "body"
 # nnU-Net draws 1e8 foreground voxels a dataset; a million a case already fixes every percentile to the third digit.

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.planning.domains import Domain, read_case
+from nnuda.datasets import Domain, read_case
 
 # Readers without a header reader of their own are asked for whole images, and of a few cases only.
 CASES_READ_WHOLE = 5

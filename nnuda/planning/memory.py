@@ -6,7 +6,7 @@ from importlib import resources
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.planning.errors import PlanningError
+from nnuda.errors import PlanningError
 from nnuda.settings import BASE, load_preset, preset_names
 
 BASE_TRAINER = "nnUDATrainer"

@@ -8,14 +8,14 @@ from io import StringIO
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.datasets import Domain
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, load_plan, plan_file
-from nnuda.planning.class_embeddings import with_class_embeddings
-from nnuda.planning.domains import Domain
 from nnuda.planning.geometry import geometry_facts, orientations
-from nnuda.planning.key import make_key
+from nnuda.planning.make_key import make_key
 from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor
+from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.planning.planner import PLANNERS
 from nnuda.text.class_embeddings import ClassEmbeddings
 

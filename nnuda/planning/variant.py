@@ -5,13 +5,13 @@ from copy import deepcopy
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
+from nnuda.datasets import check_name
+from nnuda.errors import PlanningError
 from nnuda.files import write_json
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
-from nnuda.planning.class_embeddings import with_class_embeddings
-from nnuda.planning.domains import check_name
-from nnuda.planning.errors import PlanningError
-from nnuda.planning.weights import pretrained_weights
+from nnuda.planning.make_key import pretrained_weights
+from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.text.class_embeddings import ClassEmbeddings
 
 
@@ -28,7 +28,8 @@ def write_variant(plans: dict, name: str, overrides: dict, embeddings: ClassEmbe
         all settings of the copy.
 
     Raises:
-        PlanningError: the name is taken or no file name.
+        PlanningError: the name is taken.
+        DatasetError: it is no file name.
     """
     file = free_plan_file(plans["dataset_name"], name)
     variant = deepcopy(plans)
@@ -44,7 +45,8 @@ def free_plan_file(source_name: str, name: str) -> str:
     """Where a new plan of this name goes.
 
     Raises:
-        PlanningError: the name is taken or no file name.
+        PlanningError: the name is taken.
+        DatasetError: it is no file name.
     """
     check_name(name, "--as")
     file = plan_file(source_name, name)

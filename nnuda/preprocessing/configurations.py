@@ -5,7 +5,7 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.planning.errors import PlanningError
+from nnuda.errors import PlanningError
 from nnuda.planning.plan import trainable_configurations
 from nnuda.preprocessing.source import preprocessed_cases
 

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 
-from batchgenerators.utilities.file_and_folder_operations import join, load_pickle, maybe_mkdir_p, write_pickle
+from batchgenerators.utilities.file_and_folder_operations import join, load_pickle, write_pickle
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnuda.files import folder_aside
 
 
 def preprocess_case(case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str,
@@ -23,16 +24,12 @@ def preprocess_case(case: str, images: list[str], label: str | None, folder: str
     """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
-    aside = f"{folder}.{os.getpid()}.tmp"
-    maybe_mkdir_p(aside)
-    try:
+    with folder_aside(folder) as aside:
         preprocessor = configuration_manager.preprocessor_class(verbose=False)
         preprocessor.run_case_save(join(aside, case), images, label, plans_manager, configuration_manager, dataset_json)
         if label is None:
             _add_empty_class_locations(join(aside, f"{case}.pkl"))
         _move_case(case, aside, folder)
-    finally:
-        shutil.rmtree(aside)
 
 
 def _add_empty_class_locations(file: str) -> None:

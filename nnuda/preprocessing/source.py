@@ -9,10 +9,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.planning.domains import Domain, label_files
-from nnuda.planning.errors import PlanningError
-from nnuda.planning.run_cases import run_cases
+from nnuda.datasets import Domain, label_files
+from nnuda.errors import PlanningError
 from nnuda.preprocessing.save_case import preprocess_case
+from nnuda.processes import run_cases
 
 
 def preprocessed_cases(folder: str) -> set[str]:

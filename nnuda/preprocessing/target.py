@@ -6,12 +6,12 @@ import shutil
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json, maybe_mkdir_p
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnuda.datasets import Domain
 from nnuda.files import write_json
 from nnuda.plan_key import plans_with_target_normalization, read_key, target_folder
-from nnuda.planning.domains import Domain
-from nnuda.planning.run_cases import run_cases
 from nnuda.preprocessing.save_case import preprocess_case
 from nnuda.preprocessing.source import preprocessed_cases
+from nnuda.processes import run_cases
 
 
 def preprocess_target(target: Domain,

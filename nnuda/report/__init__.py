@@ -1,1 +1,1 @@
-"""The report of a run: what was adapted to what, whether it worked, what is wrong."""
+"""Pages for a reader: the report of a run, and the comparison of several results."""

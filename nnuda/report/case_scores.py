@@ -11,10 +11,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
-from nnuda.evaluation.compare import case_values
-from nnuda.evaluation.evaluate import class_labels, evaluate_folder
+from nnuda.evaluation.comparison import case_values
+from nnuda.evaluation.entropy_maps import entropy_map, read_probabilities
 from nnuda.evaluation.reading import find_reader, read_labels
-from nnuda.evaluation.uncertainty import entropy_map, read_probabilities
+from nnuda.evaluation.scores import class_labels, evaluate_folder
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run
 

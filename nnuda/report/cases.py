@@ -9,13 +9,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from nnuda.evaluation.evaluate import class_labels, first_names
 from nnuda.evaluation.overlay import Slice, class_colours, crop_to_foreground, draw_panel, read_slice
-from nnuda.evaluation.page import Folded, Legend, Picture, Pictures, Section, Table, Text
 from nnuda.evaluation.reading import find_reader
+from nnuda.evaluation.scores import class_labels, first_names
 from nnuda.evaluation.table import DECIMALS, metric_title, shown_metrics
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, mean_dice
 from nnuda.report.figures import WIDTH_INCHES, jpeg
+from nnuda.report.page import Folded, Legend, Picture, Pictures, Section, Table, Text
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run, number
 

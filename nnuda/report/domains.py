@@ -12,11 +12,10 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.evaluation.page import Picture, Pictures, Section, Table, Text
+from nnuda.datasets import DatasetError, Domain, load_dataset, read_case
 from nnuda.plan_key import target_folder
-from nnuda.planning.domains import Domain, load_dataset, read_case
-from nnuda.planning.errors import PlanningError
 from nnuda.report.figures import histograms
+from nnuda.report.page import Picture, Pictures, Section, Table, Text
 from nnuda.report.run import Run, number
 
 VOXELS_PER_CASE = 50_000
@@ -133,7 +132,7 @@ def _raw(run: Run, domain: str, limit: int) -> Intensities | None:
         return None
     try:
         found = load_dataset(run.source if domain == "source" else run.target)
-    except PlanningError:
+    except DatasetError:
         return None  # a target that was a folder of images, or data that lie elsewhere by now
     return _read(spread(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
 

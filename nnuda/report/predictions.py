@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.paths import nnUNet_raw
 
-from nnuda.evaluation.evaluate import find_cases, first_names
+from nnuda.datasets import DatasetError, find_images
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.planning.domains import find_images
-from nnuda.planning.errors import PlanningError
+from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.report.run import ReportError, Run
 
 
@@ -66,10 +65,7 @@ def find_predictions(run: Run, folder: str, before: str | None = None, reference
 def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> dict[str, list[str]]:
     ending = run.dataset_json["file_ending"]
     if given is not None:
-        try:
-            found = find_images(given, ending)
-        except PlanningError as error:
-            raise ReportError(str(error)) from error
+        found = find_images(given, ending)
         missing = [case for case in cases if case not in found]
         if missing:
             raise ReportError(f"Expected an image of each predicted case in {given}; {first_names(missing)} have none.")
@@ -81,7 +77,7 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
     for place in filter(lambda path: isinstance(path, str) and os.path.isdir(path), places):
         try:
             found = find_images(place, ending)
-        except PlanningError:
+        except DatasetError:
             continue
         if all(case in found for case in cases):
             return {case: found[case] for case in cases}

@@ -12,16 +12,14 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.errors import NnudaError
 from nnuda.plan_key import read_key, target_folder
+from nnuda.results import CHECKPOINTS, LOGGED, PLANS, PLANS_SOURCE, find_checkpoint, folds_in, require_nnuda, split_fold
 from nnuda.selection.history import FILE as SELECTION
-from nnuda.training.curves import PREFIX
-from nnuda.training.frozen import PLANS_SOURCE
 from nnuda.training.loss_terms import loss_terms
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
-
-class ReportError(ValueError):
+class ReportError(NnudaError, ValueError):
     """Something that forbids a report; the message says what was expected and what to do."""
 
 
@@ -100,7 +98,7 @@ class Run:
     @property
     def terms(self) -> dict[str, list[float]]:
         """Loss terms and what else a method logs, by name, without the source's loss."""
-        found = {name.removeprefix(PREFIX): values for name, values in self.logged.items() if name.startswith(PREFIX)}
+        found = {name.removeprefix(LOGGED): values for name, values in self.logged.items() if name.startswith(LOGGED)}
         return {name: values for name, values in found.items() if name != "source"}
 
     @property
@@ -132,30 +130,27 @@ def read_run(folder: str) -> Run:
     """Reads a fold folder.
 
     Raises:
-        ReportError: it is none, was not made by nnuda, or has no checkpoint yet.
+        ReportError: it is none.
+        ResultsError: it was not made by nnuda, or has no checkpoint yet.
     """
     folder = os.path.abspath(folder)
-    above = os.path.dirname(folder)
+    above, _ = split_fold(folder)
     if not os.path.isdir(folder):
         raise ReportError(f"Expected a fold folder of nnUNet_results; {folder} does not exist.")
-    if os.path.isdir(join(folder, "fold_all")) or os.path.isdir(join(folder, "fold_0")):
-        raise ReportError(f"Expected a fold folder, such as {join(folder, 'fold_0')}; got the folder above it.")
-    if not isfile(join(above, PLANS_SOURCE)):
-        raise ReportError("Expected a fold folder of a training with a trainer of nnuda; "
-                          f"{above} has no {PLANS_SOURCE}.")
-    names = [name for name in CHECKPOINTS if isfile(join(folder, name))]
-    if not names:
-        raise ReportError(f"Expected a checkpoint in {folder}; found none of {', '.join(CHECKPOINTS)}. The first one "
-                          "comes with the end of the first epoch.")
-    plans = load_json(join(above, "plans.json"))
+    if folds_in(folder):
+        raise ReportError(f"Expected a fold folder, such as {join(folder, 'fold_' + folds_in(folder)[0])}; got the "
+                          "folder above it.")
+    require_nnuda(above)
+    file = find_checkpoint(folder, option="fold_folder")
+    plans = load_json(join(above, PLANS))
     read_key(plans)
-    checkpoint = torch.load(join(folder, names[0]), map_location="cpu", weights_only=False)
+    checkpoint = torch.load(file, map_location="cpu", weights_only=False)
     parameters = sum(value.numel() for value in checkpoint.pop("network_weights").values())
     del checkpoint["optimizer_state"]
     checkpoint["parameters"] = parameters
     selection = join(folder, SELECTION)
-    return Run(folder, plans, load_json(join(above, PLANS_SOURCE)), load_json(join(above, "dataset.json")), names[0],
-               checkpoint, load_selection(selection) if isfile(selection) else None)
+    return Run(folder, plans, load_json(join(above, PLANS_SOURCE)), load_json(join(above, "dataset.json")),
+               os.path.basename(file), checkpoint, load_selection(selection) if isfile(selection) else None)
 
 
 def load_selection(path: str) -> dict:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nnuda.evaluation.evaluate import first_names
-from nnuda.evaluation.page import Folded, Picture, Pictures, Section, Table, Text
+from nnuda.evaluation.scores import first_names
 from nnuda.report.figures import curves
+from nnuda.report.page import Folded, Picture, Pictures, Section, Table, Text
 from nnuda.report.run import Run, number
 from nnuda.selection.rule import SIGN, hindsight, regret
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, Sequence
 
-from nnuda.selection.entropy import largest_entropy
+from nnuda.losses.entropy import largest_entropy
 
 Record = dict[str, Any]
 SIGN = {"entropy": -1, "class_prior": -1, "agreement": 1, "density": 1, "source_dice": 1}

@@ -7,10 +7,10 @@ from typing import Callable
 import torch
 from torch import Tensor
 
+from nnuda.losses.entropy import entropy
 from nnuda.selection.agreement import agreement, overlap
 from nnuda.selection.class_prior import class_prior_distance, foreground
 from nnuda.selection.density import alike_of_each_class, soft_neighbourhood_density
-from nnuda.selection.entropy import voxel_entropy
 from nnuda.selection.patches import SourceShares, TargetPatches
 
 Predict = Callable[[Tensor], Tensor]
@@ -37,7 +37,7 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
         "entropy" (nats), "class_prior" (nats), "agreement" and "density" (0 to 1), and "class_shares", the share of the
         target's voxels predicted as each foreground class. None for what has no finite value.
     """
-    entropy, both, sampled = [], [], []
+    entropies, both, sampled = [], [], []
     counts, voxels, size = 0, int(patches.inside.sum()), patches.inside[0].numel()
     for start in range(0, len(patches.image), batch_size):
         image = patches.image[start:start + batch_size].to(device, non_blocking=True)
@@ -45,14 +45,14 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
         all_p = _probabilities(predict(image), regions)
         p = all_p[inside]
         predicted = foreground(p, regions)
-        entropy.append(voxel_entropy(p, regions).sum())
+        entropies.append(entropy(p, regions).sum())
         counts = counts + predicted.sum(0)
         here = (patches.sampled >= start * size) & (patches.sampled < (start + len(image)) * size)
         sampled.append(all_p.flatten(0, -2)[(patches.sampled[here] - start * size).to(device)])
         if second is not None:
             both.append(overlap(predicted, foreground(_probabilities(second(image), regions)[inside], regions)))
     shares = [count / max(1, voxels) for count in counts.tolist()]
-    return {"entropy": _finite(float(torch.stack(entropy).cpu().double().sum()) / max(1, voxels)),
+    return {"entropy": _finite(float(torch.stack(entropies).cpu().double().sum()) / max(1, voxels)),
             "class_prior": _prior(shares, source, voxels),
             "agreement": agreement(torch.stack(both).sum(0)) if both else None,
             "density": _density(torch.cat(sampled), regions, density_voxels, temperature), "class_shares": shares}

@@ -37,7 +37,7 @@ class ClassMemory(nn.Module):
         """Prototypes c of the batch and the memory, which is left as it is.
 
         Args:
-            sums: (K, A), of this rank's features by class, with their graph (`nnuda.losses.class_means.class_sums`).
+            sums: (K, A), of this rank's features by class, with their graph (`losses.class_prototypes.class_sums`).
             counts: (K,), of how many voxels.
 
         Returns:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nnuda.files import replacing
 from nnuda.text.class_encoders import (HUGGING_FACE, NGRAMS, RANDOM, clip_encoder, hugging_face_encoder, ngram_vectors,
                                        random_vectors)
 from nnuda.text.class_texts import ClassTexts, ClassTextsError
@@ -49,7 +50,7 @@ def encode_class_texts(texts: ClassTexts, model: str, weights: str | None = None
     Raises:
         TextEncoderUnavailable: weights or package that cannot be had here; the message has the ways out.
         ClassTextsError: weights missing or superfluous; classes with the same vector.
-        ValueError: unknown model, or weights of another.
+        TextModelError: unknown model, or weights of another.
     """
     if model in (NGRAMS, RANDOM) or model.startswith((f"{RANDOM}:", HUGGING_FACE)):
         if weights is not None:
@@ -117,10 +118,8 @@ def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     name = f"nnUDA_{ENTRY}_{digest[:12]}.npz"
-    aside = os.path.join(folder, f"{name}.{os.getpid()}.tmp")
-    os.makedirs(folder, exist_ok=True)
-    Path(aside).write_bytes(content)
-    os.replace(aside, os.path.join(folder, name))
+    with replacing(os.path.join(folder, name)) as aside:
+        Path(aside).write_bytes(content)
     return {"file": name, "sha256": digest, "dimension": embeddings.by_domain.shape[2],
             "classes": list(embeddings.names), **embeddings.origin}
 

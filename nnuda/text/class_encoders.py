@@ -57,7 +57,7 @@ def clip_encoder(model: str, pretrained: str) -> tuple[Encoder, dict[str, str]]:
         The encoder, (N texts) -> (N, D); file and SHA-256 of its weights.
 
     Raises:
-        TextEncoderUnavailable, ValueError: as `nnuda.text.weights.resolve_weights`.
+        TextEncoderUnavailable, TextModelError: as `nnuda.text.weights.resolve_weights`.
     """
     import open_clip  # takes seconds
 

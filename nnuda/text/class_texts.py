@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 
+from nnuda.errors import NnudaError
+
 TEMPLATES = ("A {m} of a {c}.", "There is a {c} in this {m}.", "A photo of a {c}.")
 """The three of MulModSeg (WACV 2025), from which TCSA-UDA's fusion comes; {m} is a modality, {c} a class. To average
 over templates is CoPT's (ECCV 2024)."""
@@ -14,7 +16,7 @@ CT, MR = "computed tomography imaging", "magnetic resonance imaging"  # MulModSe
 MR_NAMES = ("mr", "t1", "t2", "flair", "adc", "dwi", "bssfp", "lge")
 
 
-class ClassTextsError(ValueError):
+class ClassTextsError(NnudaError, ValueError):
     """A file of texts or vectors that does not fit the classes."""
 
 

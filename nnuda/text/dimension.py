@@ -21,6 +21,6 @@ def text_dimension(model: str | None) -> int:
     if model is None:
         return SMALL_TOWER_WIDTH
     # Imports open_clip, which takes seconds and which prediction without a named model can do without.
-    from nnuda.text.models import model_config
+    from nnuda.text.clip_models import model_config
 
     return model_config(model)["embed_dim"]

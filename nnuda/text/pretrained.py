@@ -17,7 +17,7 @@ def resolve_pretrained(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
 
     Raises:
         TextEncoderUnavailable: the weights are not to be had here; the message has the ways out.
-        ValueError: weights and model do not belong together.
+        TextModelError: weights and model do not belong together.
     """
     named = [key for key, value in settings.items() if key.endswith(_SUFFIX) and value is not None]
     if not named:
@@ -40,15 +40,16 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
 
     Raises:
         TextEncoderUnavailable: the file is not on this machine.
-        ValueError: it is another file than the planned one.
+        TextModelError: it is another file than the planned one.
     """
     if settings[key] is None:
         return None
+    from nnuda.text.clip_models import TextModelError
     from nnuda.text.weights import find_weights, sha256
 
     file = find_weights(settings[key[:-len(_SUFFIX)] + ".model"], settings[key])
     if key in planned and sha256(file) != planned[key]["sha256"]:
-        raise ValueError(f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "
-                         f"{planned[key]['sha256'][:12]}...); {file} holds others. Put the planned file back, or make "
-                         "a new plan with nnUDA_configure.")
+        raise TextModelError(f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "
+                             f"{planned[key]['sha256'][:12]}...); {file} holds others. Put the planned file back, or "
+                             "make a new plan with nnUDA_configure.")
     return str(file)

@@ -14,8 +14,8 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from nnuda.text.clip_models import model_config
 from nnuda.text.dimension import SMALL_TOWER_WIDTH
-from nnuda.text.models import model_config
 from nnuda.text.towers import TextTower, clip_tower, small_tower
 from nnuda.text.weights import find_weights
 

@@ -9,6 +9,7 @@ import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from nnuda.text.clip_models import TextModelError
 from nnuda.text.weights import is_jit_archive
 
 JIT_CONSTANTS = ("input_resolution", "context_length", "vocab_size")
@@ -64,7 +65,7 @@ def load_clip(model: str, file: Path | None) -> nn.Module:
         file: .safetensors, .pt or .bin state dict, or OpenAI's TorchScript archive; None for random weights.
 
     Raises:
-        ValueError: if the file's weights are not the model's.
+        TextModelError: if the file's weights are not the model's.
     """
     if file is None:
         return open_clip.create_model(model)
@@ -76,7 +77,7 @@ def load_clip(model: str, file: Path | None) -> nn.Module:
         clip.load_state_dict({key: value for key, value in weights.items() if key not in JIT_CONSTANTS})
         return clip
     except Exception as error:  # torch, safetensors, pickle and open_clip each have their own
-        raise ValueError(f"Expected weights of the open_clip model {model} in {file}: {error}") from error
+        raise TextModelError(f"Expected weights of the open_clip model {model} in {file}: {error}") from error
 
 
 def clip_tower(model: str, file: Path | None, tokens: Tensor) -> TextTower:

@@ -16,13 +16,14 @@ import huggingface_hub
 import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from nnuda.text.models import model_config
+from nnuda.errors import NnudaError
+from nnuda.text.clip_models import TextModelError, model_config
 
 HUB_TIMEOUT = 5
 """Seconds that the hub has to answer; its own client tries for most of a minute."""
 
 
-class TextEncoderUnavailable(RuntimeError):
+class TextEncoderUnavailable(NnudaError, RuntimeError):
     """The weights of a text encoder cannot be had here.
 
     Args:
@@ -49,7 +50,7 @@ def resolve_weights(model: str | None, pretrained: str | None, download: bool = 
 
     Raises:
         TextEncoderUnavailable: if there is no such file or tag, or the tag's weights cannot be had here.
-        ValueError: if weights and model do not belong together.
+        TextModelError: if weights and model do not belong together.
     """
     if pretrained is None:
         if model is not None:
@@ -65,7 +66,9 @@ def find_weights(model: str | None, pretrained: str, download: bool = False) -> 
     Args, Raises: as `resolve_weights`, which see.
     """
     if model is None:
-        raise ValueError(f"pretrained={pretrained!r} needs the open_clip model that the weights belong to; got none.")
+        raise TextModelError(
+            f"pretrained={pretrained!r} needs the open_clip model that the weights belong to; got none."
+        )
     config = model_config(model)
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if not tag:
@@ -128,7 +131,7 @@ def _check_quick_gelu(model: str, config: dict[str, Any], trained_with: bool, wh
         return
     words = ("with", "without") if trained_with else ("without", "with")
     other = f"{model}-quickgelu" if trained_with else model.removesuffix("-quickgelu")
-    raise ValueError(
+    raise TextModelError(
         f"{what} was trained {words[0]} QuickGELU, the configuration {model} is {words[1]}: its vectors would be wrong."
         f" Take the model {other}."
     )
@@ -153,7 +156,7 @@ def _cached_encoders() -> Iterator[str]:
         if _cached(open_clip.get_pretrained_cfg(model, tag)):
             try:
                 find_weights(model, tag)
-            except ValueError:  # not a CLIP text transformer, or the wrong activation for the tag
+            except TextModelError:  # not a CLIP text transformer, or the wrong activation for the tag
                 continue
             yield f"{model} with {tag}"
 

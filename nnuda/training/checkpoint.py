@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import contextmanager
 from typing import Any, Iterator
 
@@ -12,6 +11,7 @@ from torch import distributed as dist, nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnuda.files import replacing
 from nnuda.training.optimizers import steps_on_cpu
 from nnuda.training.random_state import get_random_state
 
@@ -43,7 +43,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     def adaptation_state(self) -> dict[str, Any]:
         """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
         optimizer = self.adversary_optimizer
-        return {"student": self.bare_network.state_dict(), "modules": self.modules_beside.state_dict(),
+        return {"student": self.bare_network.state_dict(), "modules": self.extra_modules.state_dict(),
                 "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
                 "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
                 "teacher": None if self.teacher is None else self.teacher.state_dict(),
@@ -53,7 +53,7 @@ class CheckpointingTrainer(nnUNetTrainer):
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
         """Put back what `adaptation_state` returned."""
         self.bare_network.load_state_dict(state["student"])
-        self.modules_beside.load_state_dict(state["modules"])
+        self.extra_modules.load_state_dict(state["modules"])
         self.statistics.load_state_dict(state["statistics"])
         self.adversary.load_state_dict(state["adversary"])
         if self.adversary_optimizer is not None:
@@ -76,7 +76,7 @@ class CheckpointingTrainer(nnUNetTrainer):
             dist.all_gather_object(random_states, get_random_state())
         if self.local_rank != 0 or self.disable_checkpointing:
             return super().save_checkpoint(filename)
-        aside, stock = f"{filename}.tmp", io.BytesIO()
+        stock = io.BytesIO()
         with self.prediction_weights():
             super().save_checkpoint(stock)
         stock.seek(0)
@@ -84,19 +84,17 @@ class CheckpointingTrainer(nnUNetTrainer):
         checkpoint[STATE] = {**self.adaptation_state(), "random_states": random_states}
         if self.settings["training.predict_with"] == "student":
             checkpoint[STATE]["student"] = checkpoint["network_weights"]  # torch.save stores shared tensors once
-        torch.save(checkpoint, aside)
-        os.replace(aside, filename)
+        with replacing(filename) as aside:
+            torch.save(checkpoint, aside)
 
     def save_weights(self, filename: str) -> None:
         """What prediction reads of a checkpoint, nothing to continue with; written aside, then renamed."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
-        aside = f"{filename}.tmp"
-        with self.prediction_weights():
+        with self.prediction_weights(), replacing(filename) as aside:
             torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__,
                         "init_args": self.my_init_kwargs,
                         "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
-        os.replace(aside, filename)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """nnU-Net's, then the adaptation's state.

@@ -9,12 +9,11 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import join
 from torch import Tensor
 
+from nnuda.results import LOGGED
 from nnuda.training.distributed import mean_over_ranks
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
-
-PREFIX = "nnUDA/"
 
 
 class EpochMeans:
@@ -51,7 +50,7 @@ def plot_curves(logged: dict[str, list[float]], folder: str) -> None:
     """
     panels: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for name, values in logged.items():
-        title, _, line = name.removeprefix(PREFIX).partition("/")
+        title, _, line = name.removeprefix(LOGGED).partition("/")
         panels[title][line] = values
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)

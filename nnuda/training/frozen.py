@@ -7,14 +7,16 @@ from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
 
+from nnuda.errors import NnudaError
+from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, read_key
+from nnuda.results import PLANS_SOURCE
 from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
 
-PLANS_SOURCE = "plans_source.json"
 
 
-class FrozenConfigurationError(RuntimeError):
+class FrozenConfigurationError(NnudaError, RuntimeError):
     """A start in a results folder that was made with another configuration."""
 
 
@@ -62,23 +64,6 @@ def frozen_classes(plans: dict) -> list[str]:
     """Names of the foreground classes (regions), in the order of the network's channels,
     of a plan that `freeze` has seen."""
     return plans[KEY]["foreground_classes"]
-
-
-def foreground_names(dataset_json: dict) -> list[str]:
-    """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them;
-    neither background nor ignore."""
-    labels = {name: value for name, value in dataset_json["labels"].items()
-              if name != "ignore" and value not in (0, [0])}
-    values = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in labels.items()}
-    if any(len(value) > 1 for value in values.values()):  # when nnU-Net speaks of regions
-        return list(labels)
-    return sorted(labels, key=lambda name: int(values[name][0]))
-
-
-def class_names(dataset_json: dict) -> list[str]:
-    """The background, then the foreground classes or regions in the order of the network's channels."""
-    background = next((name for name, value in dataset_json["labels"].items() if value in (0, [0])), "background")
-    return [background, *foreground_names(dataset_json)]
 
 
 def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:

@@ -2,28 +2,11 @@
 from __future__ import annotations
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from torch import nn
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
+from nnuda.results import find_checkpoint
 
-
-def find_checkpoint(path: str) -> str:
-    """The checkpoint that `training.init_from` names.
-
-    Args:
-        path: a checkpoint, or a fold's results folder (fold_0, fold_all, ...), of which final, best,
-            latest are tried in this order.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    candidates = [join(path, name) for name in CHECKPOINTS] if isdir(path) else [path]
-    for candidate in candidates:
-        if isfile(candidate):
-            return candidate
-    raise FileNotFoundError("training.init_from: expected a checkpoint, or a results folder fold_x with one of "
-                            f"{', '.join(CHECKPOINTS)}; found none at {path}.")
+SETTING = "training.init_from"
 
 
 def init_from(network: nn.Module, path: str) -> str:
@@ -31,15 +14,16 @@ def init_from(network: nn.Module, path: str) -> str:
 
     Args:
         network: neither compiled nor wrapped for DDP.
-        path: see `find_checkpoint`.
+        path: a checkpoint, or a fold's results folder (fold_0, fold_all, ...).
 
     Returns:
         What was taken and what was not, for the log.
 
     Raises:
+        ResultsError: no file.
         ValueError: no checkpoint of nnU-Net's, or nothing agrees.
     """
-    checkpoint = find_checkpoint(path)
+    checkpoint = find_checkpoint(path, option=SETTING)
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
     if not isinstance(content, dict) or "network_weights" not in content:
         raise ValueError(f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "

@@ -19,6 +19,7 @@ from nnuda.settings import SettingsError
 from nnuda.training.checkpoint import STATE, CheckpointingTrainer
 from nnuda.training.distributed import from_first
 from nnuda.training.frozen import frozen_classes
+from nnuda.training.outputs import finest
 
 LOGGED = "nnUDA_selection/"
 SCORES = ("entropy", "class_prior", "agreement", "density")
@@ -111,8 +112,7 @@ class SelectingTrainer(CheckpointingTrainer):
 
         def student(image: Tensor) -> Tensor:
             with self.mixed_precision():
-                logits = network(image)
-            return logits if isinstance(logits, Tensor) else logits[0]
+                return finest(network(image))
 
         def teacher(image: Tensor) -> Tensor:
             with self.mixed_precision():

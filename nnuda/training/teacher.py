@@ -6,6 +6,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from nnuda.training.outputs import finest
+
 
 def decay_for(iterations: int) -> float:
     """The decay with which a teacher averages over the last 5 % of a training, within 0.99 and 0.9995.
@@ -55,8 +57,7 @@ class EmaTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """(B, Cin, *S) to logits (B, C, *S) at full resolution."""
-        output = self.network(image)
-        return output[0] if isinstance(output, (list, tuple)) else output
+        return finest(self.network(image))
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         result = super().load_state_dict(state_dict, *args, **kwargs)

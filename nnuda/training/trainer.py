@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Iterator
 
 import torch
@@ -13,48 +13,33 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, autocast, distributed as dist, nn
 from torch.optim import Optimizer
 
-from nnuda.data.copy_paste import paste_boxes
+from nnuda.data.mixing import paste_boxes
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.files import write_json
+from nnuda.labels import certain_logits
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
+from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
 from nnuda.selection.history import History
 from nnuda.statistics.class_confidence import ClassConfidence
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
-from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
+from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import PLANS_SOURCE, freeze, refuse_other_configuration
-from nnuda.training.init_from import find_checkpoint, init_from
+from nnuda.training.frozen import freeze, refuse_other_configuration
+from nnuda.training.init_from import SETTING as INIT_FROM, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher, decay_for
-
-SURE = 20.0  # logit; exp(-20) vanishes beside 1 in float32
-
-
-@dataclass
-class DomainOutputs:
-    """What the network gave for both domains in one step.
-
-    Attributes:
-        source: logits of the source, (B, C, *S), a list of them with deep supervision, finest first.
-        target: likewise for the target's strong view.
-        extra: whatever else a method's forward returns, by name.
-    """
-
-    source: Tensor | list[Tensor]
-    target: Tensor | list[Tensor]
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class nnUDATrainer(SelectingTrainer):
@@ -79,7 +64,7 @@ class nnUDATrainer(SelectingTrainer):
         self.read_plan(plans, dataset_json)
         trained = folder is not None and isfile(join(folder, f"fold_{fold}", "checkpoint_final.pth"))
         if self.settings["training.init_from"] and not (trained or plans.get("continue_training", False)):
-            find_checkpoint(self.settings["training.init_from"])
+            find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
             raise NotImplementedError("nnuda does not adapt the cascade's second stage. "
@@ -96,7 +81,7 @@ class nnUDATrainer(SelectingTrainer):
         self.target = self.plans_manager.plans[KEY]["target"]
         self.teacher: EmaTeacher | None = None
         self.class_confidence: ClassConfidence | None = None
-        self.modules_beside, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.extra_modules, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
@@ -105,7 +90,7 @@ class nnUDATrainer(SelectingTrainer):
         self.resumed = False
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
-            self.logger.local_logger.my_fantastic_logging[PREFIX + name] = []
+            self.logger.local_logger.my_fantastic_logging[LOGGED + name] = []
         self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
                                f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
                                add_timestamp=False)
@@ -152,8 +137,8 @@ class nnUDATrainer(SelectingTrainer):
     def configure_adaptation_optimizers(self) -> tuple[Any, Any]:
         """Optimiser and schedule while adapting: nnU-Net's, for the network and the modules beside it."""
         optimizer, schedule = super().configure_optimizers()
-        if len(self.modules_beside):
-            optimizer.add_param_group({"params": list(self.modules_beside.parameters())})
+        if len(self.extra_modules):
+            optimizer.add_param_group({"params": list(self.extra_modules.parameters())})
         return optimizer, schedule
 
     # ---- setting up -------------------------------------------------------------------------------------------------
@@ -186,7 +171,7 @@ class nnUDATrainer(SelectingTrainer):
         """nnU-Net's own while nothing adapts."""
         if not self.adapts:
             return super().configure_optimizers()
-        self.modules_beside = self.build_modules().to(self.device)
+        self.extra_modules = self.build_modules().to(self.device)
         self.statistics = self.build_statistics().to(self.device)
         if "teacher" in self.loss_terms and self.settings["teacher.threshold"] == "class":
             self.class_confidence = ClassConfidence(self.label_manager.num_segmentation_heads,
@@ -197,7 +182,7 @@ class nnUDATrainer(SelectingTrainer):
         if self.adversary_optimizer is not None:
             self.adversary_schedule = GroupPolySchedule(self.adversary_optimizer, self.num_epochs)
         if self.is_ddp:
-            for module in (self.modules_beside, self.adversary):
+            for module in (self.extra_modules, self.adversary):
                 broadcast_from_first(module)
         return self.configure_adaptation_optimizers()
 
@@ -265,7 +250,7 @@ class nnUDATrainer(SelectingTrainer):
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
         plans = self.plans_manager.plans
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, "plans.json"))
+        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
         for name in (STEP_SECONDS, MEMORY_GB):
             self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)
@@ -362,7 +347,7 @@ class nnUDATrainer(SelectingTrainer):
 
     def update(self, total: Tensor) -> None:
         """Backward, average over ranks, unscale, clip, step."""
-        beside = list(self.modules_beside.parameters())
+        beside = list(self.extra_modules.parameters())
         scaler = self.grad_scaler
         (total if scaler is None else scaler.scale(total)).backward()
         if self.is_ddp:
@@ -418,7 +403,7 @@ class nnUDATrainer(SelectingTrainer):
         if self.logged_names():
             means = self.epoch_means.compute(self.logged_names())
             for name, value in means.items():
-                self.logger.log(PREFIX + name, value, self.current_epoch)
+                self.logger.log(LOGGED + name, value, self.current_epoch)
             self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
 
     def on_epoch_end(self) -> None:
@@ -428,7 +413,7 @@ class nnUDATrainer(SelectingTrainer):
         self.keep_epoch()
         if self.local_rank == 0 and self.logged_names():
             logged = self.logger.local_logger.my_fantastic_logging
-            plot_curves({name: logged[PREFIX + name] for name in self.logged_names()}, self.output_folder)
+            plot_curves({name: logged[LOGGED + name] for name in self.logged_names()}, self.output_folder)
 
     def on_train_end(self) -> None:
         """nnU-Net's; end the target's processes too."""
@@ -469,30 +454,3 @@ class nnUDATrainer(SelectingTrainer):
         """nnU-Net's, with the weights that prediction will use."""
         with self.prediction_weights(), self.on_source_images():
             super().perform_actual_validation(save_probabilities)
-
-
-def finest(logits: Tensor | list[Tensor]) -> Tensor:
-    """The full-resolution output."""
-    return logits if isinstance(logits, Tensor) else logits[0]
-
-
-def certain_logits(label: Tensor, manager: LabelManager) -> Tensor:
-    """An annotation as a teacher would give it that is sure everywhere but where the label says ignore.
-
-    Args:
-        label: nnU-Net's, (B, 1, *S) label map or (B, R, *S) regions, with the ignored voxels as one more channel.
-        manager: nnU-Net's.
-
-    Returns:
-        (B, C, *S) logits: probability 1 to float32's precision, and equal for all classes (0.5 for a region) where
-        ignored.
-    """
-    channels = manager.num_segmentation_heads
-    if manager.has_regions:
-        signs = 2 * label[:, :channels].float() - 1
-        ignored = label[:, channels:].bool() if manager.has_ignore_label else torch.zeros_like(signs[:, :1], dtype=bool)
-    else:
-        classes = torch.arange(channels, device=label.device).view(1, -1, *[1] * (label.ndim - 2))
-        signs = 2 * (label == classes).float() - 1
-        ignored = label == manager.ignore_label if manager.has_ignore_label else torch.zeros_like(label, dtype=bool)
-    return (SURE * signs).masked_fill(ignored, 0.0)

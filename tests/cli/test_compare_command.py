@@ -42,7 +42,7 @@ def test_scored_on_the_fly(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_errors_are_one_clear_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="nnUDA_compare: Expected scores in .*-gt"):
+    with pytest.raises(SystemExit, match="Error: Expected scores in .*-gt"):
         run(monkeypatch, folders / "source", folders / "method", "-o", folders / "out")
     with pytest.raises(SystemExit, match="Expected -gt with --preset"):
         run(monkeypatch, folders / "source", folders / "method", "--preset", "crossmoda")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from nnuda.cli.demo import main
-from nnuda.demo import run
+from nnuda.demo import workflow
 from nnuda.demo.commands import CommandFailed
 
 
@@ -22,7 +22,7 @@ def test_a_failed_command_ends_the_demo_with_its_message(tmp_path: Path, monkeyp
     def fail(folder: Path) -> None:
         raise CommandFailed("nnUNetv2_train ended with status 1. The end of the log: boom")
 
-    monkeypatch.setattr(run, "run_demo", fail)
+    monkeypatch.setattr(workflow, "run_demo", fail)
     monkeypatch.setattr(sys, "argv", ["nnUDA_demo", "-o", str(tmp_path / "new")])
     with pytest.raises(SystemExit, match="boom"):
         main()

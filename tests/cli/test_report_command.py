@@ -37,7 +37,7 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     scored = ("--predictions", predictions, "-gt", predictions)
     other = write_predictions(tmp_path / "other" / "epoch_99", {"a": 0}).parent
     for arguments, message in [
-        ((tmp_path / "nothing",), "nnUDA_report: Expected a fold folder"),
+        ((tmp_path / "nothing",), "Error: Expected a fold folder"),
         ((folder, "-gt", predictions), "Expected --predictions with -gt"),
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
@@ -45,7 +45,7 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
         ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
         ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
         ((folder, "--feature-cases", "-1"), "Expected --feature-cases from 0 on; got -1"),
-        ((folder, "--before", tmp_path), "Expected a trained model with .*fold_0.*checkpoint_final.pth for --before"),
+        ((folder, "--before", tmp_path), "--before: expected fold 0 in .*there are: none"),
         ((folder, "-o", tmp_path / "report.pdf"), "ends with .html"),
     ]:
         with pytest.raises(SystemExit, match=message):

@@ -8,7 +8,7 @@ from planning_pairs import SOURCE, checksums, edit_json
 
 from nnuda.cli import configure, plan_and_preprocess, plan_experiment, text_similarity
 from nnuda.plan_key import KEY
-from nnuda.planning.class_embeddings import class_names, planned_class_embeddings
+from nnuda.planning.plan_embeddings import planned_class_embeddings
 
 PAIR = ["-d", "701", "-t", "702", "-np", "1"]
 VARIANT = ["-d", "701", "--as", "variant"]
@@ -64,7 +64,7 @@ def test_a_trainer_that_reads_text_is_not_planned_without(planned, capsys):
 
 def test_words_come_from_both_domains_and_the_file(planned, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("nnuda.planning.class_embeddings.encode_class_texts", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr("nnuda.planning.plan_embeddings.encode_class_texts", lambda *arguments: seen.append(arguments))
     (tmp_path / "texts.json").write_text(json.dumps({"classes": {"box": "a box"}, "modalities": {"target": ["scan"]}}))
     configure.main([*VARIANT, "--text-model", "RN50", "--text-weights", "w.pt",
                     "--class-texts", str(tmp_path / "texts.json")])
@@ -102,8 +102,3 @@ def test_similarity_prints_and_draws(planned, capsys, tmp_path):
     edit_json(planned.of_source / "variant.json", **{KEY: {**planned.plan("variant")[KEY], "class_embeddings": {
         **planned.plan("variant")[KEY]["class_embeddings"], "sha256": "0" * 64}}})  # yapf: disable
     assert "gone or others" in refused(text_similarity, ["-d", "701", "-p", "variant"])
-
-
-def test_names_are_the_networks_channels():
-    assert class_names({"labels": {"background": 0, "b": 2, "a": 1, "ignore": 3}}) == ["background", "a", "b"]
-    assert class_names({"labels": {"air": 0, "whole": [1, 2], "core": [2]}}) == ["air", "whole", "core"]

@@ -15,7 +15,7 @@ DATASET_JSON = {"labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz
 
 def test_maps_and_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(sys, "argv", ["nnUDA_uncertainty", str(tmp_path)])
-    with pytest.raises(SystemExit, match="nnUDA_uncertainty: Expected a dataset.json"):
+    with pytest.raises(SystemExit, match="Error: Expected a dataset.json"):
         main()
     (tmp_path / "dataset.json").write_text(json.dumps(DATASET_JSON))
     probabilities = np.random.default_rng(0).dirichlet([1, 1], (3, 5, 4)).transpose(3, 0, 1, 2)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from toy import CPU, SOURCE, TARGET, Toy
 
 from nnuda.cli import features
 from nnuda.evaluation import class_features
-from nnuda.evaluation.class_features import _equal_shares, _label_masks, collect_features
+from nnuda.evaluation.class_features import _equal_shares, collect_features
 from nnuda.evaluation.reading import EvaluationError
+from nnuda.results import ResultsError
 
 EVERY = 10**6
 
@@ -100,14 +100,8 @@ def test_what_is_missing_is_said(toy_environment, untrained):
     with pytest.raises(EvaluationError, match="label file for every source case; there is none for case0"):
         collect_features(folder, source, target, "all")
     labelled = case(toy_environment, SOURCE, "case0", label_of(toy_environment, "case0"))
-    with pytest.raises(EvaluationError, match="fold_3/checkpoint_final.pth; it is not there"):
+    with pytest.raises(ResultsError, match="expected fold 3 in .*there are: fold_all"):
         collect_features(folder, labelled, target, "3")
-
-
-def test_regions_are_exclusive_and_ignored_voxels_left_out():
-    label = torch.tensor([[[[-1.0, 0, 1, 2, 3]]]])
-    manager = SimpleNamespace(has_regions=True, foreground_regions=[(1, 2), 2], has_ignore_label=True, ignore_label=3)
-    assert _label_masks(label, manager)[0, :, 0].int().tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("sizes, number, expected", [((5, 5), 6, 6), ((1, 9), 6, 6), ((9, 0, 1), 6, 6), ((2, 1), 6, 3)])

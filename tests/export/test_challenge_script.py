@@ -13,9 +13,9 @@ import SimpleITK as sitk
 import torch
 from toy import TARGET
 
-from nnuda.export.compare import load_predictor, predict
-from nnuda.export.export import export_model
-from nnuda.export.trained import find_model
+from nnuda.export.export_model import export_model
+from nnuda.export.trained_model import find_model
+from nnuda.export.verify import load_predictor, predict
 
 SCRIPT = Path(__file__).parents[2] / "documentation" / "how-to" / "challenge" / "predict.py"
 DIRECTION = (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)

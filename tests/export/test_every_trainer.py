@@ -8,8 +8,8 @@ import pytest
 import torch
 from harness import make_trainer
 
-from nnuda.export.export import export_model
-from nnuda.export.trained import ExportError, find_model
+from nnuda.export.export_model import export_model
+from nnuda.export.trained_model import ExportError, find_model
 from nnuda.registration import trainers_folder
 
 TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDATrainer*.py"))
@@ -25,7 +25,7 @@ def test_exports_as_the_readme_says(toy_environment, name, tmp_path):
 
     network = re.search(rf"^\| `{name}` \|.*\| ([^|]+) \|$", README, re.MULTILINE)[1]
     if network.startswith("nnU-Net's"):
-        [case] = export_model(model, None, torch.device("cpu"), str(tmp_path)).comparisons
+        [case] = export_model(model, None, torch.device("cpu"), str(tmp_path)).checks
         assert case.differing == 0 and case.foreground > 0
     else:
         assert network.startswith("its own")

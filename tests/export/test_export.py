@@ -10,9 +10,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import SOURCE, TARGET
 
-from nnuda.export.compare import find_cases
-from nnuda.export.export import export_model
-from nnuda.export.trained import ExportError, TrainedModel, find_model
+from nnuda.errors import NnudaError
+from nnuda.export.export_model import export_model
+from nnuda.export.trained_model import ExportError, TrainedModel, find_model
+from nnuda.export.verify import find_cases
 
 EXPORTED = "nnUNetTrainer__exported_SourceOnly_toDataset502_ToyTarget__2d_toy"
 FLIPPED = """
@@ -54,7 +55,7 @@ def test_what_is_written_is_plain_nnunets(toy_environment, trained, tmp_path):
     folder = tmp_path / SOURCE / EXPORTED
     assert Path(exported.folder) == folder and exported.missing == []
     assert [path.name for path in folder.parent.iterdir()] == [EXPORTED]
-    [case] = exported.comparisons
+    [case] = exported.checks
     assert case.differing == 0 and case.foreground > 0 and Path(case.files[0]).parts[-3] == TARGET
 
     plans, before = (json.loads((path / "plans.json").read_text()) for path in (folder, trained))
@@ -84,7 +85,7 @@ def test_several_folds_and_what_the_zip_takes(toy_environment, trained, tmp_path
     finally:
         shutil.rmtree(crossval)
     folder = Path(exported.folder)
-    assert len(exported.comparisons) == 4
+    assert len(exported.checks) == 4
     for fold in ("0", "1"):
         assert equal(load(folder, fold)["network_weights"], load(trained, fold)["network_weights"])
     of_fold = {"checkpoint_final.pth", "progress.png", "validation/summary.json"}
@@ -157,7 +158,7 @@ def test_the_images_to_compare_on(toy_environment, trained, tmp_path, monkeypatc
     assert find_cases(model, str(single)) == {"image.nii.gz": [str(single)]}
     assert find_cases(model, None) == {"case0": [str(toy.raw / TARGET / "imagesTr" / "case0_0000.nii.gz")]}
     for given in (str(tmp_path / "none.nii.gz"), str(tmp_path), str(trained / "plans.json")):
-        with pytest.raises(ExportError, match="-i"):
+        with pytest.raises(NnudaError, match="-i|No images in"):
             find_cases(model, given)
 
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnuda.losses.class_prototypes import class_prototypes, confident_masks, label_masks, nearest, region_masks
+from nnuda.labels import label_masks
+from nnuda.losses.class_prototypes import class_prototypes
 
 SIZES = [(5, 6), (3, 4, 5)]
 
@@ -86,54 +87,3 @@ def test_autocast_does_not_change_the_value():
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"got \(1, 3, 4, 4\) and \(1, 2, 8, 8\)"):
         class_prototypes(torch.zeros(1, 3, 4, 4), torch.ones(1, 2, 8, 8, dtype=torch.bool))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int16, torch.int64, torch.bool])
-def test_nearest_takes_every_stride_th_voxel(dtype):
-    x = torch.arange(2 * 8 * 12).view(2, 1, 8, 12).to(dtype)
-    sampled = nearest(x, (2, 6))
-    assert sampled.dtype == dtype and torch.equal(sampled, x[..., ::4, ::2])
-    assert nearest(x, (8, 12)) is x
-    volume = torch.arange(4 * 6 * 6).view(1, 1, 4, 6, 6).to(dtype)
-    assert torch.equal(nearest(volume, [4, 3, 2]), volume[..., :, ::2, ::3])
-
-
-def test_masks_of_labels_leave_the_ignored_voxels_out():
-    label = torch.tensor([[0, 1, 2, 3], [1, 1, -1, 0]], dtype=torch.float32)[None, None]
-    masks = label_masks(label, 3, (2, 4))
-    for k in range(3):
-        assert torch.equal(masks[0, k], label[0, 0] == k)
-    assert torch.equal(masks.any(1)[0], torch.tensor([[1, 1, 1, 0], [1, 1, 0, 1]]).bool())
-    assert torch.equal(label_masks(label, 3, (1, 2))[0, :, 0].int().argmax(0), torch.tensor([0, 2]))
-
-
-def test_masks_of_nested_regions_exclude_each_other():
-    whole, core = torch.tensor([[1, 1, 1, 0, 0]]), torch.tensor([[0, 1, 0, 1, 0]])
-    masks = region_masks(torch.stack((whole, core))[None], (1, 5))
-    assert masks[0, :, 0].int().tolist() == [[0, 0, 0, 0, 1], [1, 0, 1, 0, 0], [0, 1, 0, 1, 0]]
-    ignored = torch.tensor([[1, 0, 0, 1, 0]])[None, None]
-    masks = region_masks(torch.stack((whole, core))[None], (1, 5), ignored)
-    assert masks[0, :, 0].int().tolist() == [[0, 0, 0, 0, 1], [0, 0, 1, 0, 0], [0, 1, 0, 0, 0]]
-
-
-def test_confident_masks_of_classes():
-    p = torch.tensor([[0.95, 0.05, 0.4], [0.04, 0.91, 0.35], [0.01, 0.04, 0.25]])[None, :, None]  # (1, 3, 1, 3)
-    masks = confident_masks(p.log(), 0.9, (1, 3))
-    assert masks[0, :, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
-    assert not confident_masks(p.log(), 0.96, (1, 3)).any()
-    assert confident_masks(p.log(), 0.0, (1, 3)).sum(1).eq(1).all()
-
-
-def test_confident_masks_of_regions():
-    p = torch.tensor([[0.95, 0.99, 0.05, 0.6], [0.05, 0.95, 0.05, 0.01]])[None, :, None]  # (1, 2, 1, 4)
-    masks = confident_masks(p.logit(), 0.9, (1, 4), regions=True)
-    assert masks[0, :, 0].int().tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
-
-
-@pytest.mark.parametrize("regions", [False, True])
-def test_confident_masks_meet_features_of_another_resolution_and_keep_no_graph(regions):
-    torch.manual_seed(0)
-    logits = torch.randn(2, 3, 4, 8, 8, requires_grad=True)
-    masks = confident_masks(logits, 0.5, (2, 4, 4), regions)
-    assert masks.dtype == torch.bool and not masks.requires_grad
-    assert torch.equal(masks, confident_masks(logits, 0.5, (4, 8, 8), regions)[..., ::2, ::2, ::2]) and masks.any()

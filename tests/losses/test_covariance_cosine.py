@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import label_masks
+from nnuda.labels import label_masks
+from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.covariance_cosine import covariance_cosine
 from nnuda.statistics.class_memory import ClassMemory
 

@@ -7,37 +7,37 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, self_information
+from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, weighted_self_information
 
 
 @pytest.mark.parametrize("size", [(2, 3), (2, 3, 2)])
 def test_self_information_in_a_loop(size):
     torch.manual_seed(0)
     logits = torch.randn(2, 4, *size, dtype=torch.float64)
-    p, maps = logits.softmax(1), self_information(logits)
+    p, maps = logits.softmax(1), weighted_self_information(logits)
     for index in torch.cartesian_prod(*[torch.arange(n) for n in logits.shape]):
         value = p[tuple(index)].item()
         assert maps[tuple(index)].item() == pytest.approx(-value * math.log2(value) / math.log2(4), abs=1e-12)
 
 
 def test_uniform_and_certain():
-    torch.testing.assert_close(self_information(torch.zeros(1, 5, 2, 2)), torch.full((1, 5, 2, 2), 0.2))
+    torch.testing.assert_close(weighted_self_information(torch.zeros(1, 5, 2, 2)), torch.full((1, 5, 2, 2), 0.2))
     certain = torch.tensor([[300.0, 0, 0]]).view(1, 3, 1, 1)
-    assert (self_information(certain) == 0).all()
-    torch.testing.assert_close(self_information(torch.zeros(1, 2, 3, 3), regions=True), torch.ones(1, 2, 3, 3))
-    assert (self_information(certain, regions=True)[0, 0] == 0).all()
+    assert (weighted_self_information(certain) == 0).all()
+    torch.testing.assert_close(weighted_self_information(torch.zeros(1, 2, 3, 3), regions=True), torch.ones(1, 2, 3, 3))
+    assert (weighted_self_information(certain, regions=True)[0, 0] == 0).all()
 
 
 @pytest.mark.parametrize("regions", [False, True])
 def test_gradcheck_and_half_precision(regions):
     torch.manual_seed(0)
-    assert gradcheck(lambda z: self_information(z, regions),
+    assert gradcheck(lambda z: weighted_self_information(z, regions),
                      torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True))
     z = torch.full((1, 3, 2, 2), 60_000.0).half()
     z[:, 0] = -60_000
     z.requires_grad_()
-    self_information(z, regions).sum().backward()
-    assert z.grad.isfinite().all() and self_information(z, regions).dtype == torch.float32
+    weighted_self_information(z, regions).sum().backward()
+    assert z.grad.isfinite().all() and weighted_self_information(z, regions).dtype == torch.float32
 
 
 def test_losses_are_binary_cross_entropies():
@@ -60,4 +60,4 @@ def test_the_two_pull_apart():
 
 def test_one_class_has_no_entropy():
     with pytest.raises(ValueError, match="at least two classes"):
-        self_information(torch.zeros(1, 1, 2, 2))
+        weighted_self_information(torch.zeros(1, 1, 2, 2))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import label_masks
+from nnuda.labels import label_masks
+from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.prototype_alignment import prototype_alignment
 from nnuda.statistics.class_memory import ClassMemory
 

@@ -5,7 +5,7 @@ import torch
 from network_cases import CLASSES, configuration, patch, plain_network
 from torch import nn
 
-from nnuda.losses.class_prototypes import nearest
+from nnuda.labels import nearest
 from nnuda.networks.embedding import EmbeddingHead
 from nnuda.networks.generator import Generator
 from nnuda.networks.image_head import ImageHead

@@ -6,10 +6,10 @@ import pytest
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import RAS, SOURCE, TARGET, edit_json, write_dataset, write_images
 
-from nnuda.planning.cautions import cautions
+from nnuda.datasets import load_dataset, load_folder
+from nnuda.errors import PlanningError
 from nnuda.planning.checks import check_dimension, check_domains
-from nnuda.planning.domains import load_dataset, load_folder
-from nnuda.planning.errors import PlanningError
+from nnuda.planning.warnings import pair_warnings
 
 
 def check(source: str = SOURCE, target: str = TARGET) -> None:
@@ -108,22 +108,22 @@ def test_2d_images_and_a_3d_configuration():
 
 
 def test_nothing_to_be_cautious_about(pair):
-    assert cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO) == []
+    assert pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO) == []
 
 
 def test_ct_against_another_modality(pair):
     remake(pair, channel_names=("CT",))
-    (text,) = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
+    (text,) = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
     assert "(MR) is normalised with ZScoreNormalization, the target's (CT) with CTNormalization" in text
     assert "--target-channel-names" in text
 
 
 def test_orientation_codes_that_differ_between_and_within(pair):
     remake(pair, direction=RAS, cases=2)
-    (text,) = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
+    (text,) = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
     assert "source LPS (3 cases), target RAS (2 cases)" in text and "NibabelIOWithReorient" in text
     write_images(pair.raw / SOURCE / "imagesTr", cases=1, direction=RAS, prefix="new")
-    (text,) = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
+    (text,) = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
     assert "source LPS (3 cases), RAS (1 cases), target RAS (2 cases)" in text
 
 
@@ -132,5 +132,5 @@ def test_a_plan_that_cuts_across_the_targets_thick_slices_is_said(folders, spaci
     write_dataset(folders.raw, SOURCE, labelled=True, spacing=(0.8, 1, 1))
     write_dataset(folders.raw, TARGET, labelled=False, spacing=spacing)
     plans = {"transpose_forward": [first, *(axis for axis in range(3) if axis != first)], "plans_name": "nnUNetPlans"}
-    texts = cautions(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO, plans)
+    texts = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO, plans)
     assert len(texts) == said and all("along axis 1" in text and "-overwrite_plans_name" in text for text in texts)

@@ -5,9 +5,9 @@ import json
 import pytest
 from planning_pairs import Folders, SOURCE, TARGET
 
+from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, choose_plan, existing_plans, load_plan
-from nnuda.planning.errors import PlanningError
 
 
 def write_plan(folders: Folders, name: str, target: str | None = None) -> None:
@@ -99,5 +99,5 @@ def test_data_of_a_plan_that_is_gone_is_not_written_over(folders):
 def test_names_and_planners_are_checked(folders):
     with pytest.raises(PlanningError, match="-pl: expected one of nnUDAPlanner, .*; got nnUDAPlaner"):
         choose(pl="nnUDAPlaner")
-    with pytest.raises(PlanningError, match="-overwrite_plans_name"):
+    with pytest.raises(NnudaError, match="-overwrite_plans_name"):
         choose(new="a__b")

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization
 
-from nnuda.planning.domains import Domain, find_images
+from nnuda.datasets import Domain, find_images
 from nnuda.planning.fingerprint import extract_target_fingerprint
 from nnuda.planning.normalization import target_normalization
 

@@ -8,9 +8,9 @@ from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor impo
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_images, write_nifti
 
+from nnuda.datasets import load_dataset
+from nnuda.errors import PlanningError
 from nnuda.planning import fingerprint as fingerprint_module
-from nnuda.planning.domains import load_dataset
-from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import (BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint,
                                         extract_target_fingerprint, fingerprint_file)
 

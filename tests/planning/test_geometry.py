@@ -6,7 +6,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import LPS, RAS, write_images, write_nifti
 
-from nnuda.planning.domains import Domain, find_images
+from nnuda.datasets import Domain, find_images
 from nnuda.planning.geometry import geometry_facts, low_resolution_axis, orientations, spacings
 
 

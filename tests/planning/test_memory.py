@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-from nnuda.planning.errors import PlanningError
+from nnuda.errors import PlanningError
 from nnuda.planning.memory import (REFERENCES, expected_memory, feature_map_elements, known_trainers, memory_factor,
                                    preset_of_trainer)
 from nnuda.settings import load_preset, preset_names

@@ -5,10 +5,10 @@ import json
 import pytest
 from planning_pairs import SOURCE, TARGET, checksums
 
+from nnuda.datasets import load_dataset
+from nnuda.errors import PlanningError
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import PlanChoice
-from nnuda.planning.domains import load_dataset
-from nnuda.planning.errors import PlanningError
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.plan import PlanRequest, trainable_configurations, write_plan
 from nnuda.planning.variant import write_variant

@@ -7,8 +7,8 @@ import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 from planning_pairs import SOURCE, checksums
 
-from nnuda.planning.domains import load_dataset
-from nnuda.planning.errors import PlanningError
+from nnuda.datasets import load_dataset
+from nnuda.errors import PlanningError
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source, preprocessed_cases
 

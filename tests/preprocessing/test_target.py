@@ -15,9 +15,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from planning_pairs import SOURCE, TARGET, Folders, checksums, write_images
 
 from nnuda.cli.plan_and_preprocess import main
-from nnuda.planning.domains import load_dataset
-from nnuda.planning.fingerprint import extract_target_fingerprint
+from nnuda.datasets import load_dataset
 from nnuda.plan_key import plans_with_target_normalization
+from nnuda.planning.fingerprint import extract_target_fingerprint
 from nnuda.preprocessing.target import preprocess_target
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from made_run import make_run, plans, write_images, write_predictions
-from nnuda.evaluation.page import Folded, Legend, Pictures, Table, Text
+from nnuda.datasets import DatasetError
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases
 from nnuda.report.cases import BEFORE, cases_alarms, cases_section
+from nnuda.report.page import Folded, Legend, Pictures, Table, Text
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import ReportError, Run, read_run
 
@@ -108,7 +109,7 @@ def test_folders_that_do_not_fit_are_refused(run: Run, folders: dict[str, str], 
         find_predictions(run, str(tmp_path / "nothing"), None, None, None)
     with pytest.raises(ReportError, match="an image of each predicted case"):
         find_predictions(run, more, None, None, folders["images"])
-    with pytest.raises(ReportError, match="No images in"):
+    with pytest.raises(DatasetError, match="No images in"):
         find_predictions(run, more, None, None, folders["labels"])
 
 

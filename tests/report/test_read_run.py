@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from made_run import CHANGED, CLASSES, SOURCE, TARGET, checkpoint, make_run
-from nnuda.report.facts import cost_section, settings_section
 from nnuda.report.run import ReportError, number, read_run
+from nnuda.report.settings_and_cost import cost_section, settings_section
+from nnuda.results import ResultsError
 from nnuda.settings import load_preset
 
 
@@ -40,10 +41,10 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="rule, epochs and selected_epoch"):
         read_run(str(folder))
     (folder / "checkpoint_final.pth").unlink()
-    with pytest.raises(ReportError, match="found none of checkpoint_final.pth"):
+    with pytest.raises(ResultsError, match="expected checkpoint_final.pth or .*; there are: none"):
         read_run(str(folder))
     (folder.parent / "plans_source.json").unlink()
-    with pytest.raises(ReportError, match="a trainer of nnuda"):
+    with pytest.raises(ResultsError, match="a trainer of nnuda"):
         read_run(str(folder))
 
 

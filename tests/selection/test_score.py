@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
+from nnuda.losses.entropy import entropy
 from nnuda.selection.agreement import agreement, overlap
 from nnuda.selection.class_prior import class_prior_distance, foreground
 from nnuda.selection.density import alike_of_each_class, soft_neighbourhood_density
-from nnuda.selection.entropy import voxel_entropy
 from nnuda.selection.patches import SourceShares, TargetPatches
 from nnuda.selection.score import score_target
 
@@ -45,7 +45,7 @@ def test_batches_give_what_all_voxels_at_once_give(shape, regions):
     p, q = probabilities(predict), probabilities(second)
     a, b = foreground(p[made.inside], regions), foreground(q[made.inside], regions)
     shares = a.float().mean(0).tolist()
-    assert scores["entropy"] == pytest.approx(voxel_entropy(p[made.inside], regions).mean().item(), abs=1e-6)
+    assert scores["entropy"] == pytest.approx(entropy(p[made.inside], regions).mean().item(), abs=1e-6)
     assert scores["class_shares"] == pytest.approx(shares, abs=1e-7)
     watched = class_prior_distance(shares[::2], [0.2, 0.1], int(made.inside.sum()))
     assert scores["class_prior"] == pytest.approx(watched, abs=1e-5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from two_processes import in_two_processes
 
-from nnuda.losses.class_means import class_sums
-from nnuda.losses.class_prototypes import label_masks
+from nnuda.labels import label_masks
+from nnuda.losses.class_prototypes import class_sums
 from nnuda.statistics.class_memory import ClassMemory
 
 K, A = 3, 4

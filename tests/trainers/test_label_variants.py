@@ -12,6 +12,7 @@ from harness import make_trainer, run_epochs
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset
 
 from nnuda.data.domain_batch import to_device
+from nnuda.labels import foreground_masks
 
 SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0,
             "uuds.pseudo_label.chi": 0.69}
@@ -80,7 +81,7 @@ def test_uuds_masks_know_neither_background_nor_ignore(variant, monkeypatch):
     made.initialize()
     loader, _ = made.get_dataloaders()
     label = next(loader)["target"][0]
-    masks = made.foreground_masks(label)
+    masks = foreground_masks(label, made.label_manager)
     assert len(masks) == 2 and all(mask.shape == label[:, 0].shape and mask.dtype == bool
                                    for mask in map(np.asarray, masks))
     if not made.label_manager.has_regions:

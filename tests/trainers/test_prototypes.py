@@ -32,7 +32,7 @@ def test_terms_train_and_dictionaries_fill_after_the_loss(toy_environment, setti
 
 def test_single_exports_nnunets_network_and_keeps_the_head_beside(toy_environment):
     trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_beside", SINGLE)
-    assert list(trainer.modules_beside) == ["embedding"] and len(trainer.adversary) == 0
+    assert list(trainer.extra_modules) == ["embedding"] and len(trainer.adversary) == 0
     assert not any("embedding" in name for name in trainer.bare_network.state_dict())
 
 

@@ -16,7 +16,7 @@ from nnuda.cli import configure
 from nnuda.losses.covariance_cosine import covariance_cosine
 from nnuda.text.class_embeddings import ClassTextsError
 from nnuda.training.frozen import FrozenConfigurationError
-from nnuda.training.trainer import finest
+from nnuda.training.outputs import finest
 
 OPEN = {"tcsa.text.start": 0, "tcsa.prototypes.start": 0, "tcsa.target.confidence": 0}
 FUSION = {**OPEN, "tcsa.fusion": True, "tcsa.fusion.width": 8}

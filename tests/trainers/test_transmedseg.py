@@ -7,7 +7,7 @@ from harness import make_trainer
 
 from nnuda.data.domain_batch import to_device
 from nnuda.settings import SettingsError
-from nnuda.training.trainer import finest
+from nnuda.training.outputs import finest
 
 CPU = torch.device("cpu")
 OPEN = {"transmedseg.statistics.confidence": 0.0, "teacher.start": 0, "teacher.ramp": 0}

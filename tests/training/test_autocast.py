@@ -28,6 +28,6 @@ def test_low_precision_stays_in_the_networks(toy_environment, monkeypatch, metho
     assert {"source", *trainer.loss_terms} - {"translated"} <= set(seen)
     assert {term: value.dtype for term, value in seen.items()} == dict.fromkeys(seen, torch.float32)
     assert all(math.isfinite(value) for term, value in seen.items() if not term.startswith("distance/")), seen
-    kept = [parameters, trainer.modules_beside.state_dict(), trainer.statistics.state_dict(),
+    kept = [parameters, trainer.extra_modules.state_dict(), trainer.statistics.state_dict(),
             trainer.adversary.state_dict()]
     assert all(value.isfinite().all() for state in kept for value in state.values())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
+from nnuda.results import LOGGED
+from nnuda.training.curves import EpochMeans, plot_curves
 
 
 def test_means_of_an_epoch():
@@ -54,7 +55,7 @@ def test_no_graph_is_kept():
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7])
 def test_a_picture_of_any_number_of_curves(tmp_path, count):
-    logged = {f"{PREFIX}term{i}": [1.0, float("nan"), 0.5] for i in range(count)}
+    logged = {f"{LOGGED}term{i}": [1.0, float("nan"), 0.5] for i in range(count)}
     plot_curves(logged, str(tmp_path))
     picture = matplotlib.image.imread(tmp_path / "nnuda_progress.png")
     rows, columns = math.ceil(count / 3), min(count, 3)
@@ -67,7 +68,7 @@ def test_a_picture_of_any_number_of_curves(tmp_path, count):
 def test_lines_of_a_group_share_a_panel(tmp_path, monkeypatch):
     monkeypatch.setattr("nnuda.training.curves.plt.close", lambda figure: None)
     names = ("source", "cosine/text", "cosine/source")
-    plot_curves({f"{PREFIX}{name}": [1.0, 2.0] for name in names}, str(tmp_path))
+    plot_curves({f"{LOGGED}{name}": [1.0, 2.0] for name in names}, str(tmp_path))
     first, second = matplotlib.pyplot.gcf().axes
     monkeypatch.undo()
     matplotlib.pyplot.close()
@@ -78,5 +79,5 @@ def test_lines_of_a_group_share_a_panel(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [float("nan")] * 3])
 def test_a_term_that_never_ran_does_not_stop_the_picture(tmp_path, values):
-    plot_curves({f"{PREFIX}off": values}, str(tmp_path))
+    plot_curves({f"{LOGGED}off": values}, str(tmp_path))
     assert (tmp_path / "nnuda_progress.png").is_file()

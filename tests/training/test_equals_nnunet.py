@@ -28,7 +28,7 @@ def test_source_only_equals_nnunet_trainer(toy_environment, configuration):
     expected = train_steps(make_trainer(toy_environment, Stock, configuration, "gate1_stock"), STEPS)
     trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", configuration, "gate1_source_only", NO_SEED)
     assert differences(train_steps(trainer, STEPS), expected) == []
-    assert trainer.teacher is None and len(trainer.modules_beside) == 0
+    assert trainer.teacher is None and len(trainer.extra_modules) == 0
 
 
 @pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
@@ -39,7 +39,7 @@ def test_a_method_on_nnunets_network_without_its_terms_equals_nnunet_trainer(toy
     expected = train_steps(make_trainer(toy_environment, Stock, configuration, "gate1_stock"), STEPS)
     trainer = make_trainer(toy_environment, trainer, configuration, f"gate1_{preset}", {**NO_SEED, **all_off(preset)})
     assert differences(train_steps(trainer, STEPS), expected) == []
-    assert trainer.teacher is None and len(trainer.modules_beside) == len(trainer.statistics) == 0
+    assert trainer.teacher is None and len(trainer.extra_modules) == len(trainer.statistics) == 0
 
 
 @pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
@@ -56,7 +56,7 @@ def test_uuds_without_its_terms_equals_nnunet_trainer_on_its_network(toy_environ
 
     expected = train_steps(make_trainer(toy_environment, Bare, configuration, "gate1_bare"), STEPS)
     assert differences(train_steps(trainer, STEPS), expected) == []
-    assert len(trainer.modules_beside) == 0
+    assert len(trainer.extra_modules) == 0
 
 
 def test_the_fusion_without_tcsas_terms_equals_nnunet_trainer_on_its_network(toy_environment):

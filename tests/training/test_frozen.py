@@ -5,13 +5,13 @@ import re
 from copy import deepcopy
 
 import pytest
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnuda.files import write_json
 from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, plans_with_target_normalization
+from nnuda.results import PLANS_SOURCE
 from nnuda.settings import SettingsError
-from nnuda.training.frozen import (PLANS_SOURCE, FrozenConfigurationError, foreground_names, freeze, frozen_classes,
-                                   frozen_settings, refuse_other_configuration)
+from nnuda.training.frozen import (FrozenConfigurationError, freeze, frozen_classes, frozen_settings,
+                                   refuse_other_configuration)
 
 DATASET = {"labels": {"background": 0, "right": 2, "left": 1, "ignore": 3}}
 
@@ -75,27 +75,6 @@ def test_a_training_of_an_earlier_version_keeps_what_it_began_with(plans, tmp_pa
     refuse_other_configuration(fresh, "2d", str(tmp_path))
     fresh[KEY]["settings"] = {"training.num_epochs": 6}
     assert freeze(fresh, "uuds", DATASET, str(tmp_path))["teacher.weight"] == 1
-
-
-@pytest.mark.parametrize("labels, order, names", [
-    ({"background": 0, "c": 3, "a": 1, "b": 2}, None, ["a", "b", "c"]),
-    ({"background": 0, "b": 2, "a": 1, "ignore": 3}, None, ["a", "b"]),
-    ({"background": 0, "b": "2", "a": "1"}, None, ["a", "b"]),
-    ({"background": 0, "b": [2], "a": [1]}, None, ["a", "b"]),  # one label each: nnU-Net speaks of no regions
-    ({"background": 0, "whole": [2, 1], "core": [2], "ignore": 3}, [1, 2], ["whole", "core"]),
-    ({"core": 2, "background": 0, "whole": [1, 2]}, [2, 1], ["core", "whole"]),
-])
-def test_names_stand_in_the_order_of_the_networks_channels(labels, order, names):
-    assert foreground_names({"labels": labels}) == names
-    manager = LabelManager({name: int(value) if isinstance(value, str) else value for name, value in labels.items()},
-                           order)
-    if manager.has_regions:
-        channels = manager.foreground_regions
-        assert [labels[name] if isinstance(labels[name], int) else tuple(labels[name])
-                for name in names] == list(channels)
-    else:
-        assert [int(labels[name][0] if isinstance(labels[name], list) else labels[name])
-                for name in names] == manager.foreground_labels
 
 
 def test_an_untouched_folder_takes_any_configuration(frozen, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnuda.training.init_from import CHECKPOINTS, find_checkpoint, init_from
+from nnuda.training.init_from import init_from
 
 
 class Network(nn.Module):
@@ -60,16 +60,3 @@ def test_a_file_that_is_no_nnunet_checkpoint_is_an_error(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="is no nnU-Net checkpoint"):
         init_from(Network(2), str(tmp_path / "other.pth"))
-
-
-def test_a_results_folder_offers_final_then_best_then_latest(tmp_path):
-    assert CHECKPOINTS == ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
-    for name in reversed(CHECKPOINTS):
-        (tmp_path / name).touch()
-        assert find_checkpoint(str(tmp_path)) == str(tmp_path / name)
-
-
-def test_a_path_without_a_checkpoint_says_what_was_expected(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.pth"):
-        with pytest.raises(FileNotFoundError, match="expected a checkpoint, or a results folder fold_x"):
-            find_checkpoint(str(path))

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from nnuda.settings import SettingsError
 from nnuda.training.loss_terms import LossTerm
+from nnuda.training.outputs import finest
 from nnuda.training.random_state import get_random_state
-from nnuda.training.trainer import finest, nnUDATrainer
+from nnuda.training.trainer import nnUDATrainer
 
 ALL_PASS = {"selection.source_dice": 0, "selection.class_share": 0}
 TEACHER = {"teacher.weight": 1, "teacher.start": 0, "teacher.confidence": 0.3}

@@ -1,0 +1,127 @@
+"""The demo: from two drawn data sets to a table and a picture, through the commands that a user types."""
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnuda.demo.commands import Shell
+from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
+from nnuda.evaluation.overlay import draw_overlays
+from nnuda.evaluation.scores import load_scores
+from nnuda.evaluation.table import comparison_table, print_table
+from nnuda.files import write_json
+
+CONFIGURATION = "2d_demo"
+# As nnU-Net users add a configuration: small enough for two CPU cores, everything else as in 2d.
+SMALL = {
+    "inherits_from": "2d", "patch_size": [64, 64], "batch_size": 8,
+    "architecture": {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {"n_stages": 4, "features_per_stage": [16, 32, 64, 128],
+                        "conv_op": "torch.nn.modules.conv.Conv2d",
+                        "kernel_sizes": [[3, 3]] * 4, "strides": [[1, 1], [2, 2], [2, 2], [2, 2]],
+                        "n_conv_per_stage": [2] * 4, "n_conv_per_stage_decoder": [2] * 3, "conv_bias": True,
+                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+                        "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
+                        "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}},
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
+}
+SETTINGS = {"training.num_epochs": 5, "training.num_iterations_per_epoch": 40,
+            "training.num_val_iterations_per_epoch": 2, "training.seed": 1}
+STRONG = {"training.augmentation": "strong"}
+STRONG_PLAN = "nnUNetPlans_strong"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: labelled dataset, trainer, plan."""
+
+    labelled: str
+    trainer: str
+    plans: str = "nnUNetPlans"
+
+
+RUNS = {"source-only": Row("901", "nnUDATrainerSourceOnly"),
+        "strong": Row("901", "nnUDATrainerSourceOnly", STRONG_PLAN), "adapted": Row("901", "nnUDATrainerAdapt"),
+        "oracle": Row("903", "nnUDATrainerSourceOnly")}
+PICTURE = "overlay.png"
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """nnU-Net's three folders below the demo's, and what makes it fast on a CPU with two cores."""
+    paths = {name: str(folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    return {**paths, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+
+
+def add_small_configuration(plans_file: Path) -> None:
+    """Adds the configuration 2d_demo to a plan; it reads what was preprocessed for 2d."""
+    plans = json.loads(plans_file.read_text(encoding="utf-8"))
+    plans["configurations"][CONFIGURATION] = SMALL
+    write_json(plans, str(plans_file))
+    print(f"  added the configuration {CONFIGURATION} to {plans_file.name}: 4 stages, patch 64x64, batch 8", flush=True)
+
+
+def set_arguments(settings: dict) -> str:
+    """`--set` for each setting."""
+    return " ".join(f"--set {name}={value}" for name, value in settings.items())
+
+
+def plan(shell: Shell, data: DemoData, labelled: str, unlabelled: str) -> None:
+    """Plans and preprocesses a pair of datasets, given by their numbers."""
+    shell.run(f"nnUDA_plan_and_preprocess -d {labelled} -t {unlabelled} -c 2d {set_arguments(SETTINGS)}")
+    dataset = data.source if labelled == "901" else data.oracle
+    add_small_configuration(shell.folder / "nnUNet_preprocessed" / dataset.name / "nnUNetPlans.json")
+
+
+def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
+    """Trains, predicts the target's test images, and scores them."""
+    run = RUNS[row]
+    images, labels = (path.relative_to(shell.folder) for path in (data.target / "imagesTs", data.test_labels))
+    model = f"-tr {run.trainer} -p {run.plans} -device cpu"
+    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}")
+    shell.run(f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
+              "--disable_tta -npp 1 -nps 1")
+    shell.run(f"nnUDA_evaluate {labels} predictions/{row} -o scores/{row}.json -np 1")
+
+
+def draw(folder: Path, data: DemoData) -> None:
+    """Target cases with the outlines of reference, source-only and adapted."""
+    cases = [f"case{number:02d}" for number in range(CASES_TEST)]
+    folders = {"reference": data.test_labels, **{row: folder / "predictions" / row for row in RUNS if row != "oracle"}}
+    contours = {title: {case: str(files / f"{case}.png") for case in cases} for title, files in folders.items()}
+    dataset_json = json.loads((data.target / "dataset.json").read_text(encoding="utf-8"))
+    draw_overlays({case: str(data.target / "imagesTs" / f"{case}_0000.png") for case in cases}, contours,
+                  str(folder / PICTURE), dataset_json)
+
+
+def run_demo(folder: Path) -> None:
+    """Runs everything below a new folder.
+
+    Args:
+        folder: does not exist, or is empty.
+
+    Raises:
+        CommandFailed: a command ended with an error.
+    """
+    start = time.perf_counter()
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"Labelled source:   Dataset901_DemoSource, {CASES_TRAINING} drawn slices of scanner A\n"
+          f"Unlabelled target: Dataset902_DemoTarget, {CASES_TRAINING} of scanner B, and {CASES_TEST} to test on\n"
+          "Oracle:            Dataset903_DemoOracle, the same slices of scanner B with their labels\n")
+    shell = Shell(folder, variables(folder))
+    data = make_data(folder / "nnUNet_raw", folder / "target_labels")
+    plan(shell, data, "901", "902")
+    shell.run(f"nnUDA_configure -d 901 -p nnUNetPlans --as {STRONG_PLAN} {set_arguments(STRONG)}")
+    plan(shell, data, "903", "901")
+    for row in RUNS:
+        train_and_score(shell, data, row)
+    draw(folder, data)
+    scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
+    print()
+    print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
+    print("strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
+          "For real images see documentation/explanation/adapt.md")
+    print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")

@@ -1,0 +1,137 @@
+"""Entropy maps of nnU-Net's saved probabilities. No labels are needed."""
+from __future__ import annotations
+
+import os
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from tqdm import tqdm
+
+from nnuda.evaluation.reading import EvaluationError, find_reader
+from nnuda.evaluation.scores import find_cases
+from nnuda.files import replacing, write_json
+from nnuda.losses.entropy import entropy, largest_entropy
+
+ENDING = "_entropy.nii.gz"
+SUMMARY_NAME = "nnuda_entropy.json"
+DEFINITIONS = {
+    False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
+    True: "regions have independent probabilities: mean over the regions of their binary entropies, "
+          "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
+}
+
+
+def entropy_map(probabilities: np.ndarray, regions: bool) -> np.ndarray:
+    """Entropy of each voxel, in nats, as DEFINITIONS says.
+
+    Args:
+        probabilities: (C,*S), of classes that sum to 1, or of C regions.
+        regions: which of both.
+
+    Returns:
+        (*S), float32.
+    """
+    return entropy(torch.from_numpy(np.clip(probabilities, 0, 1, dtype=np.float32)), regions, dim=0).numpy()
+
+
+def read_probabilities(folder: str, case: str, ending: str, reader: type[BaseReaderWriter],
+                       manager: LabelManager) -> tuple[np.ndarray, dict]:
+    """Probabilities (C,*S), and what the reader knows of the geometry of the label file that belongs to them.
+
+    Raises:
+        EvaluationError: they do not belong to that label file.
+    """
+    with np.load(os.path.join(folder, f"{case}.npz")) as file:
+        probabilities = file["probabilities"].astype(np.float32)
+    labels, properties = reader().read_seg(os.path.join(folder, case + ending))
+    heads = manager.num_segmentation_heads
+    if probabilities.shape != (heads, *labels.shape[1:]):
+        raise EvaluationError(f"Case {case}: expected probabilities of shape {(heads, *labels.shape[1:])}, as "
+                              f"dataset.json and the label file have it; got {probabilities.shape}. Predict it anew.")
+    # Saved probabilities may be newer or older than the label file, or stored in another order of axes.
+    differing = np.mean(manager.convert_probabilities_to_segmentation(probabilities) != labels[0])
+    if differing > 1e-3:
+        raise EvaluationError(f"Case {case}: expected the labels that its probabilities lead to; {differing:.1%} of "
+                              "the voxels differ. Postprocessed or ensembled labels do not belong to the probabilities "
+                              "beside them: use the folder that nnUNetv2_predict --save_probabilities wrote.")
+    return probabilities, properties
+
+
+def write_map(values: np.ndarray, properties: dict, path: str) -> None:
+    """Writes a map as NIfTI on the grid of the image, never half a file.
+
+    Args:
+        values: (*S) in the order of axes of nnU-Net's reader.
+        properties: what that reader returned. Formats without a header get a voxel size of 1.
+        path: ends with .nii.gz.
+    """
+    with replacing(path, ".nii.gz") as aside:
+        if "nibabel_stuff" in properties:
+            nibabel.save(_nibabel_image(values, properties["nibabel_stuff"]), aside)
+        else:
+            sitk.WriteImage(_itk_image(values, properties.get("sitk_stuff")), aside, True)
+
+
+def _nibabel_image(values: np.ndarray, header: dict) -> nibabel.Nifti1Image:
+    values, original = values.transpose(2, 1, 0), header["original_affine"]
+    if "reoriented_affine" not in header:
+        return nibabel.Nifti1Image(values, original)
+    to_original = ornt_transform(axcodes2ornt("RAS"), io_orientation(original))
+    return nibabel.Nifti1Image(values, header["reoriented_affine"]).as_reoriented(to_original)
+
+
+def _itk_image(values: np.ndarray, header: dict | None) -> sitk.Image:
+    if header is None:
+        return sitk.GetImageFromArray(values.squeeze())
+    image = sitk.GetImageFromArray(values[0] if len(header["spacing"]) == 2 else values)
+    image.SetSpacing(header["spacing"])
+    image.SetOrigin(header["origin"])
+    image.SetDirection(header["direction"])
+    return sitk.DICOMOrient(image, header["original_orientation"]) if "original_orientation" in header else image
+
+
+def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict | None = None,
+                       progress: bool = False) -> dict:
+    """Writes an entropy map for each case of a folder that nnUNetv2_predict --save_probabilities wrote.
+
+    Args:
+        folder: label files and a `case.npz` for each.
+        output: folder for `case_entropy.nii.gz` and nnuda_entropy.json.
+        dataset_json: content of the dataset.json.
+        plans: content of a plans.json, where it should decide the reader as it does in nnU-Net.
+        progress: show a progress bar.
+
+    Returns:
+        The content of nnuda_entropy.json: "definition", "unit", "largest_possible", "per_case" with the mean over the
+        image, the mean over the voxels that are predicted as foreground (None without any) and the maximum.
+
+    Raises:
+        EvaluationError: no probabilities, or some that do not belong to their label file.
+    """
+    ending = dataset_json["file_ending"]
+    cases = sorted(case for case in find_cases(folder, ending, "prediction")
+                   if os.path.isfile(os.path.join(folder, f"{case}.npz")))
+    if not cases:
+        raise EvaluationError(f"Expected a case.npz beside each case{ending} in {folder}; no names agree. Predict with "
+                              "nnUNetv2_predict --save_probabilities.")
+    manager = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+    reader = find_reader(dataset_json, plans, os.path.join(folder, cases[0] + ending))
+    os.makedirs(output, exist_ok=True)
+    per_case = {}
+    for case in tqdm(cases, desc="Entropy", unit="case", disable=not progress):
+        probabilities, properties = read_probabilities(folder, case, ending, reader, manager)
+        values = entropy_map(probabilities, manager.has_regions)
+        write_map(values, properties, os.path.join(output, case + ENDING))
+        foreground = manager.convert_probabilities_to_segmentation(probabilities) > 0
+        per_case[case] = {"mean": float(values.mean()), "max": float(values.max()),
+                          "foreground_mean": float(values[foreground].mean()) if foreground.any() else None}
+    largest = largest_entropy(manager.num_segmentation_heads, manager.has_regions)
+    result = {"definition": DEFINITIONS[manager.has_regions], "unit": "nats", "largest_possible": largest,
+              "prediction_folder": os.path.abspath(folder), "per_case": per_case}
+    write_json(result, os.path.join(os.path.abspath(output), SUMMARY_NAME))
+    return result

@@ -1,0 +1,162 @@
+"""A folder of predictions against a folder of reference labels."""
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+import nnuda
+from nnuda.evaluation.conventions import SHOWN, Rule, class_rules
+from nnuda.evaluation.metrics import DEFINITIONS, METRICS, case_metrics
+from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
+from nnuda.evaluation.summary import summarize
+from nnuda.files import replacing, write_json
+from nnuda.processes import run_cases
+
+ORACLE_NOTE = "These scores need labels of the target. They were used for scoring only, not for training or selection."
+
+
+def class_labels(dataset_json: dict) -> tuple[dict[str, int | list[int]], list[int], int | None]:
+    """What dataset.json says of the labels, checked by nnU-Net's LabelManager.
+
+    Returns:
+        name -> label or labels of a region, without background and ignore; every value that a label file may hold; the
+        ignore label.
+    """
+    manager = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+    scored = (item for item in dataset_json["labels"].items() if item[0] != "ignore" and item[1] not in (0, [0]))
+    ignore = [manager.ignore_label] if manager.has_ignore_label else []
+    return dict(scored), sorted({0, *map(int, manager.all_labels), *ignore}), manager.ignore_label
+
+
+def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
+    """Names of the files in a folder, without their ending.
+
+    Raises:
+        EvaluationError: no such folder, or no such file in it.
+    """
+    if not os.path.isdir(folder):
+        raise EvaluationError(f"Expected a folder of {role}s; {folder} does not exist.")
+    names = [name for name in os.listdir(folder) if name.endswith(file_ending) and not name.startswith(".")]
+    if not names:
+        raise EvaluationError(f"Expected {role}s that end with {file_ending}, as dataset.json says, in {folder}; "
+                              "found none.")
+    return {name[:-len(file_ending)] for name in names}
+
+
+def first_names(names: list[str], limit: int = 10) -> str:
+    """The first names of a list, for a message."""
+    return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
+
+
+def evaluate_case(case: str, reference_folder: str, prediction_folder: str, file_ending: str,
+                  reader: type[BaseReaderWriter], dataset_json: dict,
+                  rules: Mapping[str, Rule] | None = None) -> tuple[str, dict[str, dict]]:
+    """Unit of the distances and `case_metrics` of one case, read from its two files."""
+    labels, allowed, ignore_label = class_labels(dataset_json)
+    reference = read_labels(os.path.join(reference_folder, case + file_ending), reader, allowed)
+    prediction = read_labels(os.path.join(prediction_folder, case + file_ending), reader, allowed)
+    check_same_grid(case, reference, prediction)
+    scores = case_metrics(reference.labels, prediction.labels, reference.spacing, labels, ignore_label, rules)
+    return reference.unit, scores
+
+
+def _single_unit(units: list[str]) -> str:
+    if len(set(units)) > 1:
+        raise EvaluationError("Expected spacings for all references or for none; some TIFF references have a spacing "
+                              "file beside them and some have not. Add the missing ones.")
+    return units[0]
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("nnunetv2", "monai", "scipy", "numpy")}
+    return {"nnuda": nnuda.__version__, **packages, "python": platform.python_version()}
+
+
+def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json: dict, plans: dict | None = None,
+                    num_processes: int = 1, missing_ok: bool = False, progress: bool = False,
+                    preset: str | None = None, tolerances: Mapping[str | None, float] | None = None) -> dict[str, Any]:
+    """Scores every case that has a reference.
+
+    Args:
+        reference_folder: label files, one a case.
+        prediction_folder: label files of the same names.
+        dataset_json: content of the dataset.json: labels, regions, ignore label, file ending.
+        plans: content of a plans.json, where it should decide the reader as it does in nnU-Net.
+        num_processes: 1 runs in this process.
+        missing_ok: leave references without a prediction out, instead of an error.
+        progress: show a progress bar.
+        preset: a challenge's convention, see `conventions.PRESETS`.
+        tolerances: of NSD, see `conventions.class_rules`.
+
+    Returns:
+        The content of the JSON file: "per_case", "per_class", "foreground_mean", "unit", "definitions", "versions", ...
+
+    Raises:
+        EvaluationError: nothing to score, missing predictions, unknown labels, or grids that differ.
+        WorkerDied: a worker process was killed.
+    """
+    ending = dataset_json["file_ending"]
+    references = find_cases(reference_folder, ending, "reference")
+    predictions = find_cases(prediction_folder, ending, "prediction")
+    cases, missing = sorted(references & predictions), sorted(references - predictions)
+    if not cases or (missing and not missing_ok):
+        raise EvaluationError(f"Expected a prediction for each of the {len(references)} references; {len(missing)} are "
+                              f"missing in {prediction_folder}: {first_names(missing)}. "
+                              "Predict them, or leave them out of the score with --missing-ok.")
+    labels, _, ignore_label = class_labels(dataset_json)
+    rules = class_rules(labels, preset, tolerances)
+    reader = find_reader(dataset_json, plans, os.path.join(reference_folder, cases[0] + ending))
+    evaluate = partial(evaluate_case, reference_folder=reference_folder, prediction_folder=prediction_folder,
+                       file_ending=ending, reader=reader, dataset_json=dataset_json, rules=rules)
+    units, scores = zip(*run_cases(evaluate, [(case,) for case in cases], num_processes, "Scoring", progress,
+                                   preload=("nnuda.evaluation.scores", "monai.metrics")))
+    per_case = dict(zip(cases, scores))
+    return {"oracle": True, "oracle_note": ORACLE_NOTE, "reference_folder": os.path.abspath(reference_folder),
+            "prediction_folder": os.path.abspath(prediction_folder), "reader": reader.__name__,
+            "unit": _single_unit(list(units)), "labels": labels, "ignore_label": ignore_label, "num_cases": len(cases),
+            "preset": preset, "shown": SHOWN[preset], "rules": {name: asdict(rule) for name, rule in rules.items()},
+            "missing_predictions": missing, "extra_predictions": sorted(predictions - references),
+            **summarize(per_case), "per_case": per_case, "definitions": DEFINITIONS, "versions": _versions()}
+
+
+def _replace(value: Any, old: Any, new: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replace(item, old, new) for key, item in value.items()}
+    is_old = value is None if old is None else isinstance(value, float) and math.isnan(value)
+    return new if is_old else value
+
+
+def save_scores(scores: dict, path: str) -> None:
+    """Writes scores as JSON, never half a file. NaN becomes null, since JSON has no NaN."""
+    write_json(_replace(scores, math.nan, None), os.path.abspath(path))
+
+
+def load_scores(path: str) -> dict:
+    """Reads what `save_scores` wrote; null in the scores becomes NaN again."""
+    with open(path, encoding="utf-8") as file:
+        scores = json.load(file)
+    scored = ("per_class", "foreground_mean", "per_case")
+    return {key: _replace(value, None, math.nan) if key in scored else value for key, value in scores.items()}
+
+
+def save_table(scores: dict, path: str) -> None:
+    """Writes the scores per case and class as CSV, never half a file. NaN is an empty field."""
+    columns = [*METRICS, "n_reference", "n_prediction", "empty"]
+    with replacing(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "class", *columns])
+        for case, classes in scores["per_case"].items():
+            for name, values in classes.items():
+                row = _replace({column: values[column] for column in columns}, math.nan, "")
+                writer.writerow([case, name, *row.values()])

@@ -1,0 +1,56 @@
+"""The content of the plan's `domain_adaptation` key."""
+from __future__ import annotations
+
+import nnuda
+from nnuda.datasets import Domain
+from nnuda.plan_key import SCHEMA_VERSION
+from nnuda.planning.fingerprint import relative_target_folder
+from nnuda.planning.normalization import target_normalization
+from nnuda.settings import settings_of_all_presets
+from nnuda.text.pretrained import resolve_pretrained
+
+
+def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict,
+             settings: dict, plan: str) -> dict:
+    """The key's content.
+
+    Args:
+        plans: the source's plan.
+        source: the labelled dataset.
+        target: the unlabelled images.
+        target_fingerprint: from `extract_target_fingerprint`.
+        geometry: {"source": ..., "target": ...} from `geometry_facts`.
+        memory: what the plan was made for and what a step is expected to take.
+        settings: overrides of presets, flat.
+        plan: "extended" (made by stock nnU-Net before) or "fresh".
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "planned_by": f"nnuda {nnuda.__version__}",
+        "plan": plan,
+        "source": source.name,
+        "target": {
+            "name": target.name,
+            "folder": relative_target_folder(source.name, target.name),
+            "channel_names": target.channel_names,
+            "file_ending": target.file_ending,
+            "num_cases": len(target.images),
+            "normalization": target_normalization(plans, target.channel_names, target_fingerprint),
+        },
+        "geometry": geometry,
+        "memory": memory,
+        "settings": settings,
+        "weights": pretrained_weights(settings),
+    }
+
+
+def pretrained_weights(settings: dict) -> dict[str, dict[str, str]]:
+    """The key's `weights`: file and hash of each that the settings name, found before any long work.
+
+    Args:
+        settings: overrides of presets, flat.
+
+    Raises:
+        TextEncoderUnavailable, TextModelError: as `nnuda.text.weights.resolve_weights`.
+    """
+    return resolve_pretrained(settings_of_all_presets(settings))

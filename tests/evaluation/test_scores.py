@@ -1,0 +1,192 @@
+"""A folder of predictions against a folder of references."""
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+from nnuda.evaluation.metrics import METRICS, case_metrics
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.scores import evaluate_folder, load_scores, save_scores, save_table
+from skimage import io
+
+LABELS = {"liver": 1, "spleen": 2}
+DATASET_JSON = {"labels": {"background": 0, **LABELS}, "file_ending": ".nii.gz"}
+
+
+def blob(shape: tuple[int, ...], shift: int = 0) -> np.ndarray:
+    """A liver and a spleen, moved along the last axis."""
+    labels = np.zeros(shape, np.uint8)
+    labels[..., 4:12, 3 + shift:10 + shift] = 1
+    labels[..., 14:18, 6 + shift:12 + shift] = 2
+    return labels
+
+
+def write_nifti(path: Path, labels: np.ndarray, spacing: tuple[float, ...] = (0.8, 0.9, 3.0), **geometry) -> None:
+    """spacing and geometry (origin, direction) in SimpleITK's order x, y, z."""
+    image = sitk.GetImageFromArray(labels)
+    image.SetSpacing(spacing)
+    for name, value in geometry.items():
+        getattr(image, f"Set{name.capitalize()}")(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def write_png(path: Path, labels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    io.imsave(path, labels, check_contrast=False)
+
+
+def evaluate_below(folder: Path, dataset_json: dict) -> dict:
+    return evaluate_folder(str(folder / "reference"), str(folder / "prediction"), dataset_json)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with the cases a (perfect) and b (shifted by one voxel)."""
+    for case, shift in (("a", 0), ("b", 1)):
+        write_nifti(tmp_path / "reference" / f"{case}.nii.gz", blob((5, 24, 20)))
+        write_nifti(tmp_path / "prediction" / f"{case}.nii.gz", blob((5, 24, 20), shift))
+    return tmp_path / "reference", tmp_path / "prediction"
+
+
+def test_scores_are_those_of_the_arrays_in_the_files(folders: tuple[Path, Path]) -> None:
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON)
+    expected = case_metrics(blob((5, 24, 20)), blob((5, 24, 20), 1), (3.0, 0.9, 0.8), LABELS)
+    for name, metric in itertools.product(LABELS, METRICS):
+        assert scores["per_case"]["b"][name][metric] == pytest.approx(expected[name][metric], rel=1e-6)
+    assert scores["per_class"]["liver"]["Dice"]["mean"] == pytest.approx((1 + expected["liver"]["Dice"]) / 2)
+    assert scores["unit"] == "mm" and scores["oracle"] is True and scores["num_cases"] == 2
+    assert scores["missing_predictions"] == scores["extra_predictions"] == []
+    assert set(scores["definitions"]) >= set(METRICS) and "monai" in scores["versions"]
+
+
+def test_two_processes_give_the_same(folders: tuple[Path, Path]) -> None:
+    one = evaluate_folder(*map(str, folders), DATASET_JSON)
+    assert evaluate_folder(*map(str, folders), DATASET_JSON, num_processes=2) == one
+
+
+def test_missing_predictions_are_an_error_unless_allowed(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "b.nii.gz").rename(folders[1] / "c.nii.gz")
+    with pytest.raises(EvaluationError, match=r"1 are missing in .*: b\..*--missing-ok"):
+        evaluate_folder(*map(str, folders), DATASET_JSON)
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON, missing_ok=True)
+    assert list(scores["per_case"]) == ["a"]
+    assert (scores["missing_predictions"], scores["extra_predictions"]) == (["b"], ["c"])
+
+
+def test_nothing_to_score_is_an_error_even_if_missing_is_allowed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for prediction, message in (("empty", "Expected predictions that end with .nii.gz"), ("nowhere", "does not exist")):
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_folder(str(folders[0]), str(tmp_path / prediction), DATASET_JSON, missing_ok=True)
+    for file in folders[1].iterdir():
+        file.rename(file.with_name(f"other_{file.name}"))
+    with pytest.raises(EvaluationError, match="2 are missing"):
+        evaluate_folder(*map(str, folders), DATASET_JSON, missing_ok=True)
+
+
+@pytest.mark.parametrize("what, shape, geometry", [
+    ("shape", (5, 24, 21), {}), ("spacing", (5, 24, 20), {"spacing": (0.8, 0.9, 3.1)}),
+    ("origin", (5, 24, 20), {"origin": (0.0, 0.5, 0.0)}),
+    ("direction", (5, 24, 20), {"direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)})])
+def test_another_grid_is_an_error_that_names_the_case(
+        folders: tuple[Path, Path], what: str, shape: tuple[int, ...], geometry: dict) -> None:
+    write_nifti(folders[1] / "b.nii.gz", blob(shape), **geometry)
+    with pytest.raises(EvaluationError, match=f"Case b: .* {what}: reference"):
+        evaluate_folder(*map(str, folders), DATASET_JSON)
+
+
+def test_rounding_of_a_header_is_no_other_grid(folders: tuple[Path, Path]) -> None:
+    write_nifti(folders[1] / "b.nii.gz", blob((5, 24, 20)), origin=(1e-5, 0.0, 0.0), spacing=(0.8, 0.9, 3.000001))
+    assert evaluate_folder(*map(str, folders), DATASET_JSON)["per_class"]["liver"]["Dice"]["mean"] == 1
+
+
+def test_the_plans_decide_the_reader(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        affine = nibabel.load(folder / "b.nii.gz").affine
+        affine[0, 3] += 5.0 if folder.name == "prediction" else 0.0
+        nibabel.save(nibabel.Nifti1Image(blob((20, 24, 5)), affine), folder / "b.nii.gz")
+    with pytest.raises(EvaluationError, match="Case b: .* affine: reference"):
+        evaluate_folder(*map(str, folders), DATASET_JSON, plans={"image_reader_writer": "NibabelIO"})
+
+
+def test_labels_that_dataset_json_does_not_name(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(EvaluationError, match=r"labels \[0, 1\] .*also holds \[2.0\]"):
+        evaluate_folder(*map(str, folders), {**DATASET_JSON, "labels": {"background": 0, "liver": 1}})
+
+
+def test_regions_and_ignore_label(tmp_path: Path) -> None:
+    dataset_json = {"labels": {"background": 0, "both": [1, 2], "spleen": 2, "ignore": 3},
+                    "regions_class_order": [1, 2], "file_ending": ".nii.gz"}
+    reference, prediction = blob((5, 24, 20)), blob((5, 24, 20))
+    reference[..., :4], prediction[..., :4], prediction[prediction == 1] = 3, 1, 2
+    write_nifti(tmp_path / "reference" / "a.nii.gz", reference)
+    write_nifti(tmp_path / "prediction" / "a.nii.gz", prediction)
+    scores = evaluate_below(tmp_path, dataset_json)
+    assert list(scores["per_class"]) == ["both", "spleen"] and scores["ignore_label"] == 3
+    assert scores["per_case"]["a"]["both"]["Dice"] == 1 and scores["per_case"]["a"]["spleen"]["Dice"] < 1
+
+
+def test_png_is_scored_in_pixels(tmp_path: Path) -> None:
+    write_png(tmp_path / "reference" / "a.png", blob((24, 20)))
+    write_png(tmp_path / "prediction" / "a.png", blob((24, 20), 1))
+    scores = evaluate_below(tmp_path, {**DATASET_JSON, "file_ending": ".png"})
+    assert scores["unit"] == "pixels" and scores["per_case"]["a"]["liver"]["HD95"] == 1.0
+
+
+@pytest.mark.parametrize("spacing_file, unit, hd95", [(True, "mm", 0.5), (False, "pixels", 1.0)])
+def test_tif_has_millimetres_where_a_spacing_file_says_so(
+        tmp_path: Path, spacing_file: bool, unit: str, hd95: float) -> None:
+    for folder, shift in (("reference", 0), ("prediction", 1)):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tiff", blob((5, 24, 20), shift))
+        if spacing_file:
+            (tmp_path / folder / "a.json").write_text(json.dumps({"spacing": [3.0, 0.5, 0.5]}))
+    scores = evaluate_below(tmp_path, {**DATASET_JSON, "file_ending": ".tiff"})
+    assert scores["unit"] == unit and scores["per_case"]["a"]["spleen"]["HD95"] == hd95
+
+
+def test_a_colour_image_is_no_label_map(tmp_path: Path) -> None:
+    for folder in ("reference", "prediction"):
+        write_png(tmp_path / folder / "a.png", np.stack([blob((24, 20))] * 3, axis=-1))
+    with pytest.raises(EvaluationError, match="one channel"):
+        evaluate_below(tmp_path, {**DATASET_JSON, "file_ending": ".png"})
+
+
+def test_json_is_valid_and_keeps_nan(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_nifti(folders[1] / "b.nii.gz", np.zeros((5, 24, 20), np.uint8))
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON)
+    path = tmp_path / "deep" / "scores.json"
+    save_scores(scores, str(path))
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert strict["per_case"]["b"]["liver"]["ASSD"] is None
+    loaded = load_scores(str(path))
+    assert math.isnan(loaded["per_case"]["b"]["liver"]["ASSD"]) and loaded["ignore_label"] is None
+    assert loaded["per_class"]["liver"]["n_empty_prediction"] == 1
+    assert [entry.name for entry in path.parent.iterdir()] == ["scores.json"]
+
+
+def test_preset_and_tolerances_are_written_down(folders: tuple[Path, Path]) -> None:
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON, preset="flare", tolerances={"spleen": 0.5})
+    assert scores["preset"] == "flare" and scores["shown"] == ("Dice", "NSD")
+    assert [scores["rules"][name]["tolerance"] for name in LABELS] == [5, 0.5]
+    shifted = scores["per_case"]["b"]
+    assert shifted["liver"]["NSD"] == 1 > shifted["spleen"]["NSD"]
+
+
+def test_table_of_cases(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_nifti(folders[1] / "b.nii.gz", np.zeros((5, 24, 20), np.uint8))
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON)
+    save_table(scores, str(tmp_path / "scores.csv"))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [(row["case"], row["class"]) for row in rows] == list(itertools.product("ab", LABELS))
+    assert float(rows[0]["NSD"]) == 1 and rows[0]["empty"] == "none"
+    assert (rows[2]["Dice"], rows[2]["ASSD"], rows[2]["empty"]) == ("0.0", "", "prediction")

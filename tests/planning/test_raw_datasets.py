@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from planning_pairs import SOURCE, TARGET, write_images
+
+from nnuda.datasets import DatasetError, check_name, find_images, label_files, load_dataset, load_folder
+
+
+def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
+    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt", "a_1.nii.gz",
+                 "c_0000.nrrd"):
+        (tmp_path / name).touch()
+    assert find_images(str(tmp_path), ".nii.gz") == {
+        "a_1": [f"{tmp_path}/a_1_0000.nii.gz", f"{tmp_path}/a_1_0001.nii.gz"],
+        "b": [f"{tmp_path}/b_0000.nii.gz", f"{tmp_path}/b_0001.nii.gz"]
+    }
+
+
+def test_no_images_says_what_was_expected_and_what_lies_there(tmp_path):
+    with pytest.raises(DatasetError, match="expected files named CASE_0000.nii.gz.*It is empty"):
+        find_images(str(tmp_path), ".nii.gz")
+    (tmp_path / "scan.nii.gz").touch()
+    with pytest.raises(DatasetError, match="1 other files, such as scan.nii.gz"):
+        find_images(str(tmp_path), ".nii.gz")
+    with pytest.raises(DatasetError, match="No folder"):
+        find_images(str(tmp_path / "gone"), ".nii.gz")
+
+
+def test_a_dataset_by_number_and_by_name(pair):
+    assert load_dataset("701") == load_dataset(701) == load_dataset(SOURCE)
+    assert load_dataset(701).channel_names == {"0": "MR"} and len(load_dataset(702).images) == 4
+
+
+@pytest.mark.parametrize("dataset", ["799", "Dataset799_Gone", "nonsense"])
+def test_a_missing_dataset(pair, dataset):
+    with pytest.raises(DatasetError, match="which is not there|No dataset"):
+        load_dataset(dataset)
+
+
+def test_images_listed_in_dataset_json(pair, monkeypatch):
+    file = pair.raw / SOURCE / "dataset.json"
+    content = json.loads(file.read_text())
+    content["dataset"] = {"x": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "labelsTr/case0.nii.gz"},
+                          "y": {"images": ["$ELSEWHERE/case1_0000.nii.gz"], "label": "labelsTr/case1.nii.gz"}}
+    file.write_text(json.dumps(content))
+    monkeypatch.setenv("ELSEWHERE", str(pair.raw / SOURCE / "imagesTr"))
+    source = load_dataset(701)
+    assert source.images == {
+        c: [str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")]
+        for i, c in enumerate("xy")
+    }
+    assert label_files(source)["y"] == str(pair.raw / SOURCE / "labelsTr" / "case1.nii.gz")
+    (pair.raw / SOURCE / "imagesTr" / "case1_0000.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="lists 2 cases, 1 image files of them are missing.*case1_0000"):
+        load_dataset(701)
+
+
+def test_labels_lie_beside_the_images(pair):
+    assert label_files(
+        load_dataset(701)) == {f"case{i}": str(pair.raw / SOURCE / "labelsTr" / f"case{i}.nii.gz")
+                               for i in range(3)}
+
+
+def test_a_folder_takes_ending_and_reader_from_the_source(pair, tmp_path):
+    file = pair.raw / SOURCE / "dataset.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "overwrite_image_reader_writer": "NibabelIO"}))
+    write_images(tmp_path / "scans", cases=2)
+    target = load_folder(str(tmp_path / "scans"), "Clinic", ["CT"], load_dataset(701))
+    assert target.name == "Clinic" and list(target.images) == ["case0", "case1"] and target.file_ending == ".nii.gz"
+    assert target.channel_names == {"0": "CT"} and "labels" not in target.dataset_json
+    assert target.reader_class().__name__ == "NibabelIO"
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "a b", "a__b", "-a"])
+def test_names_that_would_break_folder_names(name):
+    with pytest.raises(DatasetError, match="--as"):
+        check_name(name, "--as")
+
+
+def test_sizes_change_with_the_files(pair):
+    before = load_dataset(TARGET).sizes()
+    with open(pair.raw / TARGET / "imagesTr" / "case2_0000.nii.gz", "ab") as file:
+        file.write(b"xy")
+    assert load_dataset(TARGET).sizes() == {**before, "case2": before["case2"] + 2}
