@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nnuda.planning.memory import known_trainers, preset_of_trainer
-from nnuda.settings import BASE, load_preset, preset_names
+from nnuda.find_trainer import find_trainer
+from nnuda.settings import load_preset, own_preset_names
+from nnuda.trainer_files import BASE, own_trainers
 
 PAGE = Path(__file__).parent / "reference" / "settings.md"
 INTRODUCTION = """\
@@ -54,7 +55,7 @@ def allowed(schema: dict[str, Any]) -> str:
 
 def per_preset(key: str, field: str, show) -> str:
     """A field of a setting; where a method's differs from the base's, that too."""
-    owners = [name for name in (BASE, *preset_names()) if key in load_preset(name)]
+    owners = [name for name in (BASE, *own_preset_names()) if key in load_preset(name)]
     first = load_preset(owners[0])[key][field]
     others = [(name, load_preset(name)[key][field]) for name in owners[1:]]
     return "; ".join([show(first), *(f"{name}: {show(value)}" for name, value in others if value != first)])
@@ -77,9 +78,9 @@ def settings_page() -> str:
     """The content of reference/settings.md."""
     base = list(load_preset(BASE))
     page = INTRODUCTION + table("Common to all trainers (`plans/base.json`)", "A method's own default stands behind its preset's name.", base)
-    for name in preset_names():
+    for name in own_preset_names():
         added = [key for key in load_preset(name) if key not in base]
-        trainers = ", ".join(f"`{trainer}`" for trainer in known_trainers() if preset_of_trainer(trainer) == name)
+        trainers = ", ".join(f"`{trainer}`" for trainer in own_trainers() if find_trainer(trainer).preset == name)
         if added:
             page += table(f"{trainers} (`plans/{name}.json`)", "Read by this trainer alone.", added)
     return page

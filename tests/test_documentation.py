@@ -15,8 +15,8 @@ from documentation_pages import PAGES, ROADS, ROOT, Block, anchors, blocks, sect
 from jsonschema import Draft202012Validator
 
 from nnuda.plan_key import SCHEMA
-from nnuda.planning.memory import known_trainers
 from nnuda.settings import parse_set_arguments
+from nnuda.trainer_files import known_trainers, own_trainers
 
 SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2")
            for entry in metadata.distribution(package).entry_points if entry.group == "console_scripts"}
@@ -168,4 +168,4 @@ def test_every_dependency_is_explained():
 
 def test_every_trainer_is_in_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{trainer}` |" in readme for trainer in known_trainers()[1:])
+    assert all(f"| `{trainer}` |" in readme for trainer in own_trainers())

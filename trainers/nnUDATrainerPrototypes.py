@@ -74,6 +74,12 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return build_cycle_network(network, num_input_channels, num_output_channels, settings,
                                    len(frozen_classes(plans_manager.plans)))
 
+    @classmethod
+    def memory_factor(cls, settings: dict[str, Any]) -> float:
+        """The cycle's four streams take more."""
+        cycle = settings["prototypes.form"] == "cycle"
+        return settings["prototypes.cycle.memory_factor" if cycle else "planning.memory_factor"]
+
     @property
     def translates(self) -> bool:
         """Whether this is the paper's cycle."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
@@ -19,9 +20,9 @@ from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.tcsa import TCSANetwork
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.plan_key import KEY
+from nnuda.settings import SettingsError
 from nnuda.statistics.class_memory import ClassMemory
-from nnuda.text.class_embeddings import (ENTRY, ClassEmbeddings, check_centering, describe, load,
-                                         reads_class_embeddings)
+from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, describe, load
 from nnuda.training.class_masks import source_masks
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
@@ -75,12 +76,25 @@ class nnUDATrainerTCSA(nnUDATrainer):
 
     # ---- text -------------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def reads_class_embeddings(cls, settings: dict[str, Any]) -> bool:
+        """For L_VLC and for the fusion."""
+        return settings["tcsa.text.weight"] > 0 or settings["tcsa.fusion"]
+
+    @classmethod
+    def check(cls, settings: dict[str, Any], class_names: list[str]) -> None:
+        """Two centred vectors are opposite whatever they were."""
+        centered = settings["tcsa.text.weight"] > 0 and settings["tcsa.text.center"] == "class"
+        if centered and len(class_names) < 3:
+            raise SettingsError("tcsa.text.center=class needs three classes, the background included; there are "
+                                f"{', '.join(class_names)}. Two centred vectors are opposite whatever they were: set "
+                                "tcsa.text.center=none, or tcsa.text.weight=0 (--set).")
+
     def read_plan(self, plans: dict, dataset_json: dict) -> None:
         """The embeddings of the classes, where a term or the fusion reads them."""
         self.class_names = class_names(dataset_json)
         self.class_embeddings: ClassEmbeddings | None = None
-        check_centering(self.settings, self.class_names)
-        if reads_class_embeddings(self.settings):
+        if self.reads_class_embeddings(self.settings):
             folder = os.path.join(nnUNet_preprocessed, plans["dataset_name"])
             self.class_embeddings = load(plans[KEY].get(ENTRY), folder, self.class_names, plans["plans_name"])
 

@@ -15,9 +15,10 @@ from nnuda.planning.class_embeddings import with_class_embeddings
 from nnuda.planning.domains import Domain
 from nnuda.planning.geometry import geometry_facts, orientations
 from nnuda.planning.key import make_key
-from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor
+from nnuda.planning.memory import expected_memory, memory_factor
 from nnuda.planning.planner import PLANNERS
 from nnuda.text.class_embeddings import ClassEmbeddings
+from nnuda.trainer_files import BASE_TRAINER
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import PREFIX, EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import PLANS_SOURCE, freeze, refuse_other_configuration
+from nnuda.training.frozen import PLANS_SOURCE, class_names, freeze, refuse_other_configuration
 from nnuda.training.init_from import find_checkpoint, init_from
 from nnuda.training.loss_terms import LossTerm, loss_terms
 from nnuda.training.optimizers import GroupPolySchedule
@@ -68,7 +68,8 @@ class nnUDATrainer(SelectingTrainer):
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(nnUNet_results, plans["dataset_name"],
                           f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
-            refuse_other_configuration(plans, configuration, folder)
+            refuse_other_configuration(plans, configuration, folder, self.reads_class_embeddings(self.settings))
+        self.check(self.settings, class_names(dataset_json))
         self.read_plan(plans, dataset_json)
         if self.settings["training.init_from"] and not plans.get("continue_training", False):
             find_checkpoint(self.settings["training.init_from"])
@@ -100,6 +101,23 @@ class nnUDATrainer(SelectingTrainer):
         self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
                                f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
                                add_timestamp=False)
+
+    # ---- what planning asks the class -------------------------------------------------------------------------------
+
+    @classmethod
+    def memory_factor(cls, settings: dict[str, Any]) -> float:
+        """Memory of a step with these effective settings, of a whole batch of each domain, against nnU-Net's."""
+        return settings["planning.memory_factor"]
+
+    @classmethod
+    def reads_class_embeddings(cls, settings: dict[str, Any]) -> bool:
+        """Whether a training with these effective settings needs the plan's class embeddings."""
+        return False
+
+    @classmethod
+    def check(cls, settings: dict[str, Any], class_names: list[str]) -> None:
+        """Raise a SettingsError where effective settings do not go together, or not with the classes (background
+        first, then as the network orders them). Planning asks before long work, training before its folder exists."""
 
     # ---- what a method says -----------------------------------------------------------------------------------------
 
