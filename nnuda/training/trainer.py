@@ -30,7 +30,7 @@ from nnuda.training.distributed import average_gradients, broadcast_from_first, 
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import PLANS_SOURCE, class_names, freeze, refuse_other_configuration
 from nnuda.training.init_from import find_checkpoint, init_from
-from nnuda.training.loss_terms import LossTerm, loss_terms
+from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
@@ -86,12 +86,14 @@ class nnUDATrainer(SelectingTrainer):
         self.save_every = self.settings["training.save_every"]
 
         self.loss_terms = self.configure_loss_terms()
+        self.known_terms = [*term_names(self.settings), *self.loss_terms]
         self.target = self.plans_manager.plans[KEY]["target"]
         self.teacher: EmaTeacher | None = None
         self.modules_beside, self.statistics, self.adversary = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
+        self.checked_terms: set[str] | None = None
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
         self.history = History()
         self.resumed = False
@@ -281,7 +283,12 @@ class nnUDATrainer(SelectingTrainer):
         return (self.current_epoch + self.step_in_epoch / self.num_iterations_per_epoch) / self.num_epochs
 
     def active(self, name: str) -> bool:
-        """Whether a term has a weight above 0 in this step."""
+        """Whether a term has a weight above 0 in this step.
+
+        Raises:
+            LossTermError: the preset has no such term.
+        """
+        check_name(name, self.known_terms, self.preset)
         return name in self.loss_terms and self.loss_terms[name].weight_at(self.progress) > 0
 
     def train_step(self, batch: dict) -> dict:
@@ -302,7 +309,9 @@ class nnUDATrainer(SelectingTrainer):
             outputs = self.forward_domains(source, target)
             losses = {"source": self.source_loss(outputs.source, source)}
         with self.mixed_precision(enabled=False):
-            losses |= self.adaptation_losses(source, target, outputs)
+            terms = self.adaptation_losses(source, target, outputs)
+            self.check_terms(terms)
+            losses |= terms
             losses |= self.teacher_loss(target, outputs)
         total = sum(loss * self.weight(name) for name, loss in losses.items())
         self.update(total)
@@ -310,6 +319,17 @@ class nnUDATrainer(SelectingTrainer):
         for name, loss in losses.items():
             self.epoch_means.update(name, loss)
         return {"loss": total.detach().cpu().numpy()}
+
+    def check_terms(self, terms: dict[str, Tensor]) -> None:
+        """Compare what `adaptation_losses` returned with the active terms, in the first step and whenever these change.
+
+        Raises:
+            LossTermError: a term too many or too few, or one that nothing can learn from.
+        """
+        active = {name for name in self.loss_terms if name != "teacher" and self.active(name)}
+        if active != self.checked_terms:
+            check_losses(terms, active, self.known_terms, self.preset)
+            self.checked_terms = active
 
     def weight(self, name: str) -> float:
         """Present weight of a term; the source's is 1."""
