@@ -14,6 +14,8 @@ import pytest
 from documentation_pages import PAGES, ROADS, ROOT, Block, anchors, blocks, section
 from jsonschema import Draft202012Validator
 
+from methods import predicting_network
+from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import SCHEMA
 from nnuda.settings import parse_set_arguments
 from nnuda.trainer_files import known_trainers, own_trainers
@@ -166,6 +168,13 @@ def test_every_dependency_is_explained():
     assert explained == declared
 
 
-def test_every_trainer_is_in_the_readme():
+@pytest.mark.parametrize("trainer", own_trainers())
+def test_every_trainer_is_in_the_readme_and_has_a_page(trainer):
+    predicting_network(trainer)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{trainer}` |" in readme for trainer in own_trainers())
+    row = next(line for line in readme.splitlines() if line.startswith(f"| `{trainer}` |"))
+    assert re.search(r"\]\(documentation/explanation/[\w-]+\.md\)", row), (
+        f"README.md, row of {trainer}: it links no page of the method. Write documentation/explanation/"
+        f"{find_trainer(trainer).preset}.md, link it in the row's second cell, "
+        f"[METHOD](documentation/explanation/{find_trainer(trainer).preset}.md), and in the list under \"Explanation:\" "
+        "of \"## Where to read on\".")

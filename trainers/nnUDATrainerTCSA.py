@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from nnuda.training.class_masks import source_masks
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import class_names, frozen_settings
-from nnuda.training.pictures import draw_class_cosines
+from nnuda.training.pictures import Drawing, draw_class_cosines
 from nnuda.training.trainer import DomainOutputs, finest, nnUDATrainer
 
 DOMAINS = ("source", "target")
@@ -227,14 +228,18 @@ class nnUDATrainerTCSA(nnUDATrainer):
             names += [f"separation/{domain}" for domain in DOMAINS]
         return names + (["discriminator", "discriminator_accuracy"] if "adversary" in self.loss_terms else [])
 
-    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """The base's; a picture of the cosines that L_VLC compares."""
-        super().on_train_epoch_end(train_outputs)
-        epoch, last = self.current_epoch, self.num_epochs - 1
-        due = epoch % self.settings["tcsa.pictures.every"] == 0 or epoch == last
-        if due and self.local_rank == 0 and "text" in self.statistics:
-            text = self.statistics["text"].weight
-            rows = {domain: self.statistics[f"text_{domain}"].compute() for domain in DOMAINS}
-            rows = {"text": (text, torch.ones_like(text[:, 0], dtype=torch.bool)), **rows}
-            draw_class_cosines(self.class_names, rows, self.settings["tcsa.text.center"] == "class",
-                               os.path.join(self.output_folder, "class_cosines", f"epoch_{epoch:04d}.png"))
+    def class_vectors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The texts, then both domains' prototypes."""
+        if "text" not in self.statistics:
+            return super().class_vectors()
+        text = self.statistics["text"].weight
+        return {"text": (text, torch.ones_like(text[:, 0], dtype=torch.bool)), **super().class_vectors()}
+
+    def pictures(self) -> dict[str, Drawing]:
+        """The cosines that L_VLC compares."""
+        if "text" not in self.statistics:
+            return {}
+        vectors, centered = self.class_vectors(), self.settings["tcsa.text.center"] == "class"
+        rows = {"text": vectors["text"], **{domain: vectors[f"text {domain}"] for domain in DOMAINS}}
+        return {"class_cosines": Drawing("Cosines between classes of texts and images, as the text loss compares them",
+                                         partial(draw_class_cosines, self.class_names, rows, centered))}

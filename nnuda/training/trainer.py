@@ -32,6 +32,7 @@ from nnuda.training.frozen import PLANS_SOURCE, class_names, freeze, refuse_othe
 from nnuda.training.init_from import find_checkpoint, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.pictures import FOLDER as PICTURES, Drawing
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher
@@ -154,6 +155,16 @@ class nnUDATrainer(SelectingTrainer):
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """What the discriminators minimise, by name; on detached outputs, in fp32."""
+        return {}
+
+    def class_vectors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Vectors of the classes that the report compares, by title: (K, A), and of which classes there is one, (K,)
+        bool. Titles that end with "source" and "target" are compared with each other. Those of the statistics."""
+        return {name.replace("_", " "): module.class_vectors() for name, module in self.statistics.items()
+                if hasattr(module, "class_vectors")}
+
+    def pictures(self) -> dict[str, Drawing]:
+        """Pictures for the report, by a name that is fit for a folder. Drawn each `<preset>.pictures.every` epochs."""
         return {}
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
@@ -412,6 +423,17 @@ class nnUDATrainer(SelectingTrainer):
             for name, value in means.items():
                 self.logger.log(PREFIX + name, value, self.current_epoch)
             self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
+        if self.adapts and self.local_rank == 0:
+            self.draw_pictures()
+
+    def draw_pictures(self) -> None:
+        """Draw what the method offers, where this epoch's turn is, or the last one's."""
+        epoch, every = self.current_epoch, self.settings.get(f"{self.preset}.pictures.every", 10)
+        if epoch % every == 0 or epoch == self.num_epochs - 1:
+            for name, drawing in self.pictures().items():
+                folder = join(self.output_folder, PICTURES, name)
+                os.makedirs(folder, exist_ok=True)
+                drawing.draw(join(folder, f"epoch_{epoch:04d}.png"))
 
     def on_epoch_end(self) -> None:
         """nnU-Net's; the scores on the target; draw the curves."""

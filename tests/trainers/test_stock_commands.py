@@ -3,17 +3,15 @@ disk (release gate 4)."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from methods import TRAINERS, from_the_start
 from toy import SOURCE, TARGET, run
 
-from nnuda.registration import trainers_folder
+from nnuda.settings import preset_names
 
-TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDATrainer*.py"))
-SETTINGS = {"training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0}
+SETTINGS = {**from_the_start("base", *preset_names()), "training.augmentation": "strong", "teacher.weight": 1}
 
 
 @pytest.fixture(scope="session")

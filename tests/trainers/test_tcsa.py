@@ -255,7 +255,7 @@ def test_curves_and_the_picture_of_the_cosines(toy_environment):
     trainer = make_trainer(toy_environment, "nnUDATrainerTCSA", "2d_toy", "tcsa_pictures",
                            {**ADVERSARY, "training.num_epochs": 3, "tcsa.pictures.every": 2})
     run_epochs(trainer, 2)
-    [picture] = Path(trainer.output_folder, "class_cosines").iterdir()
+    [picture] = Path(trainer.output_folder, "pictures", "class_cosines").iterdir()
     assert picture.name == "epoch_0000.png" and image.imread(picture).std() > 0.05
     logged = trainer.logger.local_logger.my_fantastic_logging
     vectors = trainer.class_embeddings.mean
