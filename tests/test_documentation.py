@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import doctest
 import json
+import os
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from documentation_pages import PAGES, ROADS, ROOT, Block, anchors, blocks, section
+import torch
+from documentation_pages import METHOD_PAGE, PAGES, ROADS, ROOT, Block, anchors, blocks, section, write_files
 from jsonschema import Draft202012Validator
 
 from methods import predicting_network
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import SCHEMA
+from nnuda.registration import VARIABLE, trainers_folder
 from nnuda.settings import parse_set_arguments
 from nnuda.trainer_files import known_trainers, own_trainers
 
@@ -36,6 +40,8 @@ def parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """parse(words) -> the command's parser and its arguments; the command itself does not run."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(name, str(tmp_path))
+    write_files(METHOD_PAGE, tmp_path)  # its trainer and settings are known where that page's folder is
+    monkeypatch.setenv(VARIABLE, os.pathsep.join([str(tmp_path / "my_methods"), trainers_folder()]))
     original = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, args=None, namespace=None):
@@ -149,6 +155,26 @@ def test_settings_that_pages_name_exist():
     known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(),
                            re.MULTILINE))
     assert keys and keys <= known, keys - known
+
+
+def test_the_examples_in_python_run():
+    page = ROOT / "documentation" / "reference" / "python.md"
+    text = re.sub(r"^```\w*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    test = doctest.DocTestParser().get_doctest(text, {}, "python.md", str(page), 0)
+    printed: list[str] = []
+    try:
+        found = doctest.DocTestRunner(verbose=False).run(test, out=printed.append)
+    finally:
+        torch.set_printoptions(profile="default")
+    assert found.attempted > 60 and found.failed == 0, "".join(printed)
+
+
+def test_every_loss_and_statistic_is_in_the_python_page():
+    text = (ROOT / "documentation" / "reference" / "python.md").read_text(encoding="utf-8")
+    modules = {f"nnuda.{room}.{path.stem}" for room in ("losses", "statistics")
+               for path in (ROOT / "nnuda" / room).glob("*.py") if path.stem != "__init__"}
+    missing = sorted(module for module in modules if f"from {module} import" not in text)
+    assert not missing, f"documentation/reference/python.md shows no example of {', '.join(missing)}: add one"
 
 
 def test_the_plan_keys_example_is_valid():
