@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nnuda.planning.memory import known_trainers, preset_of_trainer
-from nnuda.settings import BASE, load_preset, preset_names
+from nnuda.find_trainer import find_trainer
+from nnuda.settings import load_preset, own_preset_names
+from nnuda.trainer_files import BASE, own_trainers
 
 PAGE = Path(__file__).parent / "reference" / "settings.md"
 INTRODUCTION = """\
@@ -57,7 +58,7 @@ def allowed(schema: dict[str, Any]) -> str:
 
 def per_preset(key: str, show) -> str:
     """What `show` makes of a setting's entry; where a method's differs from the base's, that too."""
-    owners = [name for name in (BASE, *preset_names()) if key in load_preset(name)]
+    owners = [name for name in (BASE, *own_preset_names()) if key in load_preset(name)]
     first, *others = [(name, show(load_preset(name)[key])) for name in owners]
     return "; ".join([first[1], *(f"{name}: {text}" for name, text in others if text != first[1])])
 
@@ -85,9 +86,9 @@ def settings_page() -> str:
     """The content of reference/settings.md."""
     base = list(load_preset(BASE))
     page = INTRODUCTION + table("Common to all trainers (`plans/base.json`)", "A method's own default stands behind its preset's name.", base)
-    for name in preset_names():
+    for name in own_preset_names():
         added = [key for key in load_preset(name) if key not in base]
-        trainers = ", ".join(f"`{trainer}`" for trainer in known_trainers() if preset_of_trainer(trainer) == name)
+        trainers = ", ".join(f"`{trainer}`" for trainer in own_trainers() if find_trainer(trainer).preset == name)
         if added:
             page += table(f"{trainers} (`plans/{name}.json`)", "Read by this trainer alone.", added)
     return page

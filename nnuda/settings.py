@@ -1,25 +1,31 @@
-"""Settings: flat dotted keys, their presets in plans/*.json, and their checks.
+"""Settings: flat dotted keys, their presets, and their checks.
 
 A preset entry is `{"value": ..., "schema": JSON schema, "source": where the value comes from, "help": one line}`.
 `base.json` holds what every trainer has; a method's preset adds its own keys and may give a base key another value.
 `"paper"` beside `"value"` is what a setting has under `training.recipe=paper`; where it is missing, both are the same.
+Presets lie in nnuda/plans, and as `<preset>.json` beside a trainer in any folder of `nnUNet_extTrainer`.
 """
 from __future__ import annotations
 
 import difflib
 import json
 import math
+import os
+import re
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Iterable
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 from jsonschema.validators import extend
 
 from nnuda.errors import NnudaError
+from nnuda.trainer_files import BASE, package_presets, preset_files
 
-BASE = "base"
 RECIPE = "training.recipe"
+FIELDS = ("value", "paper", "schema", "source", "help")
+NEEDED = ("value", "schema", "help")  # of a new setting
+_KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 # JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
 # silently turns its term off.
@@ -33,16 +39,14 @@ class SettingsError(NnudaError, ValueError):
     """A setting that does not exist or a value that it cannot take."""
 
 
-@lru_cache
 def preset_names() -> tuple[str, ...]:
-    """Names of the method presets, that is, of the files in plans/ besides base.json."""
-    files = (entry.name for entry in resources.files("nnuda.plans").iterdir())
-    return tuple(sorted(name[:-5] for name in files if name.endswith(".json") and name != f"{BASE}.json"))
+    """Names of the methods' presets, nnuda's own and those outside, without the base's."""
+    return tuple(sorted(preset_files().keys() - {BASE}))
 
 
-@lru_cache
-def _read_preset(name: str) -> dict[str, dict]:
-    return json.loads(resources.files("nnuda.plans").joinpath(f"{name}.json").read_text(encoding="utf-8"))
+def own_preset_names() -> tuple[str, ...]:
+    """Names of the methods' presets that nnuda brings."""
+    return tuple(sorted(package_presets().keys() - {BASE}))
 
 
 def load_preset(name: str) -> dict[str, dict]:
@@ -52,12 +56,22 @@ def load_preset(name: str) -> dict[str, dict]:
         name: a method's preset, for example "uuds".
 
     Raises:
-        SettingsError: no such preset.
+        SettingsError: no such preset, two of that name, or a file outside of nnuda that is no preset.
     """
-    if name != BASE and name not in preset_names():
-        raise SettingsError(f"Expected one of the presets {', '.join(preset_names())}; got {name!r}.")
-    merged = {key: dict(entry) for key, entry in _read_preset(BASE).items()}
-    for key, entry in ({} if name == BASE else _read_preset(name)).items():
+    files = preset_files()
+    if name not in files:
+        raise SettingsError(f"Expected one of the presets {', '.join(preset_names())}; got {name!r}. The preset of a "
+                            f"trainer of your own lies beside it: {name}.json, in a folder of nnUNet_extTrainer.")
+    if len(files[name]) > 1:
+        raise SettingsError(f"Expected one preset {name}; there are {' and '.join(files[name])}. Give one of them, and "
+                            "`preset` of its trainer, another name.")
+    base = _read_preset(*_version(files[BASE][0]))
+    merged = {key: dict(entry) for key, entry in base.items()}
+    own = {} if name == BASE else _read_preset(*_version(files[name][0]))
+    if name not in package_presets():
+        _check_preset(name, files[name][0], own, base)
+        own = {key: entry if key in base else {"source": "not given", **entry} for key, entry in own.items()}
+    for key, entry in own.items():
         merged[key] = {**merged.get(key, {}), **entry}
         if "value" in entry and "paper" not in entry:  # the method's own value, whatever the recipe
             merged[key].pop("paper", None)
@@ -68,6 +82,78 @@ def defaults(entries: dict[str, dict], recipe: str) -> dict[str, Any]:
     """Values that a preset gives under a recipe, "recommended" or "paper"."""
     field = "paper" if recipe == "paper" else "value"
     return {key: entry.get(field, entry["value"]) for key, entry in entries.items()}
+
+
+def _version(file: str) -> tuple[str, int]:
+    return file, os.stat(file).st_mtime_ns
+
+
+@lru_cache
+def _read_preset(file: str, changed: int) -> dict[str, dict]:
+    """A file as it was at a time."""
+    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} stands there twice")
+        return dict(pairs)
+
+    try:
+        with open(file, encoding="utf-8") as content:
+            entries = json.load(content, object_pairs_hook=each_key_once)
+    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are some
+        raise SettingsError(f"Preset {file}: expected JSON; {error}.") from error
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise SettingsError(f"Preset {file}: expected an object of entries, each an object with {', '.join(NEEDED)}: "
+                            '{"name.setting": {"value": 1, "schema": {"type": "number"}, "help": "one line"}}.')
+    return entries
+
+
+def _check_preset(name: str, file: str, entries: dict[str, dict], base: dict[str, dict]) -> None:
+    """What the tests check of nnuda's own presets, of one that lies outside.
+
+    Raises:
+        SettingsError: names the file, the key, and what to change.
+    """
+    taken = {key.partition(".")[0] for key in base}
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in taken:
+        raise SettingsError(f"Preset {file}: expected a name of small letters, digits and _ that begins with a letter, "
+                            f"and none of {', '.join(sorted(taken))}; got {name!r}. Rename the file, and `preset` of "
+                            "its trainer.")
+    terms: dict[str, str] = {"source": "the source's own loss"}
+    for key, entry in {**base, **entries}.items():
+        if key in entries:
+            _check_entry(name, f"Preset {file}: {key}", key, entry, base.get(key))
+        if key.endswith(".weight"):
+            value, term = {**base.get(key, {}), **entry}["value"], key.rsplit(".", 2)[-2]
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise SettingsError(f"Preset {file}: {key} makes a loss term, so its value must be a number from 0 on; "
+                                    f"got {json.dumps(value)}. Call a setting that is no weight of a loss otherwise.")
+            if term in terms:
+                raise SettingsError(f"Preset {file}: {key} makes a loss term called {term}, which is the name of "
+                                    f"{terms[term]} too. Give it another name.")
+            terms[term] = key
+
+
+def _check_entry(name: str, where: str, key: str, entry: dict, of_base: dict | None) -> None:
+    """One entry: it is complete, under its preset's own name or one of the base's, and its value meets its schema."""
+    if of_base is None and (not key.startswith(f"{name}.") or not _KEY.fullmatch(key)):
+        raise SettingsError(f"{where}: expected a key of base.json or one that begins with {name}. (small letters, "
+                            "digits, _ and dots): a method's settings stand under its own name.")
+    foreign, missing = sorted(entry.keys() - set(FIELDS)), [field for field in NEEDED if field not in entry]
+    if foreign or (missing and of_base is None):
+        raise SettingsError(f"{where}: expected {', '.join(NEEDED)} (and source); missing: "
+                            f"{', '.join(missing) or 'none'}; unknown: {', '.join(foreign) or 'none'}.")
+    whole = {**(of_base or {}), **entry}
+    try:
+        Draft202012Validator.check_schema(whole["schema"])
+    except SchemaError as error:
+        raise SettingsError(f"{where}: its schema is no JSON schema ({error.message}).") from error
+    for schema in [whole["schema"], *([of_base["schema"]] if of_base else [])]:
+        error = next(_Validator(schema).iter_errors(whole["value"]), None)
+        if error is not None:
+            raise SettingsError(f"{where}: expected a value that meets {json.dumps(schema)}; got "
+                                f"{json.dumps(whole['value'])} ({error.message}).")
 
 
 def _schemas() -> dict[str, dict]:
@@ -100,7 +186,8 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
             nearest = difflib.get_close_matches(key, schemas, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise SettingsError(f"Unknown setting {key!r}.{hint} "
-                                "documentation/reference/settings.md lists all of them.")
+                                "documentation/reference/settings.md lists all of them; the settings of a trainer of "
+                                "your own are known while its folder is in nnUNet_extTrainer.")
         _check_value(key, value, schemas[key])
 
 

@@ -15,6 +15,17 @@ from browser import Browser, find_browser  # noqa: E402
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
 
 
+# A test that uses one of these trains, builds a wheel or makes an environment: it is slow without having to say so.
+SLOW_FIXTURES = {"toy", "variant", "ranks", "wheel", "sources", "plain"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them, for pytest -m "not slow"."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Two toy domains, planned and preprocessed; the target has no labels on disk. Plans are shared: make variants."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+         *sorted((ROOT / "documentation").rglob("*.md"))]
+METHOD_PAGE = ROOT / "documentation" / "how-to" / "write-a-method.md"
 # Pages whose blocks test_documented_roads.py runs, in order, in one shell.
 ROADS = {
     "fresh": ["documentation/getting-started.md", "documentation/how-to/predict-source-images-afterwards.md",
               "documentation/how-to/several-targets.md", "documentation/how-to/submit-to-a-challenge.md"],
     "existing": ["documentation/how-to/existing-deployment.md"],
+    "method": ["documentation/how-to/write-a-method.md"],
 }
 SEPARATORS = {"&&", "||", "|", ";"}
 _BLOCK = re.compile(r"(?:<!-- (?P<marker>[^\n]*?) -->\n)?^```bash\n(?P<script>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -50,6 +53,16 @@ def blocks() -> list[Block]:
     """Every bash block of every page."""
     return [Block(page.relative_to(ROOT).as_posix(), match["marker"] or "", match["script"])
             for page in PAGES for match in _BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def write_files(page: Path, folder: Path) -> list[Path]:
+    """Write what a page shows behind `<!-- file: NAME -->` below a folder; returns the files."""
+    found = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text(encoding="utf-8"),
+                       re.DOTALL | re.MULTILINE)
+    for name, text in found:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name, _ in found]
 
 
 def section(page: Path, title: str) -> str:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import doctest
 import json
+import os
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from documentation_pages import PAGES, ROADS, ROOT, Block, anchors, blocks, section
+import torch
+from documentation_pages import METHOD_PAGE, PAGES, ROADS, ROOT, Block, anchors, blocks, section, write_files
 from jsonschema import Draft202012Validator
 
+from methods import predicting_network
+from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import SCHEMA
-from nnuda.planning.memory import known_trainers
+from nnuda.registration import VARIABLE, trainers_folder
 from nnuda.settings import parse_set_arguments
+from nnuda.trainer_files import known_trainers, own_trainers
 
 SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2")
            for entry in metadata.distribution(package).entry_points if entry.group == "console_scripts"}
@@ -34,6 +40,8 @@ def parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """parse(words) -> the command's parser and its arguments; the command itself does not run."""
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(name, str(tmp_path))
+    write_files(METHOD_PAGE, tmp_path)  # its trainer and settings are known where that page's folder is
+    monkeypatch.setenv(VARIABLE, os.pathsep.join([str(tmp_path / "my_methods"), trainers_folder()]))
     original = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, args=None, namespace=None):
@@ -149,6 +157,26 @@ def test_settings_that_pages_name_exist():
     assert keys and keys <= known, keys - known
 
 
+def test_the_examples_in_python_run():
+    page = ROOT / "documentation" / "reference" / "python.md"
+    text = re.sub(r"^```\w*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    test = doctest.DocTestParser().get_doctest(text, {}, "python.md", str(page), 0)
+    printed: list[str] = []
+    try:
+        found = doctest.DocTestRunner(verbose=False).run(test, out=printed.append)
+    finally:
+        torch.set_printoptions(profile="default")
+    assert found.attempted > 60 and found.failed == 0, "".join(printed)
+
+
+def test_every_loss_and_statistic_is_in_the_python_page():
+    text = (ROOT / "documentation" / "reference" / "python.md").read_text(encoding="utf-8")
+    modules = {f"nnuda.{room}.{path.stem}" for room in ("losses", "statistics")
+               for path in (ROOT / "nnuda" / room).glob("*.py") if path.stem != "__init__"}
+    missing = sorted(module for module in modules if f"from {module} import" not in text)
+    assert not missing, f"documentation/reference/python.md shows no example of {', '.join(missing)}: add one"
+
+
 def test_the_plan_keys_example_is_valid():
     page = ROOT / "documentation" / "reference" / "plan-key.md"
     example = json.loads(re.search(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[1])
@@ -166,6 +194,13 @@ def test_every_dependency_is_explained():
     assert explained == declared
 
 
-def test_every_trainer_is_in_the_readme():
+@pytest.mark.parametrize("trainer", own_trainers())
+def test_every_trainer_is_in_the_readme_and_has_a_page(trainer):
+    predicting_network(trainer)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{trainer}` |" in readme for trainer in known_trainers()[1:])
+    row = next(line for line in readme.splitlines() if line.startswith(f"| `{trainer}` |"))
+    assert re.search(r"\]\(documentation/explanation/[\w-]+\.md\)", row), (
+        f"README.md, row of {trainer}: it links no page of the method. Write documentation/explanation/"
+        f"{find_trainer(trainer).preset}.md, link it in the row's second cell, "
+        f"[METHOD](documentation/explanation/{find_trainer(trainer).preset}.md), and in the list under \"Explanation:\" "
+        "of \"## Where to read on\".")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from documentation_pages import ROADS, blocks
+from documentation_pages import METHOD_PAGE, ROADS, blocks, write_files
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import Toy, run, write_dataset
 
@@ -84,6 +84,16 @@ def test_the_fresh_road(tmp_path):
                  "fold_0/validation"):
         assert (model / name).exists()
     assert (results / "nnUDATrainerSourceOnly__nnUNetPlans_strong__2d" / "fold_0" / "checkpoint_final.pth").is_file()
+
+
+@pytest.mark.slow
+def test_the_road_of_a_new_method(tmp_path):
+    toy = make_data(tmp_path)
+    write_files(METHOD_PAGE, tmp_path)
+    output = walk(toy, "method")
+    assert "nnUNetTrainerEntMin" in output and "loss terms: source, entropy" in output
+    assert "planning.memory_factor: " in output and "Exported: " in output
+    assert (tmp_path / "predictions" / "case0.nii.gz").is_file()
 
 
 def stock_deployment(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> dict[Path, bytes]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from nnuda.settings import load_preset, preset_names
+from nnuda.settings import load_preset, own_preset_names
 from nnuda.training.loss_terms import loss_terms
 
 PLANS = Path(__file__).parents[1] / "plans"
-ENTRIES = [(name, key) for name in ("base", *preset_names()) for key in load_preset(name)]
+ENTRIES = [(name, key) for name in ("base", *own_preset_names()) for key in load_preset(name)]
 
 
 def written(name: str) -> dict[str, dict]:
@@ -25,10 +25,10 @@ def written(name: str) -> dict[str, dict]:
 
 
 def test_every_file_is_a_preset():
-    assert {path.stem for path in PLANS.glob("*.json")} == {"base", *preset_names()}
+    assert {path.stem for path in PLANS.glob("*.json")} == {"base", *own_preset_names()}
 
 
-@pytest.mark.parametrize("name", ["base", *preset_names()])
+@pytest.mark.parametrize("name", ["base", *own_preset_names()])
 def test_a_file_holds_each_key_once_and_known_fields_alone(name):
     for key, entry in written(name).items():
         assert re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+", key), key
@@ -46,20 +46,20 @@ def test_an_entry_is_complete_and_its_value_meets_its_schema(name, key):
     assert entry["source"].strip() and entry["help"].strip() and "\n" not in entry["help"]
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", own_preset_names())
 def test_a_method_adds_keys_under_its_own_name_only(name):
     added = written(name).keys() - written("base").keys()
     assert all(key.startswith(f"{name}.") for key in added), added
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", own_preset_names())
 def test_another_value_of_a_base_key_says_where_it_comes_from(name):
     base = written("base")
     for key, entry in written(name).items():
         assert key not in base or "source" in entry, key
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", own_preset_names())
 def test_no_two_terms_share_a_name(name):
     weights = {key: 1.0 for key in load_preset(name) if key.endswith(".weight")}
     assert len(loss_terms(weights)) == len(weights)

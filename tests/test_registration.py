@@ -5,15 +5,15 @@ import inspect
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
+from nnuda.trainer_files import own_trainers
 
-TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDA*.py"))
+TRAINERS = own_trainers()
 SHOW = f"import os; print(os.environ.get({VARIABLE!r}))"
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from nnuda.training.init_from import init_from
 from nnuda.training.loss_terms import LossTerm
 from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.outputs import DomainOutputs, finest, full_precision, resolutions
-from nnuda.training.pictures import draw_images
+from nnuda.training.pictures import Drawing, draw_images
 from nnuda.training.trainer import nnUDATrainer
 
 CYCLE_TERMS = {"translated", "cycle", "image_adversary", "segmentation_adversary"}
@@ -74,6 +73,12 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             return UNetWithFeatures(network)
         return build_cycle_network(network, num_input_channels, num_output_channels, settings,
                                    len(frozen_classes(plans_manager.plans)))
+
+    @classmethod
+    def memory_factor(cls, settings: dict[str, Any]) -> float:
+        """The cycle's four streams take more."""
+        cycle = settings["prototypes.form"] == "cycle"
+        return settings["prototypes.cycle.memory_factor" if cycle else "planning.memory_factor"]
 
     @property
     def translates(self) -> bool:
@@ -159,7 +164,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
                       *(output for stream in cycle[1:] for output in resolutions(stream.logits))]
             kept = keep_in_graph(finest(logits), unused)
             logits = kept if isinstance(logits, Tensor) else [kept, *logits[1:]]
-        self.pictures = pictures_of(source.image, target.weak, cycle)
+        self.translated = pictures_of(source.image, target.weak, cycle)
         return DomainOutputs(logits, cycle.target.logits, {"embeddings": embeddings, "cycle": cycle})
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
@@ -260,14 +265,12 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return [*super().logged_names(),
                 *(f"{kind}_discriminator{what}" for kind in self.adversarial for what in ("", "_accuracy"))]
 
-    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """The base's; a picture of the translations."""
-        super().on_train_epoch_end(train_outputs)
-        every = self.settings["prototypes.pictures.every"]
-        if (self.adapts and self.translates and self.local_rank == 0
-                and (self.current_epoch % every == 0 or self.current_epoch == self.num_epochs - 1)):
-            draw_images(self.pictures,
-                        os.path.join(self.output_folder, "translations", f"epoch_{self.current_epoch:04d}.png"))
+    def pictures(self) -> dict[str, Drawing]:
+        """The translations of the last step."""
+        if not (self.translates and self.adapts):
+            return {}
+        return {"translations": Drawing("Translations: images of each domain through the cycle of generators",
+                                        lambda path: draw_images(self.translated, path))}
 
 
 def pictures_of(image_s: Tensor, image_t: Tensor, cycle: CycleOutput) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import Any
 
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
@@ -19,13 +21,14 @@ from nnuda.networks.forward_frozen import forward_frozen
 from nnuda.networks.tcsa import TCSANetwork
 from nnuda.networks.unet_features import UNetWithFeatures
 from nnuda.plan_key import KEY
+from nnuda.settings import SettingsError
 from nnuda.statistics.class_memory import ClassMemory
-from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, check_centering, describe, load, reads_class_embeddings
+from nnuda.text.class_embeddings import ENTRY, ClassEmbeddings, describe, load
 from nnuda.training.class_relations import class_distances, mean_cosine, separation
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import frozen_settings
 from nnuda.training.outputs import DomainOutputs, finest
-from nnuda.training.pictures import draw_class_cosines
+from nnuda.training.pictures import Drawing, draw_class_cosines
 from nnuda.training.trainer import nnUDATrainer
 
 DOMAINS = ("source", "target")
@@ -74,12 +77,25 @@ class nnUDATrainerTCSA(nnUDATrainer):
 
     # ---- text -------------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def reads_class_embeddings(cls, settings: dict[str, Any]) -> bool:
+        """For L_VLC and for the fusion."""
+        return settings["tcsa.text.weight"] > 0 or settings["tcsa.fusion"]
+
+    @classmethod
+    def check(cls, settings: dict[str, Any], class_names: list[str]) -> None:
+        """Two centred vectors are opposite whatever they were."""
+        centered = settings["tcsa.text.weight"] > 0 and settings["tcsa.text.center"] == "class"
+        if centered and len(class_names) < 3:
+            raise SettingsError("tcsa.text.center=class needs three classes, the background included; there are "
+                                f"{', '.join(class_names)}. Two centred vectors are opposite whatever they were: set "
+                                "tcsa.text.center=none, or tcsa.text.weight=0 (--set).")
+
     def read_plan(self, plans: dict, dataset_json: dict) -> None:
         """The embeddings of the classes, where a term or the fusion reads them."""
         self.class_names = class_names(dataset_json)
         self.class_embeddings: ClassEmbeddings | None = None
-        check_centering(self.settings, self.class_names)
-        if reads_class_embeddings(self.settings):
+        if self.reads_class_embeddings(self.settings):
             folder = os.path.join(nnUNet_preprocessed, plans["dataset_name"])
             self.class_embeddings = load(plans[KEY].get(ENTRY), folder, self.class_names, plans["plans_name"])
 
@@ -212,14 +228,18 @@ class nnUDATrainerTCSA(nnUDATrainer):
             names += [f"separation/{domain}" for domain in DOMAINS]
         return names + (["discriminator", "discriminator_accuracy"] if "adversary" in self.loss_terms else [])
 
-    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """The base's; a picture of the cosines that L_VLC compares."""
-        super().on_train_epoch_end(train_outputs)
-        epoch, last = self.current_epoch, self.num_epochs - 1
-        due = epoch % self.settings["tcsa.pictures.every"] == 0 or epoch == last
-        if due and self.local_rank == 0 and "text" in self.statistics:
-            text = self.statistics["text"].weight
-            rows = {domain: self.statistics[f"text_{domain}"].compute() for domain in DOMAINS}
-            rows = {"text": (text, torch.ones_like(text[:, 0], dtype=torch.bool)), **rows}
-            draw_class_cosines(self.class_names, rows, self.settings["tcsa.text.center"] == "class",
-                               os.path.join(self.output_folder, "class_cosines", f"epoch_{epoch:04d}.png"))
+    def class_vectors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The texts, then both domains' prototypes."""
+        if "text" not in self.statistics:
+            return super().class_vectors()
+        text = self.statistics["text"].weight
+        return {"text": (text, torch.ones_like(text[:, 0], dtype=torch.bool)), **super().class_vectors()}
+
+    def pictures(self) -> dict[str, Drawing]:
+        """The cosines that L_VLC compares."""
+        if "text" not in self.statistics:
+            return {}
+        vectors, centered = self.class_vectors(), self.settings["tcsa.text.center"] == "class"
+        rows = {"text": vectors["text"], **{domain: vectors[f"text {domain}"] for domain in DOMAINS}}
+        return {"class_cosines": Drawing("Cosines between classes of texts and images, as the text loss compares them",
+                                         partial(draw_class_cosines, self.class_names, rows, centered))}

@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from nnuda import __version__
 from nnuda.cli.run_command import run_command
+from nnuda.find_trainer import find_trainer
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
+from nnuda.settings import SettingsError, load_preset
+from nnuda.trainer_files import outside_folders, outside_trainers, own_trainers
 
 TESTED_NNUNET = (2, 8)
 PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerators", "batchgeneratorsv2",
@@ -72,27 +73,26 @@ def _paths() -> list[tuple[str, str]]:
 
 def _trainers() -> list[tuple[str, str]]:
     folder = trainers_folder()
-    names = sorted(path.stem for path in Path(folder).glob("nnUDATrainer*.py"))
     registered = folder in os.environ.get(VARIABLE, "").split(os.pathsep)
     print(f"\nTrainers in {folder} ({VARIABLE} {'has it' if registered else 'lacks it'})")
     if not registered:
         reason = (f"{SWITCH}=0 is set: unset it" if os.environ.get(SWITCH) == "0"
                   else "the .pth file of the installation is missing: run pip install . again")
         return [(f"nnU-Net does not look for trainers in {folder}.", f"{reason}; or export {VARIABLE}={folder}")]
-    return [problem for name in names for problem in _find(name)]
+    problems = [problem for name in own_trainers() for problem in _find(name)]
+    if outside_trainers():
+        print(f"\nTrainers in {', '.join(outside_folders())}")
+    return [*problems, *(problem for name in outside_trainers() for problem in _find(name))]
 
 
 def _find(name: str) -> list[tuple[str, str]]:
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            trainer = recursive_find_trainer_class_by_name(name)
-    except Exception as error:  # whatever stops nnU-Net's search is what the user must hear of
-        print(f"  {name:32}not found")
-        return [(f"nnU-Net cannot load {name}: {type(error).__name__}: {error}",
-                 f"Every file in the folders of {VARIABLE} must import: mend or remove the one named above.")]
-    print(f"  {name:32}{(trainer.__doc__ or '').strip().splitlines()[0]}")
+        trainer = find_trainer(name)
+        load_preset(trainer.preset)
+    except SettingsError as error:
+        print(f"  {name:32}not usable")
+        return [(f"{name} cannot be used.", str(error))]
+    print(f"  {name:32}{(trainer.__doc__ or '').strip().partition(chr(10))[0]}")
     return []
 
 

@@ -11,18 +11,19 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.cli.text_arguments import read_texts
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
+from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.make_key import pretrained_weights
-from nnuda.planning.memory import BASE_TRAINER, preset_of_trainer
 from nnuda.planning.plan import PlanRequest, write_plan
-from nnuda.planning.plan_embeddings import require_class_embeddings
+from nnuda.planning.plan_embeddings import check_trainer
 from nnuda.planning.warnings import pair_warnings
 from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments
 from nnuda.text.class_embeddings import ENTRY
+from nnuda.trainer_files import BASE_TRAINER
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def read_request(args: argparse.Namespace,
                  configurations: list[str] | None = None) -> PlanRequest:
     """What the options ask for, after every check that needs no long work; prints the warnings."""
     settings = None if args.settings is None else parse_set_arguments(args.settings)
-    preset_of_trainer(args.tr)
+    find_trainer(args.tr)
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
@@ -64,8 +65,7 @@ def read_request(args: argparse.Namespace,
     pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
-    require_class_embeddings(args.tr, chosen, embeddings is not None or ENTRY in old_key,
-                             source.dataset_json)
+    check_trainer(args.tr, chosen, embeddings is not None or ENTRY in old_key, source.dataset_json)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
 
 

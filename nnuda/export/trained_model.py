@@ -88,8 +88,8 @@ def _check_folder(folder: str) -> None:
     parent, name = os.path.split(folder)
     if not isdir(folder):
         there = sorted(os.listdir(parent)) if isdir(parent) else []
-        trained = [other for other in there if other.startswith("nnUDATrainer")]
-        raise ExportError(f"No trained model {name} in {parent}. Of nnuda's trainers there are: "
+        trained = [other for other in there if isfile(join(parent, other, PLANS_SOURCE))]
+        raise ExportError(f"No trained model {name} in {parent}. Of trainers of nnuda there are: "
                           f"{', '.join(trained) or 'none'}. -tr, -p and -c must be those of the training.")
     if not is_of_nnuda(folder):
         raise ExportError(f"{folder} was not trained by a trainer of nnuda (it has no {PLANS_SOURCE}). A plain "

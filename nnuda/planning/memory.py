@@ -1,15 +1,12 @@
 """What a training step is expected to take on the GPU, by nnU-Net's own estimate."""
 from __future__ import annotations
 
-from importlib import resources
-
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.errors import PlanningError
-from nnuda.settings import BASE, load_preset, preset_names
+from nnuda.find_trainer import find_trainer
+from nnuda.settings import effective_settings
 
-BASE_TRAINER = "nnUDATrainer"
 # nnU-Net calibrates feature-map elements against 8 GB: (elements, batch size) by network class and dimension
 # (ExperimentPlanner and ResEncUNetPlanner, UNet_reference_val_* and UNet_reference_val_corresp_bs_*)
 REFERENCE_GB = 8
@@ -17,39 +14,21 @@ REFERENCES = {("PlainConvUNet", 2): (85e6, 12), ("PlainConvUNet", 3): (560e6, 2)
               ("ResidualEncoderUNet", 2): (135e6, 12), ("ResidualEncoderUNet", 3): (680e6, 2)}
 
 
-def preset_of_trainer(trainer: str) -> str:
-    """The preset behind a trainer's name: nnUDATrainerSourceOnly -> source_only.
-
-    Raises:
-        PlanningError: no such trainer; lists those there are.
-    """
-    presets = {f"{BASE_TRAINER}{name.replace('_', '')}".casefold(): name for name in preset_names()}
-    presets[BASE_TRAINER.casefold()] = BASE
-    if trainer.casefold() not in presets:
-        raise PlanningError(f"-tr: expected one of nnuda's trainers ({', '.join(known_trainers())}); got {trainer}. "
-                            f"Leave -tr out to plan for {BASE_TRAINER}'s two-domain step.")
-    return presets[trainer.casefold()]
-
-
-def known_trainers() -> list[str]:
-    """The base and the trainers that nnuda installs."""
-    files = (entry.name for entry in resources.files("nnuda.trainers").iterdir())
-    return [BASE_TRAINER, *sorted(name[:-3] for name in files if name.startswith(BASE_TRAINER))]
-
-
 def memory_factor(trainer: str, settings: dict) -> float:
     """Memory of the trainer's step relative to nnU-Net's on the same plan.
 
     Args:
         trainer: name of the trainer.
-        settings: the plan's settings; `training.batch = total` halves the batch of each domain.
+        settings: the plan's settings; `training.batch = total` halves the batch of each domain, and a
+            `planning.memory_factor` among them stands for what the trainer says.
+
+    Raises:
+        TrainerError: no such trainer.
     """
-    preset = preset_of_trainer(trainer)
-    value = {key: settings.get(key, entry["value"]) for key, entry in load_preset(preset).items()}
-    factor = value["planning.memory_factor"]
-    if value.get("prototypes.form") == "cycle" and "planning.memory_factor" not in settings:
-        factor = value["prototypes.cycle.memory_factor"]
-    return factor * (0.5 if value["training.batch"] == "total" else 1.0)
+    trainer_class = find_trainer(trainer)
+    effective = effective_settings(trainer_class.preset, settings)
+    factor = settings.get("planning.memory_factor", trainer_class.memory_factor(effective))
+    return factor * (0.5 if effective["training.batch"] == "total" else 1.0)
 
 
 def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor: float) -> float | None:

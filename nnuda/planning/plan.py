@@ -14,10 +14,11 @@ from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, load_plan, plan_file
 from nnuda.planning.geometry import geometry_facts, orientations
 from nnuda.planning.make_key import make_key
-from nnuda.planning.memory import BASE_TRAINER, expected_memory, memory_factor
+from nnuda.planning.memory import expected_memory, memory_factor
 from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.planning.planner import PLANNERS
 from nnuda.text.class_embeddings import ClassEmbeddings
+from nnuda.trainer_files import BASE_TRAINER
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import PlanningError
+from nnuda.find_trainer import find_trainer
 from nnuda.labels import class_names
-from nnuda.planning.memory import preset_of_trainer
 from nnuda.settings import effective_settings
-from nnuda.text.class_embeddings import (ClassEmbeddings, check_centering, encode_class_texts, load,
-                                         read_embeddings_file, reads_class_embeddings, store)
+from nnuda.text.class_embeddings import ClassEmbeddings, encode_class_texts, load, read_embeddings_file, store
 from nnuda.text.class_texts import default_texts, read_class_texts
 
 
@@ -61,7 +60,7 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
     return encode_class_texts(texts, request.model, request.weights)
 
 
-def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_json: dict) -> None:
+def check_trainer(trainer: str, settings: dict, given: bool, dataset_json: dict) -> None:
     """Stop before any long work where a trainer would stop at its start.
 
     Args:
@@ -72,15 +71,16 @@ def require_class_embeddings(trainer: str, settings: dict, given: bool, dataset_
 
     Raises:
         PlanningError: the trainer reads embeddings and there are none.
-        ClassTextsError: too few classes for them.
+        SettingsError: what the trainer's own check finds.
     """
-    settings = effective_settings(preset_of_trainer(trainer), settings)
-    if not given and reads_class_embeddings(settings):
+    trainer_class = find_trainer(trainer)
+    settings = effective_settings(trainer_class.preset, settings)
+    if not given and trainer_class.reads_class_embeddings(settings):
         raise PlanningError(f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
                             "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
-                            "(nothing to download) or --class-embeddings FILE; or go without: "
-                            "--set tcsa.text.weight=0.")
-    check_centering(settings, class_names(dataset_json))
+                            "(nothing to download) or --class-embeddings FILE; or switch off what reads them (--set, "
+                            f"see the {trainer_class.preset} settings).")
+    trainer_class.check(settings, class_names(dataset_json))
 
 
 def with_class_embeddings(key: dict, embeddings: ClassEmbeddings | None, old_key: dict) -> dict:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +14,30 @@ from nnuda.labels import class_names
 from nnuda.report.figures import cosine_matrix
 from nnuda.report.page import Picture, Pictures, Section, Text
 from nnuda.report.run import Run, number
-
-FOLDERS = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
-           "translations": "Translations: images of each domain through the cycle of generators"}
+from nnuda.training.pictures import FOLDER as PICTURES
 
 MEANING = ("Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and "
            "the same class together across domains is what alignment aims at.")
+# what trainings drew before a checkpoint named its pictures, in folders of the fold's folder
+OLD_PICTURES = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
+                "translations": "Translations: images of each domain through the cycle of generators"}
 
 
-def class_vectors(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A vector (K, A) by name, NaN for a class without one, of what a method keeps in its checkpoint.
+def class_vectors(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Vectors (K, A) by title, NaN for a class without one, that the checkpoint offers.
 
     Args:
-        statistics: the checkpoint's: dictionaries of prototypes (`.entries`, `.pushed`), class means (`.mean` with
-            `.seen` or `.count`), texts (`.weight`).
+        state: nnuda's part of the checkpoint.
     """
+    if "class_vectors" not in state:
+        return _from_statistics(state.get("statistics", {}))
+    return {title: entry["values"].float().masked_fill(~entry["there"][:, None], torch.nan)
+            for title, entry in state["class_vectors"].items()}
+
+
+def _from_statistics(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a checkpoint from before they were named: dictionaries of prototypes (`.entries`, `.pushed`), class means
+    (`.mean` with `.seen` or `.count`), texts (`text.weight`)."""
     found = {}
     for key, value in statistics.items():
         name, _, kind = key.rpartition(".")
@@ -39,7 +49,14 @@ def class_vectors(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
             found[name] = value.masked_fill(seen[:, None] == 0, torch.nan)
         elif kind == "weight" and name == "text":
             found[name] = value
-    return found
+    return {name.replace("_", " "): value for name, value in found.items()}
+
+
+def picture_folders(run: Run) -> dict[str, str]:
+    """Folder below the fold's -> caption, of the pictures that training drew."""
+    if "pictures" not in run.state:
+        return OLD_PICTURES
+    return {join(PICTURES, os.path.basename(name)): caption for name, caption in run.state["pictures"].items()}
 
 
 def cosines(a: Tensor, b: Tensor) -> np.ndarray:
@@ -59,19 +76,19 @@ def _mean(values: np.ndarray) -> float:
 
 def relation_pictures(run: Run) -> list[Picture]:
     """A matrix of cosines a set of vectors, and one between the domains."""
-    vectors = class_vectors(run.state.get("statistics", {}))
+    vectors = class_vectors(run.state)
     classes = class_names(run.dataset_json)
 
     def names(rows: Tensor) -> list[str]:
         return classes if len(classes) == len(rows) else [str(index) for index in range(len(rows))]
 
-    pictures = [Picture(cosine_matrix(name.replace("_", " "), names(rows), names(rows), cosines(rows, rows)),
+    pictures = [Picture(cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)),
                         f"cosines between the classes, {name}") for name, rows in vectors.items()]
     for source, target in _pairs(list(vectors)):
         matrix = cosines(vectors[source], vectors[target])
         same, other = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
         rows, columns = names(vectors[source]), names(vectors[target])
-        title = f"{source} (rows), {target} (columns)".replace("_", " ")
+        title = f"{source} (rows), {target} (columns)"
         pictures.append(Picture(cosine_matrix(title, rows, columns, matrix),
                                 f"cosines between the classes of both domains, {source} and {target}",
                                 f"across domains, on average: the same class {number(same)}, different classes "
@@ -94,8 +111,8 @@ def relations_section(run: Run) -> Section | None:
     pictures = relation_pictures(run)
     if pictures:
         blocks += [Pictures(pictures), Text(MEANING)]
-    for folder, text in FOLDERS.items():
+    for folder, text in picture_folders(run).items():
         found = last_picture(join(run.folder, folder))
         if found:
             blocks.append(Pictures([Picture(found[1], text, f"{text}. {folder}/{found[0]}")], wide=True))
-    return Section("Classes and translations", blocks) if blocks else None
+    return Section("Classes and pictures", blocks) if blocks else None

@@ -6,19 +6,19 @@ import json
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.errors import PlanningError
-from nnuda.planning.memory import preset_of_trainer
+from nnuda.find_trainer import find_trainer
 from nnuda.report.page import Folded, Section, Table, Text
 from nnuda.report.run import Run, number
-from nnuda.settings import BASE, load_preset
+from nnuda.settings import SettingsError, load_preset
+from nnuda.trainer_files import BASE
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS
 
 
 def preset_entries(run: Run) -> dict[str, dict]:
-    """Defaults and their sources: of the trainer's preset; of the base's for a trainer that nnuda does not bring."""
+    """Defaults and their sources: of the trainer's preset; of the base's where the trainer is not on this machine."""
     try:
-        return load_preset(preset_of_trainer(run.trainer))
-    except PlanningError:
+        return load_preset(find_trainer(run.trainer).preset)
+    except SettingsError:
         return load_preset(BASE)
 
 

@@ -66,6 +66,10 @@ class ClassMemory(nn.Module):
         """What is remembered, (K, A), and of which classes, bool (K,); a copy."""
         return self.mean.clone(), self.seen.clone()
 
+    def class_vectors(self) -> tuple[Tensor, Tensor]:
+        """What a report compares: vectors (K, A), and of which classes there is one, bool (K,)."""
+        return self.compute()
+
     @staticmethod
     def reduce(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Sums and counts of all ranks' voxels; without DDP the same.

@@ -89,6 +89,10 @@ class ClassStatistics(nn.Module):
         enough = (count >= VOXELS_PER_CHANNEL * self.mean.shape[1])[:, None, None]
         return ClassMoments(count, self.mean, torch.where(enough, covariance, diagonal) * keep[:, None, None])
 
+    def class_vectors(self) -> tuple[Tensor, Tensor]:
+        """What a report compares: means (K, F), and of which classes there is one, bool (K,)."""
+        return self.mean.clone(), self.count > 0
+
     def reset(self) -> None:
         """Forget everything."""
         for buffer in self.buffers():

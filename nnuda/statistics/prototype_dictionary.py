@@ -66,6 +66,12 @@ class PrototypeDictionary(nn.Module):
         size = self.entries.shape[1]
         return self.entries.clone(), torch.arange(size, device=self.pushed.device) < self.pushed[:, None]
 
+    def class_vectors(self) -> tuple[Tensor, Tensor]:
+        """What a report compares: means of the entries (K, D), and of which classes there is one, bool (K,)."""
+        entries, filled = self.compute()
+        counts = filled.sum(1)
+        return (entries * filled[..., None]).sum(1) / counts.clamp(min=1)[:, None], counts > 0
+
     def reset(self) -> None:
         """Forget everything."""
         for buffer in self.buffers():

@@ -124,24 +124,6 @@ def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
             "classes": list(embeddings.names), **embeddings.origin}
 
 
-def reads_class_embeddings(settings: dict[str, Any]) -> bool:
-    """Whether a training with these settings needs the classes' embeddings."""
-    return settings.get("tcsa.text.weight", 0) > 0 or settings.get("tcsa.fusion", False)
-
-
-def check_centering(settings: dict[str, Any], names: list[str]) -> None:
-    """Two centred vectors are opposite whatever they were.
-
-    Raises:
-        ClassTextsError: settings that centre fewer than three classes, the background included.
-    """
-    centered = settings.get("tcsa.text.weight", 0) > 0 and settings["tcsa.text.center"] == "class"
-    if centered and len(names) < 3:
-        raise ClassTextsError("tcsa.text.center=class needs three classes, the background included; there are "
-                              f"{', '.join(names)}. Two centred vectors are opposite whatever they were: set "
-                              "tcsa.text.center=none, or tcsa.text.weight=0 (--set).")
-
-
 def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name: str = "PLANS") -> ClassEmbeddings:
     """The embeddings that a plan names.
 

@@ -48,7 +48,13 @@ class CheckpointingTrainer(nnUNetTrainer):
                 "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
                 "teacher": None if self.teacher is None else self.teacher.state_dict(),
                 "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
-                "selection": self.history.state_dict()}
+                "selection": self.history.state_dict(), "class_vectors": self.class_vectors_on_cpu(),
+                "pictures": {name: drawing.caption for name, drawing in self.pictures().items()}}
+
+    def class_vectors_on_cpu(self) -> dict[str, dict[str, torch.Tensor]]:
+        """What the report compares: title -> values (K, A), and of which classes there are some, bool (K,)."""
+        return {title: {"values": values.detach().cpu().clone(), "there": there.cpu().clone()}
+                for title, (values, there) in self.class_vectors().items()}
 
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
         """Put back what `adaptation_state` returned."""

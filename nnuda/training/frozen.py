@@ -12,7 +12,7 @@ from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, read_key
 from nnuda.results import PLANS_SOURCE
 from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
-from nnuda.text.class_embeddings import ENTRY, reads_class_embeddings
+from nnuda.text.class_embeddings import ENTRY
 
 
 
@@ -66,8 +66,15 @@ def frozen_classes(plans: dict) -> list[str]:
     return plans[KEY]["foreground_classes"]
 
 
-def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str) -> None:
+def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str,
+                               reads_embeddings: bool = False) -> None:
     """Stop where the results folder was made with another target, settings or configuration.
+
+    Args:
+        plans: the training's own copy of the plan, which `freeze` has seen.
+        configuration: its name.
+        output_folder_base: the results folder.
+        reads_embeddings: whether the training depends on the plan's class embeddings.
 
     Raises:
         FrozenConfigurationError: lists every key that differs. Nothing was touched.
@@ -75,7 +82,8 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
     path = join(output_folder_base, PLANS_SOURCE)
     if not isfile(path):
         return
-    before, now = (_facts(p, configuration) for p in (load_json(path), json.loads(json.dumps(plans))))
+    before, now = (_facts(p, configuration, reads_embeddings)
+                   for p in (load_json(path), json.loads(json.dumps(plans))))
     changed = [f"  {key}: was {before[key]!r}, now {now.get(key)!r}" for key in before if before[key] != now.get(key)]
     if changed:
         raise FrozenConfigurationError(
@@ -84,13 +92,13 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
             "--set ...) and train with -p NAME, or move that folder away.")
 
 
-def _facts(plans: dict, configuration: str) -> dict[str, Any]:
+def _facts(plans: dict, configuration: str, reads_embeddings: bool) -> dict[str, Any]:
     key = plans[KEY]
     plan = {f"{configuration}.{name}": value
             for name, value in _inherited(plans["configurations"], configuration).items()}
     facts = {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
              "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
-    if reads_class_embeddings(key["effective_settings"]):
+    if reads_embeddings:
         facts["class embeddings (sha256)"] = key.get(ENTRY, {}).get("sha256")
     return facts
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import matplotlib
 from torch import Tensor
@@ -12,6 +14,22 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 from nnuda.text.similarity import draw_gram  # noqa: E402
+
+
+FOLDER = "pictures"  # in the fold's folder: pictures/<name>/epoch_XXXX.png
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that a method offers.
+
+    Attributes:
+        caption: what it shows, for the report.
+        draw: draws it to the path of a PNG file, whose folder is there.
+    """
+
+    caption: str
+    draw: Callable[[str], None]
 
 
 def draw_images(columns: dict[str, Tensor], path: str) -> None:

@@ -22,7 +22,7 @@ from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.files import write_json
-from nnuda.labels import certain_logits
+from nnuda.labels import certain_logits, class_names
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
 from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
@@ -34,9 +34,10 @@ from nnuda.training.distributed import average_gradients, broadcast_from_first, 
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, refuse_other_configuration
 from nnuda.training.init_from import SETTING as INIT_FROM, init_from
-from nnuda.training.loss_terms import LossTerm, loss_terms
+from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule
 from nnuda.training.outputs import DomainOutputs, finest
+from nnuda.training.pictures import FOLDER as PICTURES, Drawing
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import SelectingTrainer
 from nnuda.training.teacher import EmaTeacher, decay_for
@@ -60,7 +61,8 @@ class nnUDATrainer(SelectingTrainer):
                           f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
         self.settings = freeze(plans, self.preset, dataset_json, folder)
         if folder is not None:
-            refuse_other_configuration(plans, configuration, folder)
+            refuse_other_configuration(plans, configuration, folder, self.reads_class_embeddings(self.settings))
+        self.check(self.settings, class_names(dataset_json))
         self.read_plan(plans, dataset_json)
         trained = folder is not None and isfile(join(folder, f"fold_{fold}", "checkpoint_final.pth"))
         if self.settings["training.init_from"] and not (trained or plans.get("continue_training", False)):
@@ -78,6 +80,7 @@ class nnUDATrainer(SelectingTrainer):
         self.save_every = self.settings["training.save_every"]
 
         self.loss_terms = self.configure_loss_terms()
+        self.known_terms = [*term_names(self.settings), *self.loss_terms]
         self.target = self.plans_manager.plans[KEY]["target"]
         self.teacher: EmaTeacher | None = None
         self.class_confidence: ClassConfidence | None = None
@@ -85,6 +88,7 @@ class nnUDATrainer(SelectingTrainer):
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
+        self.checked_terms: set[str] | None = None
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
         self.history = History()
         self.resumed = False
@@ -94,6 +98,23 @@ class nnUDATrainer(SelectingTrainer):
         self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
                                f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
                                add_timestamp=False)
+
+    # ---- what planning asks the class -------------------------------------------------------------------------------
+
+    @classmethod
+    def memory_factor(cls, settings: dict[str, Any]) -> float:
+        """Memory of a step with these effective settings, of a whole batch of each domain, against nnU-Net's."""
+        return settings["planning.memory_factor"]
+
+    @classmethod
+    def reads_class_embeddings(cls, settings: dict[str, Any]) -> bool:
+        """Whether a training with these effective settings needs the plan's class embeddings."""
+        return False
+
+    @classmethod
+    def check(cls, settings: dict[str, Any], class_names: list[str]) -> None:
+        """Raise a SettingsError where effective settings do not go together, or not with the classes (background
+        first, then as the network orders them). Planning asks before long work, training before its folder exists."""
 
     # ---- what a method says -----------------------------------------------------------------------------------------
 
@@ -128,6 +149,16 @@ class nnUDATrainer(SelectingTrainer):
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """What the discriminators minimise, by name; on detached outputs, in fp32."""
+        return {}
+
+    def class_vectors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Vectors of the classes that the report compares, by title: (K, A), and of which classes there is one, (K,)
+        bool. Titles that end with "source" and "target" are compared with each other. Those of the statistics."""
+        return {name.replace("_", " "): module.class_vectors() for name, module in self.statistics.items()
+                if hasattr(module, "class_vectors")}
+
+    def pictures(self) -> dict[str, Drawing]:
+        """Pictures for the report, by a name that is fit for a folder. Drawn each `<preset>.pictures.every` epochs."""
         return {}
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
@@ -265,7 +296,12 @@ class nnUDATrainer(SelectingTrainer):
         return (self.current_epoch + self.step_in_epoch / self.num_iterations_per_epoch) / self.num_epochs
 
     def active(self, name: str) -> bool:
-        """Whether a term has a weight above 0 in this step."""
+        """Whether a term has a weight above 0 in this step.
+
+        Raises:
+            LossTermError: the preset has no such term.
+        """
+        check_name(name, self.known_terms, self.preset)
         return name in self.loss_terms and self.loss_terms[name].weight_at(self.progress) > 0
 
     def begins(self, name: str) -> bool:
@@ -306,7 +342,9 @@ class nnUDATrainer(SelectingTrainer):
             outputs = self.forward_domains(source, target)
             losses = {"source": self.source_loss(outputs.source, source)}
         with self.mixed_precision(enabled=False):
-            losses |= self.adaptation_losses(source, target, outputs)
+            terms = self.adaptation_losses(source, target, outputs)
+            self.check_terms(terms)
+            losses |= terms
             losses |= self.teacher_loss(source, target, outputs)
         total = sum(loss * self.weight(name) for name, loss in losses.items())
         self.update(total)
@@ -314,6 +352,17 @@ class nnUDATrainer(SelectingTrainer):
         for name, loss in losses.items():
             self.epoch_means.update(name, loss)
         return {"loss": total.detach().cpu().numpy()}
+
+    def check_terms(self, terms: dict[str, Tensor]) -> None:
+        """Compare what `adaptation_losses` returned with the active terms, in the first step and whenever these change.
+
+        Raises:
+            LossTermError: a term too many or too few, or one that nothing can learn from.
+        """
+        active = {name for name in self.loss_terms if name != "teacher" and self.active(name)}
+        if active != self.checked_terms:
+            check_losses(terms, active, self.known_terms, self.preset)
+            self.checked_terms = active
 
     def weight(self, name: str) -> float:
         """Present weight of a term; the source's is 1."""
@@ -405,6 +454,17 @@ class nnUDATrainer(SelectingTrainer):
             for name, value in means.items():
                 self.logger.log(LOGGED + name, value, self.current_epoch)
             self.print_to_log_file("loss terms", {name: round(value, 4) for name, value in means.items()})
+        if self.adapts and self.local_rank == 0:
+            self.draw_pictures()
+
+    def draw_pictures(self) -> None:
+        """Draw what the method offers, where this epoch's turn is, or the last one's."""
+        epoch, every = self.current_epoch, self.settings.get(f"{self.preset}.pictures.every", 10)
+        if epoch % every == 0 or epoch == self.num_epochs - 1:
+            for name, drawing in self.pictures().items():
+                folder = join(self.output_folder, PICTURES, name)
+                os.makedirs(folder, exist_ok=True)
+                drawing.draw(join(folder, f"epoch_{epoch:04d}.png"))
 
     def on_epoch_end(self) -> None:
         """nnU-Net's; the scores on the target; draw the curves."""

@@ -58,6 +58,7 @@ def test_an_existing_deployment(stock, capsys):
     assert "existing plan, extended" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stock_nnunet_on_the_labelled_target_before_and_after(stock):
     """A stock deployment of the target under its own name: untouched by ours, and the same when made afterwards."""
     for case in (stock.raw / TARGET / "imagesTr").iterdir():

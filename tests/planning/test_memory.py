@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
-from nnuda.errors import PlanningError
-from nnuda.planning.memory import (REFERENCES, expected_memory, feature_map_elements, known_trainers, memory_factor,
-                                   preset_of_trainer)
-from nnuda.settings import load_preset, preset_names
+from nnuda.planning.memory import REFERENCES, expected_memory, feature_map_elements, memory_factor
+from nnuda.settings import load_preset
 
 
 def plans_of(patch: list[int], batch: int, network: str = "unet.PlainConvUNet", **blocks: list[int]) -> dict:
@@ -57,15 +55,6 @@ def test_the_estimate_is_nnunets(monkeypatch):
                  architecture["_kw_requires_import"])
     assert feature_map_elements(*arguments) == ExperimentPlanner.static_estimate_VRAM_usage(*arguments)
     assert set(network for network, _ in REFERENCES) == {"PlainConvUNet", "ResidualEncoderUNet"}
-
-
-def test_trainers_and_their_presets():
-    presets = {preset_of_trainer(trainer) for trainer in known_trainers()}
-    assert presets == {"base", *preset_names()}
-    assert preset_of_trainer("nnUDATrainerSourceOnly") == "source_only"
-    with pytest.raises(PlanningError, match="-tr: expected one of nnuda's trainers .nnUDATrainer, "
-                                            ".*nnUDATrainerUUDS.*; got nnUNetTrainer"):
-        preset_of_trainer("nnUNetTrainer")
 
 
 def test_the_factor_is_the_presets_unless_set():

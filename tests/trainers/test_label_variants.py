@@ -9,13 +9,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 from harness import make_trainer, run_epochs
+from methods import methods, settings_of
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset
 
 from nnuda.data.domain_batch import to_device
 from nnuda.labels import foreground_masks
 
-SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0, "uuds.pseudo_label.start": 0,
-            "uuds.pseudo_label.chi": 0.69}
+SETTINGS = {"training.num_epochs": 2, "teacher.weight": 1, "teacher.start": 0}
 VARIANTS = {
     "ignore": {"labels": {"background": 0, "left box": 1, "right box": 2, "ignore": 3}},
     "regions": {"labels": {"background": 0, "both": [1, 2], "right box": 2}, "extra": {"regions_class_order": [1, 2]}},
@@ -43,24 +43,16 @@ def variant(request, tmp_path_factory) -> Toy:
 
 TRANSMEDSEG = {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1,
                "transmedseg.copy_paste.start": 0}
-TEACHER_TO_STUDENT = {**TRANSMEDSEG, "transmedseg.tsa.direction": "teacher_to_student", "transmedseg.tsa.mode": "add"}
-
-PROTOTYPES = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}
-CYCLE = {**PROTOTYPES, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
-         "prototypes.segmentation_adversary.start": 0}
-TCSA = {"tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8, "tcsa.adversary.weight": 0.003,
-        "tcsa.adversary.start": 0, "tcsa.discriminator.channels": 4}
+METHODS = methods("labels")
 
 
-@pytest.mark.parametrize("trainer, own", [("nnUDATrainerSourceOnly", {}), ("nnUDATrainerUUDS", {}),
-                                          ("nnUDATrainerTransMedSeg", TRANSMEDSEG),
-                                          ("nnUDATrainerTransMedSeg", TEACHER_TO_STUDENT),
-                                          ("nnUDATrainerTCSA", TCSA),
-                                          ("nnUDATrainerPrototypes", PROTOTYPES), ("nnUDATrainerPrototypes", CYCLE)])
-def test_trains(variant, monkeypatch, trainer, own):
-    for name, value in {**CPU, **variant.folders}.items():
-        monkeypatch.setenv(name, value)
-    made = make_trainer(variant, trainer, "2d_toy", "_".join(["labels", *map(str, own.values())]), {**SETTINGS, **own})
+@pytest.mark.parametrize("name", METHODS)
+def test_trains(variant, monkeypatch, name):
+    for variable, value in {**CPU, **variant.folders}.items():
+        monkeypatch.setenv(variable, value)
+    method = METHODS[name]
+    made = make_trainer(variant, method.trainer, method.configuration, f"labels_{name}",
+                        {**settings_of(method), "training.num_epochs": 2})
     run_epochs(made, 1)
     logged = made.logger.local_logger.my_fantastic_logging
     # a class has no distance between the domains where the target was never predicted to show it

@@ -129,7 +129,7 @@ def test_pictures_of_the_translations_and_the_health_signal(toy_environment):
                            {**CYCLE, "training.num_epochs": 2, "prototypes.pictures.every": 1})
     run_epochs(trainer, 2)
     for epoch in range(2):
-        assert image.imread(f"{trainer.output_folder}/translations/epoch_{epoch:04d}.png").std() > 0.05
+        assert image.imread(f"{trainer.output_folder}/pictures/translations/epoch_{epoch:04d}.png").std() > 0.05
     logged = trainer.logger.local_logger.my_fantastic_logging
     for kind in ("image", "segmentation"):
         accuracy = np.array(logged[f"nnUDA/{kind}_discriminator_accuracy"])
@@ -138,7 +138,7 @@ def test_pictures_of_the_translations_and_the_health_signal(toy_environment):
 
 def test_each_column_of_the_pictures_is_what_a_generator_makes_of_the_one_before(toy_environment):
     trainer, source, target, _ = started(toy_environment, "nnUDATrainerPrototypes", "proto_columns", CYCLE)
-    columns, network = list(trainer.pictures.values()), trainer.bare_network
+    columns, network = list(trainer.translated.values()), trainer.bare_network
     assert torch.equal(columns[0], source.image[:4]) and torch.equal(columns[3], target.weak[:4])
     order = [network.generator_s, network.generator_t, network.generator_t, network.generator_s]
     with torch.no_grad():

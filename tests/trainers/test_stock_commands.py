@@ -3,16 +3,13 @@ disk (release gate 4)."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from methods import TRAINERS
 from toy import SOURCE, TARGET, run
 
-from nnuda.registration import trainers_folder
 
-TRAINERS = sorted(path.stem for path in Path(trainers_folder()).glob("nnUDATrainer*.py"))
 SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong"}
 
 

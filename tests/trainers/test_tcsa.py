@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.cli import configure
 from nnuda.losses.covariance_cosine import covariance_cosine
+from nnuda.settings import SettingsError
 from nnuda.text.class_embeddings import ClassTextsError
 from nnuda.training.frozen import FrozenConfigurationError
 from nnuda.training.outputs import finest
@@ -233,7 +234,7 @@ def test_without_a_text_term_no_text_is_needed(toy_environment, tmp_path):
 
 def test_two_classes_cannot_be_centred(toy_environment, tmp_path):
     two = changed(toy_environment, tmp_path, labels={"background": 0, "box": 1})
-    with pytest.raises(ClassTextsError, match="needs three classes.*background, box.*tcsa.text.center=none"):
+    with pytest.raises(SettingsError, match="needs three classes.*background, box.*tcsa.text.center=none"):
         make_trainer(two, "nnUDATrainerTCSA", "2d_toy", "tcsa_two", {})
     make_trainer(two, "nnUDATrainerTCSA", "2d_toy", "tcsa_two", {"tcsa.text.weight": 0})
 
@@ -254,7 +255,7 @@ def test_curves_and_the_picture_of_the_cosines(toy_environment):
     trainer = make_trainer(toy_environment, "nnUDATrainerTCSA", "2d_toy", "tcsa_pictures",
                            {**ADVERSARY, "training.num_epochs": 3, "tcsa.pictures.every": 2})
     run_epochs(trainer, 2)
-    [picture] = Path(trainer.output_folder, "class_cosines").iterdir()
+    [picture] = Path(trainer.output_folder, "pictures", "class_cosines").iterdir()
     assert picture.name == "epoch_0000.png" and image.imread(picture).std() > 0.05
     logged = trainer.logger.local_logger.my_fantastic_logging
     vectors = trainer.class_embeddings.mean

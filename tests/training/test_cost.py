@@ -1,14 +1,22 @@
 """Time and memory of training steps."""
 from __future__ import annotations
 
+import json
 import math
 from time import sleep
 
 import pytest
 import torch
 from harness import make_trainer, run_epochs
+from methods import methods, settings_of
 
+from nnuda.cli.measure_memory import measure
+from nnuda.find_trainer import find_trainer
+from nnuda.settings import effective_settings
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
+from nnuda.training.kept_bytes import KeptBytes
+
+METHODS = methods("cost")
 
 
 def test_seconds_a_step_and_no_memory_on_the_cpu() -> None:
@@ -44,3 +52,30 @@ def test_one_value_an_epoch_also_after_a_start_without_them(toy_environment) -> 
         del logged[name]
     run_epochs(trainer, 1)
     assert math.isnan(logged[STEP_SECONDS][0]) and logged[STEP_SECONDS][1] > 0 and len(logged["train_losses"]) == 2
+
+
+def test_kept_bytes_of_a_known_step() -> None:
+    """y = relu(x w): x for w's gradient and relu's result for its own, in float32; w is a parameter."""
+    layer = torch.nn.Linear(8, 4, bias=False)
+    x = torch.randn(16, 8)
+    with KeptBytes(layer) as kept:
+        hidden = layer(x)
+        (hidden.relu() + hidden.relu()).sum()
+    assert kept.total == 4 * (16 * 8 + 2 * 16 * 4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_memory_that_planning_expects_is_what_a_step_takes(toy_environment, name) -> None:
+    """On a network as wide as nnU-Net's: beside the toy's eight channels, a head of fixed width would weigh most."""
+    method = METHODS[name]
+    settings = {key: value for key, value in settings_of(method).items() if not key.startswith("teacher.")}
+    plans, dataset_json = (json.loads((toy_environment.preprocessed / f"{file}.json").read_text())
+                           for file in ("nnUNetPlans", "dataset"))
+    plans["configurations"][method.configuration]["architecture"]["arch_kwargs"] |= {
+        "features_per_stage": [64, 128, 128], "n_conv_per_stage": [2] * 3, "n_conv_per_stage_decoder": [2] * 2}
+    ours, stock = measure(plans, dataset_json, method.configuration, method.trainer, settings)
+    trainer = find_trainer(method.trainer)
+    planned = trainer.memory_factor(effective_settings(trainer.preset, settings))
+    assert 0.75 * planned <= ours / stock <= 1.33 * planned, (
+        f"{method.trainer}: a step keeps {ours / stock:.1f} times what nnU-Net's keeps, planning.memory_factor is "
+        f"{planned}. Measure it on a real plan with python -m nnuda.cli.measure_memory, and correct the preset.")

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from harness import make_trainer, train_steps
 
 from nnuda.settings import effective_settings
-from nnuda.training.loss_terms import LossTerm, loss_terms
+from nnuda.training.loss_terms import LossTerm, LossTermError, loss_terms
+from nnuda.training.trainer import finest, nnUDATrainer
+
+TERMS = {"tcsa.text.start": 0, "tcsa.prototypes.start": 0.5, "training.num_epochs": 2}
 
 
 @pytest.mark.parametrize("progress, weight", [(0.0, 0.0), (0.19, 0.0), (0.2, 0.0), (0.3, 1.0), (0.4, 2.0), (0.6, 4.0),
@@ -33,3 +37,55 @@ def test_terms_of_the_presets():
     terms = loss_terms(effective_settings("uuds", {"uuds.contrast.weight": 0}))
     assert terms.keys() == {"domain_distillation", "synthetic_distillation", "pseudo_label", "identity"}
     assert (terms["pseudo_label"].start, terms["pseudo_label"].ramp) == (0.1, 0.1)
+
+
+class Method(nnUDATrainer):
+    """A method with TCSA's two terms; the second starts in the second epoch."""
+
+    preset = "tcsa"
+
+    def adaptation_losses(self, source, target, outputs):
+        loss = finest(outputs.target).square().mean()
+        return {name: loss for name in ("text", "prototypes") if self.active(name)}
+
+
+def run(toy, losses, epoch: int = 0) -> None:
+    """Two steps of a method that returns what `losses(trainer, loss)` makes of a loss."""
+    def adaptation_losses(self, source, target, outputs):
+        return losses(self, finest(outputs.target).square().mean())
+
+    made = type("Method", (Method,), {} if losses is None else {"adaptation_losses": adaptation_losses})
+    trainer = make_trainer(toy, made, "2d_toy", "contract", TERMS)
+    trainer.current_epoch = epoch
+    train_steps(trainer, 2)
+
+
+def test_what_agrees_with_the_preset_trains(toy_environment):
+    run(toy_environment, None)
+    run(toy_environment, None, epoch=1)
+
+
+@pytest.mark.parametrize("losses, message", [
+    (lambda self, loss: {"text": loss} if self.active("txt") else {},
+     "Terms of the preset tcsa: teacher, text, prototypes, adversary; got 'txt'"),
+    (lambda self, loss: {"text": loss, "other": loss}, "Terms of the preset tcsa: .*; got 'other'"),
+    (lambda self, loss: {}, "active in this step, text; missing: text; returned though off: none"),
+    (lambda self, loss: {"text": loss, "prototypes": loss}, "missing: none; returned though off: prototypes"),
+    (lambda self, loss: {"text": loss, "source": loss}, "got 'source'"),
+    (lambda self, loss: {"text": loss.item()}, "expected a scalar tensor for the term text; got float 0"),
+    (lambda self, loss: {"text": loss.expand(2)}, r"got a tensor of shape \(2,\)"),
+    (lambda self, loss: {"text": loss.detach()}, "the term text has no graph"),
+])
+def test_what_does_not_agree_stops_in_the_first_step(toy_environment, losses, message):
+    with pytest.raises(LossTermError, match=message):
+        run(toy_environment, losses)
+
+
+def test_a_term_that_starts_later_is_compared_when_it_starts(toy_environment):
+    with pytest.raises(LossTermError, match="active in this step, prototypes, text; missing: prototypes"):
+        run(toy_environment, lambda self, loss: {"text": loss}, epoch=1)
+
+
+def test_a_term_that_is_off_is_no_unknown_name(toy_environment):
+    run(toy_environment, lambda self, loss: {"text": loss} if not self.active("adversary") else {})
+

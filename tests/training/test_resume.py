@@ -7,33 +7,12 @@ import numpy as np
 import pytest
 import torch
 from harness import differences, make_trainer, run_epochs
+from methods import Method, methods, settings_of
 
 from nnuda.training.random_state import get_random_state
 
-EVERYTHING = {"training.num_epochs": 4, "training.augmentation": "strong", "teacher.weight": 1, "teacher.start": 0,
-              "teacher.confidence": 0.3}
-VARIANTS = {
-    "source_only": ("nnUDATrainerSourceOnly", "2d_toy", {}),
-    "teacher": ("nnUDATrainerSourceOnly", "2d_toy", {"training.predict_with": "teacher", "training.batch": "total"}),
-    "uuds": ("nnUDATrainerUUDS", "2d_toy", {}),
-    "uuds_paper_optimizer_3d": ("nnUDATrainerUUDS", "3d_toy",
-                                {"training.optimizer": "paper", "uuds.decoders": "per_domain"}),
-    "prototypes": ("nnUDATrainerPrototypes", "2d_toy",
-                   {"prototypes.target.start": 0, "prototypes.target.confidence": 0.3}),
-    "prototypes_cycle": ("nnUDATrainerPrototypes", "2d_toy",
-                         {"prototypes.form": "cycle", "prototypes.target.start": 0, "teacher.weight": 0,
-                          "prototypes.target.confidence": 0.3, "prototypes.segmentation_adversary.start": 0.3,
-                          "prototypes.discriminator.channels": 8}),
-    "tcsa": ("nnUDATrainerTCSA", "2d_toy", {"tcsa.target.confidence": 0}),
-    "tcsa_everything_3d": ("nnUDATrainerTCSA", "3d_toy",
-                           {"tcsa.target.confidence": 0, "tcsa.fusion": True, "tcsa.fusion.width": 8,
-                            "tcsa.adversary.weight": 0.003, "tcsa.discriminator.channels": 4}),
-    "transmedseg": ("nnUDATrainerTransMedSeg", "2d_toy", {"transmedseg.statistics.confidence": 0.3}),
-    "transmedseg_everything_3d": ("nnUDATrainerTransMedSeg", "3d_toy",
-                                  {"transmedseg.statistics.confidence": 0.3, "transmedseg.copy_paste.weight": 1,
-                                   "transmedseg.copy_paste.start": 0, "transmedseg.structure.weight": 0.01,
-                                   "transmedseg.statistics.covariance": "diagonal"}),
-}
+METHODS = methods("resume")
+EVERYTHING = {"training.num_epochs": 4, "training.augmentation": "strong"}
 
 
 def state(trainer) -> dict:
@@ -43,11 +22,11 @@ def state(trainer) -> dict:
             "epoch": trainer.current_epoch}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", METHODS)
 def test_resumed_training_equals_an_uninterrupted_one(toy_environment, variant, monkeypatch):
     monkeypatch.setattr("nnuda.training.trainer.plot_curves", lambda *arguments: None)  # most of a toy epoch
-    trainer, configuration, settings = VARIANTS[variant]
-    settings = {**EVERYTHING, **settings}
+    trainer, configuration = METHODS[variant].trainer, METHODS[variant].configuration
+    settings = {**settings_of(METHODS[variant]), **EVERYTHING}
     whole = make_trainer(toy_environment, trainer, configuration, f"gate2_whole_{variant}", settings)
     run_epochs(whole, 4)
 
@@ -69,7 +48,8 @@ def test_resumed_training_equals_an_uninterrupted_one(toy_environment, variant, 
 
 
 def test_checkpoint_holds_tensors_and_builtins_besides_nnunets_own(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "gate2_content", EVERYTHING)
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "gate2_content",
+                           {**settings_of(Method("nnUDATrainerUUDS")), **EVERYTHING})
     run_epochs(trainer, 1)
     checkpoint = torch.load(f"{trainer.output_folder}/checkpoint_latest.pth", weights_only=False)
 

@@ -7,12 +7,15 @@ from functools import partial
 import pytest
 import torch
 from harness import differences, make_trainer, run_epochs
-from methods import METHODS
+from methods import methods, settings_of
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from toy import CPU, Toy
 from torch.nn.parallel import DistributedDataParallel
 from two_processes import in_two_processes
+
+METHODS = methods("ranks")
+
 
 def on_cpu(name: str) -> type:
     """The trainer on a CPU, which nnU-Net does not offer under DDP."""
@@ -24,14 +27,15 @@ def train(toy: Toy, rank: int) -> dict:
     os.environ.update({**CPU, **toy.folders})
     stock.DDP = lambda network, device_ids: DistributedDataParallel(network)
     states = {}
-    for method, (name, settings) in METHODS.items():
-        trainer = make_trainer(toy, on_cpu(name), "2d_toy", f"two_ranks_{method.replace(' ', '_')}", settings)
+    for name, method in METHODS.items():
+        trainer = make_trainer(toy, on_cpu(method.trainer), method.configuration, f"two_ranks_{name}",
+                               {**settings_of(method), "training.num_epochs": 2})
         run_epochs(trainer, 2)
         assert isinstance(trainer.network, DistributedDataParallel) and trainer.batch_size == 1
         logged = trainer.logger.local_logger.my_fantastic_logging
-        states[method] = {"state": trainer.adaptation_state(), "terms": list(trainer.loss_terms),
-                           "logged": {name: list(map(float, logged[f"nnUDA/{name}"]))
-                                      for name in trainer.logged_names()}}
+        states[name] = {"state": trainer.adaptation_state(), "terms": list(trainer.loss_terms),
+                        "logged": {curve: list(map(float, logged[f"nnUDA/{curve}"]))
+                                   for curve in trainer.logged_names()}}
     return states
 
 

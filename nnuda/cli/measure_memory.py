@@ -1,0 +1,95 @@
+"""Measures `planning.memory_factor`: what a trainer's step keeps for its backward pass, against nnU-Net's.
+
+Both take one step on the CPU, from the first step's terms on, with the plan's whole batch of each domain.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+from copy import deepcopy
+from typing import Any
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import join, load_json
+from nnunetv2.paths import nnUNet_preprocessed
+
+from nnuda.cli.domain_arguments import add_source
+from nnuda.cli.run_command import run_command
+from nnuda.find_trainer import find_trainer
+from nnuda.plan_key import KEY, read_key
+from nnuda.planning.choice import load_plan
+from nnuda.planning.domains import dataset_name
+from nnuda.settings import load_preset, parse_set_arguments
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(prog="python -m nnuda.cli.measure_memory", description=__doc__)
+    add_source(parser)
+    parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="a preprocessed configuration")
+    parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer to measure")
+    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="its plan (default: nnUNetPlans)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+                        help="a setting, value in JSON; repeatable")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    run_command(build_parser(), _measure, arguments)
+
+
+def _measure(args: argparse.Namespace) -> None:
+    source = dataset_name(args.d)
+    plans = load_plan(source, args.p)
+    dataset_json = load_json(join(nnUNet_preprocessed, source, "dataset.json"))
+    ours, stock = measure(plans, dataset_json, args.c, args.tr, parse_set_arguments(args.settings))
+    print(f"{args.tr}: {ours / 1e6:.1f} MB, nnUNetTrainer: {stock / 1e6:.1f} MB kept for the backward pass of a step")
+    print(f"planning.memory_factor: {ours / stock:.1f}")
+
+
+def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, settings: dict) -> tuple[int, int]:
+    """Bytes that a step of the trainer, and of nnUNetTrainer, keeps for its backward pass.
+
+    Args:
+        plans: a plan with the key `domain_adaptation`; both domains are preprocessed for the configuration.
+        dataset_json: the source's.
+        configuration: of the plan.
+        trainer: name of the trainer.
+        settings: on top of the plan's; every `.start` and `.ramp` is 0 where they say nothing.
+    """
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from nnuda.training.kept_bytes import kept_bytes
+
+    trainer_class = find_trainer(trainer)
+    first = {key: 0 for key in load_preset(trainer_class.preset) if key.endswith((".start", ".ramp"))}
+    of_plan = read_key(plans)["settings"]
+    plans = {**plans, "continue_training": False,
+             KEY: {**plans[KEY], "settings": {**of_plan, **first, "training.batch": "each", **settings}}}
+    found = []
+    with _quiet_on_the_cpu():
+        for measured in (trainer_class, nnUNetTrainer):
+            made: Any = measured(deepcopy(plans), configuration, "all", dataset_json, torch.device("cpu"))
+            found.append(kept_bytes(made))
+    return found[0], found[1]
+
+
+@contextlib.contextmanager
+def _quiet_on_the_cpu():
+    """Results go into a folder that is thrown away; no worker processes, no compilation."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        changed = {"nnUNet_results": folder, "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
+        before = {name: os.environ.get(name) for name in changed}
+        os.environ.update(changed)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The class behind a trainer's name, as nnU-Net finds it: what planning and the report ask about a method."""
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from importlib import import_module
+
+from nnuda.registration import VARIABLE
+from nnuda.settings import SettingsError
+from nnuda.trainer_files import BASE_TRAINER, known_trainers
+
+_BASE_MODULE = "nnuda.training.trainer"
+
+
+class TrainerError(SettingsError):
+    """A name behind which there is no trainer of nnuda's, or one that cannot be imported."""
+
+
+def find_trainer(name: str) -> type:
+    """The trainer's class, a subclass of nnUDATrainer; its `preset` names its settings.
+
+    Training code is imported here, not with this module, so that commands answer `--help` quickly.
+
+    Args:
+        name: as for -tr; of nnuda's own trainers, or of a trainer in any folder of `nnUNet_extTrainer`.
+
+    Raises:
+        TrainerError: nnU-Net does not find it, cannot import it, or it is no trainer of nnuda's.
+    """
+    if name == BASE_TRAINER:
+        return import_module(_BASE_MODULE).nnUDATrainer
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    known = known_trainers()
+    try:
+        with redirect_stdout(io.StringIO()):
+            found = recursive_find_trainer_class_by_name(name)
+    except Exception as error:  # a user's file may fail at import with anything
+        if name not in known and isinstance(error, RuntimeError):
+            raise TrainerError(_unknown(name, known)) from error
+        raise TrainerError(f"nnU-Net cannot load {name}: {type(error).__name__}: {error} Every file in the folders of "
+                           f"{VARIABLE} must import: mend or remove the one that does not.") from error
+    if not any((parent.__module__, parent.__name__) == (_BASE_MODULE, BASE_TRAINER) for parent in found.__mro__):
+        raise TrainerError(_unknown(name, known))
+    return found
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    return (f"-tr: expected one of nnuda's trainers ({', '.join(known)}) or a subclass of one in a folder of {VARIABLE}; "
+            f"got {name}. Leave -tr out to plan for {BASE_TRAINER}'s two-domain step.")

@@ -1,0 +1,98 @@
+"""Which room may import which: documentation/explanation/architecture.md as a table, checked over the whole tree."""
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "documentation" / "explanation" / "architecture.md"
+# Room, that is a package or module of nnuda (and trainers/, which is installed as nnuda/trainers): what it may import
+# of nnuda. An arrow that is not here is a mistake, or a line to add; none may close a circle.
+ALLOWED = {
+    # the ground: what everything stands on
+    "registration": [],
+    "trainer_files": ["registration"],
+    "settings": ["trainer_files"],
+    "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
+    "files": [],
+    "plan_key": [],
+    # mathematics: torch, and the room itself
+    "losses": [],
+    "statistics": [],
+    # what works on tensors, images and texts
+    "text": [],
+    "networks": ["text"],
+    "data": [],
+    "selection": ["files"],
+    # what users do
+    "training": ["data", "files", "losses", "plan_key", "selection", "settings", "text"],
+    "planning": ["files", "find_trainer", "plan_key", "settings", "text", "trainer_files", "training"],
+    "preprocessing": ["files", "plan_key", "planning"],
+    "evaluation": ["files", "losses", "training"],
+    "export": ["files", "plan_key", "planning", "training"],
+    "report": ["evaluation", "find_trainer", "plan_key", "planning", "selection", "settings", "trainer_files",
+               "training"],
+    "demo": ["evaluation", "files"],
+    # the roofs
+    "trainers": ["data", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
+    "cli": ["demo", "evaluation", "export", "find_trainer", "plan_key", "planning", "preprocessing", "registration",
+            "report", "settings", "text", "trainer_files", "training"],
+}
+TORCH_ALONE = {"losses": {"__future__", "collections", "math", "typing", "torch"},
+               "statistics": {"__future__", "collections", "math", "typing", "torch"}}
+
+
+def files() -> list[tuple[str, Path]]:
+    """(room, file) of all code of the package."""
+    found = [(path.relative_to(ROOT / "nnuda").parts[0].removesuffix(".py"), path)
+             for path in sorted((ROOT / "nnuda").rglob("*.py"))]
+    found += [("trainers", path) for path in sorted((ROOT / "trainers").glob("*.py"))]
+    return [(room, path) for room, path in found if room != "__init__"]
+
+
+def imported(path: Path) -> list[tuple[str, int]]:
+    """(module, line) of each import, those within functions too; `from nnuda import x` is nnuda.x."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: expected an absolute import"
+            names = [f"nnuda.{name.name}" for name in node.names] if node.module == "nnuda" else [node.module]
+        else:
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        found += [(name, node.lineno) for name in names]
+    return found
+
+
+def test_every_room_has_a_row_here_and_on_the_page():
+    rooms = {room for room, _ in files()}
+    assert rooms == set(ALLOWED), (f"ALLOWED of {Path(__file__).name}: rooms without a row: "
+                                   f"{sorted(rooms - set(ALLOWED))}; rows without a room: {sorted(set(ALLOWED) - rooms)}")
+    page = PAGE.read_text(encoding="utf-8")
+    missing = sorted(room for room in rooms if f"`{room}/`" not in page and f"`{room}.py`" not in page)
+    assert not missing, f"{PAGE.name}, table of rooms: add a row for {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_what_it_may(room):
+    wrong = []
+    for _, path in (entry for entry in files() if entry[0] == room):
+        for module, line in imported(path):
+            parts = module.split(".")
+            if parts[0] == "nnuda" and len(parts) > 1 and parts[1] not in (room, "__version__", *ALLOWED[room]):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+            elif parts[0] != "nnuda" and parts[0] not in TORCH_ALONE.get(room, {parts[0]}):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}: {room} import torch alone")
+    assert not wrong, "\n".join([*wrong, f"Move what is shared to a room below, or add the arrow to ALLOWED[{room!r}] "
+                                         "and say on the page why."])
+
+
+def test_no_circle():
+    TopologicalSorter(ALLOWED).prepare()
+
+
+def test_the_comparison_can_fail():
+    modules = [module for module, _ in imported(ROOT / "nnuda" / "cli" / "report.py")]
+    assert "nnuda.report.run" in modules and "argparse" in modules
