@@ -37,6 +37,7 @@ class Method:
     gates: tuple[str, ...] = GATES
 
 
+PAPER = {"training.recipe": "paper"}
 CYCLE = {"prototypes.form": "cycle", "prototypes.discriminator.channels": 4}
 EVERYTHING_TMS = {"transmedseg.copy_paste.weight": 1, "transmedseg.structure.weight": 0.01}
 EVERYTHING_TCSA = {"tcsa.fusion": True, "tcsa.fusion.width": 8, "tcsa.adversary.weight": 0.003,
@@ -45,9 +46,11 @@ ROWS = {
     "stock": Method("nnUDATrainerSourceOnly", {"teacher.weight": 0}, gates=("resume", "labels", "ranks", "cost")),
     "teacher_predicts": Method("nnUDATrainerSourceOnly",
                                {"training.predict_with": "teacher", "training.batch": "total"}, gates=("resume",)),
-    "uuds_paper_optimizer_3d": Method("nnUDATrainerUUDS", {"training.optimizer": "paper",
+    "uuds_paper_optimizer_3d": Method("nnUDATrainerUUDS", {**PAPER, "training.optimizer": "paper",
                                                            "uuds.decoders": "per_domain"}, "3d_toy", ("resume",)),
-    "uuds_chi": Method("nnUDATrainerUUDS", {"uuds.pseudo_label.chi": 0.69}, gates=("labels",)),
+    "uuds_paper": Method("nnUDATrainerUUDS", PAPER, gates=("labels", "autocast", "ranks", "cost", "graph")),
+    "uuds_chi": Method("nnUDATrainerUUDS", {**PAPER, "uuds.pseudo_label.chi": 0.69}, gates=("labels",)),
+    "mixing": Method("nnUDATrainerAdapt", {"teacher.mixing": 0.5}, gates=("resume", "labels", "autocast", "ranks")),
     "cycle": Method("nnUDATrainerPrototypes", CYCLE, gates=("labels", "cost", "graph")),
     "cycle_later": Method("nnUDATrainerPrototypes", {**CYCLE, "prototypes.translated.start": 0.4},
                           gates=("autocast", "ranks")),
@@ -78,15 +81,17 @@ def methods(gate: str) -> dict[str, Method]:
 
 
 def settings_of(method: Method) -> dict:
-    """Settings for a toy training: `from_the_start` of its trainer's preset and the teacher, then its own."""
-    return {**from_the_start(find_trainer(method.trainer).preset), **TEACHER, **method.settings}
+    """Settings for a toy training: the recommended recipe, `from_the_start` of its trainer's preset, the teacher, then
+    its own."""
+    return {"training.recipe": "recommended", **from_the_start(find_trainer(method.trainer).preset), **TEACHER,
+            **method.settings}
 
 
 def from_the_start(*presets: str) -> dict:
-    """No term waits, and a network that has learnt nothing is sure enough: 0 for each `.start`, 0.3 for each
-    `.confidence`."""
+    """No term waits, and a network that has learnt nothing is sure enough: 0 for each `.start` and `.ramp`, 0.3 for
+    each `.confidence`."""
     keys = {key for preset in presets for key in load_preset(preset)}
-    return {**{key: 0 for key in keys if key.endswith(".start")},
+    return {**{key: 0 for key in keys if key.endswith((".start", ".ramp"))},
             **{key: 0.3 for key in keys if key.endswith(".confidence")}}
 
 

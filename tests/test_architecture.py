@@ -13,33 +13,40 @@ PAGE = ROOT / "documentation" / "explanation" / "architecture.md"
 # of nnuda. An arrow that is not here is a mistake, or a line to add; none may close a circle.
 ALLOWED = {
     # the ground: what everything stands on
+    "errors": [],
     "registration": [],
-    "trainer_files": ["registration"],
-    "settings": ["trainer_files"],
-    "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
+    "labels": [],
     "files": [],
-    "plan_key": [],
+    "processes": ["errors"],
+    "plan_key": ["errors"],
+    "datasets": ["errors"],
+    "results": ["errors"],
+    "trainer_files": ["registration"],
+    "settings": ["errors", "trainer_files"],
+    "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
     # mathematics: torch, and the room itself
     "losses": [],
     "statistics": [],
     # what works on tensors, images and texts
-    "text": [],
+    "text": ["errors", "files"],
     "networks": ["text"],
     "data": [],
-    "selection": ["files"],
+    "selection": ["files", "losses"],
     # what users do
-    "training": ["data", "files", "losses", "plan_key", "selection", "settings", "text"],
-    "planning": ["files", "find_trainer", "plan_key", "settings", "text", "trainer_files", "training"],
-    "preprocessing": ["files", "plan_key", "planning"],
-    "evaluation": ["files", "losses", "training"],
-    "export": ["files", "plan_key", "planning", "training"],
-    "report": ["evaluation", "find_trainer", "plan_key", "planning", "selection", "settings", "trainer_files",
-               "training"],
-    "demo": ["evaluation", "files"],
+    "training": ["data", "errors", "files", "labels", "losses", "plan_key", "results", "selection", "settings",
+                 "statistics", "text"],
+    "planning": ["datasets", "errors", "files", "find_trainer", "labels", "plan_key", "processes", "settings", "text",
+                 "trainer_files"],
+    "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
+    "evaluation": ["errors", "files", "labels", "losses", "processes", "results"],
+    "export": ["datasets", "errors", "files", "plan_key", "results"],
+    "report": ["datasets", "errors", "evaluation", "files", "find_trainer", "labels", "plan_key", "results",
+               "selection", "settings", "trainer_files", "training"],
+    "demo": ["errors", "evaluation", "files"],
     # the roofs
-    "trainers": ["data", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
-    "cli": ["demo", "evaluation", "export", "find_trainer", "plan_key", "planning", "preprocessing", "registration",
-            "report", "settings", "text", "trainer_files", "training"],
+    "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
+    "cli": ["datasets", "demo", "errors", "evaluation", "export", "files", "find_trainer", "plan_key", "planning",
+            "preprocessing", "registration", "report", "settings", "text", "trainer_files", "training"],
 }
 TORCH_ALONE = {"losses": {"__future__", "collections", "math", "typing", "torch"},
                "statistics": {"__future__", "collections", "math", "typing", "torch"}}

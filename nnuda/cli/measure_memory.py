@@ -21,7 +21,7 @@ from nnuda.cli.run_command import run_command
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import load_plan
-from nnuda.planning.domains import dataset_name
+from nnuda.datasets import dataset_name
 from nnuda.settings import load_preset, parse_set_arguments
 
 

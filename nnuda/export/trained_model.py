@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from nnuda.errors import NnudaError
+
 _SUFFIX = ".weight"
 
 
-class LossTermError(RuntimeError):
+class LossTermError(NnudaError, RuntimeError):
     """A method's code and its preset disagree about the terms, or a term is nothing to learn from."""
 
 

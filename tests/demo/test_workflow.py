@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from nnuda.demo.workflow import ADAPTED, CONFIGURATION, SETTINGS, SMALL, add_small_configuration, variables
+from nnuda.demo.workflow import CONFIGURATION, SETTINGS, SMALL, STRONG, add_small_configuration, variables
 from nnuda.settings import validate_overrides
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -29,7 +29,7 @@ def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> Non
 
 
 def test_the_settings_exist() -> None:
-    validate_overrides({**SETTINGS, **ADAPTED})
+    validate_overrides({**SETTINGS, **STRONG})
 
 
 @pytest.mark.parametrize("name", ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"])

@@ -40,7 +40,7 @@ def test_without_its_terms_a_trainer_equals_nnunets_on_the_same_network(toy_envi
     trainer = make_trainer(toy_environment, name, configuration, f"gate1_{name}",
                            {**NO_SEED, **all_off(find_trainer(name).preset)})
     found = train_steps(trainer, STEPS)
-    assert trainer.teacher is None and len(trainer.modules_beside) == len(trainer.statistics) == 0
+    assert trainer.teacher is None and len(trainer.extra_modules) == len(trainer.statistics) == 0
 
     stock = make_trainer(toy_environment, Stock, configuration, "gate1_stock")
     expected = train_steps(stock, STEPS)
