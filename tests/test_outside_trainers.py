@@ -116,7 +116,7 @@ def test_a_preset_read_again_after_a_change(mine):
 
 
 def test_in_a_package_below_the_folder_and_by_another_name_of_the_base(mine):
-    package = Folder(mine.path / "methods" / "deep")
+    package = Folder(mine.path / "packed" / "deep")
     for folder in (package.path, package.path.parent):
         (folder / "__init__.py").touch()
     package.trainer("import nnuda.training.trainer as base\n\n\nclass Deep(base.nnUDATrainer):\n    preset: str = 'mine'\n")

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed as dist, nn
 
 
 class ClassConfidence(nn.Module):
@@ -39,12 +39,20 @@ class ClassConfidence(nn.Module):
             called = flat > 0.5
         else:
             called = flat.argmax(0) == torch.arange(len(flat), device=flat.device)[:, None]
-        voxels = called.sum(1)
-        batch = (flat * called).sum(1) / voxels.clamp(min=1)
+        sums = torch.stack(((flat * called).sum(1), called.sum(1).to(flat.dtype)))
+        if dist.is_available() and dist.is_initialized():  # every rank goes on with the same thresholds
+            dist.all_reduce(sums)
+        total, voxels = sums
+        batch = total / voxels.clamp(min=1)
         moved = torch.where(self.seen, torch.lerp(batch, self.mean, self.momentum), batch)
         self.mean.copy_(torch.where(voxels > 0, moved, self.mean))
         self.seen |= voxels > 0
 
-    def thresholds(self) -> Tensor:
-        """(C,), each within [floor, tau]."""
+    def compute(self) -> Tensor:
+        """The thresholds, (C,), each within [floor, tau]."""
         return (self.tau * self.mean / self.mean.max()).clamp(min=self.floor)
+
+    def reset(self) -> None:
+        """As before the first batch."""
+        self.mean.fill_(1)
+        self.seen.fill_(False)

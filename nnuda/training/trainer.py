@@ -376,7 +376,7 @@ class nnUDATrainer(SelectingTrainer):
         confidence = self.settings["teacher.confidence"]
         if self.class_confidence is not None:
             self.class_confidence.update(logits.sigmoid() if regions else logits.softmax(1), regions)
-            confidence = self.class_confidence.thresholds()
+            confidence = self.class_confidence.compute()
         if target.from_source is not None:
             pairs, pasted = min(len(source.image), len(logits)), logits.clone()
             pasted[:pairs] = certain_logits(finest(source.label)[:pairs], self.label_manager)

@@ -9,7 +9,7 @@ from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 
 
 def test_the_targets_batch_has_no_label():
-    assert {field.name for field in fields(TargetBatch)} == {"image", "weak"}
+    assert {field.name for field in fields(TargetBatch)} == {"image", "weak", "from_source"}  # the last: a mask of boxes
     batch = TargetBatch(torch.zeros(1), torch.zeros(1))
     with pytest.raises(AttributeError):
         batch.label

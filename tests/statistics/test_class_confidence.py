@@ -28,7 +28,7 @@ def test_equals_a_naive_loop_over_two_batches(regions, size):
         batch = naive_means(probability, regions)
         expected = [b if e is None else 0.7 * e + 0.3 * b for e, b in zip(expected, batch)]
     assert confidence.mean.tolist() == pytest.approx(expected, rel=1e-5)
-    assert confidence.thresholds().tolist() == pytest.approx([max(0.1, 0.9 * m / max(expected)) for m in expected])
+    assert confidence.compute().tolist() == pytest.approx([max(0.1, 0.9 * m / max(expected)) for m in expected])
 
 
 def test_a_class_that_is_not_seen_keeps_its_mean():
@@ -42,8 +42,8 @@ def test_a_class_that_is_not_seen_keeps_its_mean():
 def test_thresholds_lie_between_floor_and_tau():
     confidence = ClassConfidence(2, tau=0.9, floor=0.6)
     confidence.mean.copy_(torch.tensor([1.0, 0.3]))
-    assert confidence.thresholds().tolist() == pytest.approx([0.9, 0.6])
-    assert ClassConfidence(2, tau=0.3, floor=0.6).thresholds().tolist() == pytest.approx([0.3, 0.3])
+    assert confidence.compute().tolist() == pytest.approx([0.9, 0.6])
+    assert ClassConfidence(2, tau=0.3, floor=0.6).compute().tolist() == pytest.approx([0.3, 0.3])
 
 
 def test_it_continues_from_its_state():
