@@ -15,7 +15,6 @@ from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY
 
 
-
 class FrozenConfigurationError(NnudaError, RuntimeError):
     """A start in a results folder that was made with another configuration."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from planning_pairs import SOURCE, TARGET, checksums
@@ -70,10 +71,11 @@ def test_a_crash_while_writing_leaves_the_old_plan(stock, monkeypatch):
     def crash(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(json, "dump", crash)
+    monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         write(EXTEND)
     assert (stock.of_source / "nnUNetPlans.json").read_text() == before
+    assert not list(stock.of_source.glob("*.tmp"))
 
 
 def test_a_variant_has_other_settings_and_the_same_data(planned):
