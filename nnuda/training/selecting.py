@@ -3,164 +3,152 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
-from nnuda.selection.agreement import mirrored
-from nnuda.selection.history import CHECKPOINT, FILE
+from nnuda.selection.history import CHECKPOINT, FILE, History
 from nnuda.selection.patches import SourceShares, TargetPatches, read_source_shares, read_target
 from nnuda.selection.picture import plot_scores
 from nnuda.selection.rule import Record
 from nnuda.selection.score import score_target
 from nnuda.settings import SettingsError
-from nnuda.training.checkpoint import STATE, CheckpointingTrainer
+from nnuda.training.checkpoint import STATE
 from nnuda.training.distributed import from_first
-from nnuda.training.frozen import frozen_classes
-from nnuda.training.outputs import finest
 
 LOGGED = "nnUDA_selection/"
 SCORES = ("entropy", "class_prior", "agreement", "density")
 POOL = 50  # voxels to choose the density's from, for each of them: rare classes are to be among them
 
+Predict = Callable[[Tensor], Tensor]  # image (B, Cin, *S) to finest logits
 
-class SelectingTrainer(CheckpointingTrainer):
-    """The part of nnUDATrainer that scores epochs.
+
+class EpochSelection:
+    """Scores epochs on target patches, and says which is the best. The trainer owns one.
 
     It reads no target labels and touches no random state: the training is the same without it.
+
+    Args:
+        settings: effective settings; reads `selection.*` and `training.seed`.
+        classes: names of the foreground classes or regions.
+        labels: nnU-Net's label manager.
+        folder: results folder of the fold.
+        log: prints a line to the training's log.
+
+    Attributes:
+        rule: what stands under "rule" in selection.json; None while epochs are not scored.
+        history: the records of the epochs.
     """
 
-    def start_selection(self) -> None:
-        """Draw the patches, read the source's class sizes, and find out what checkpoint_selected.pth holds."""
+    def __init__(self, settings: dict[str, Any], classes: list[str], labels: LabelManager, folder: str,
+                 log: Callable[..., None]) -> None:
+        self.settings, self.classes, self.labels, self.folder, self.log = settings, classes, labels, folder, log
         self.rule: dict[str, Any] | None = None
-        if self.settings["selection.enabled"]:
-            self.rule = from_first(self.read_patches() if self.local_rank == 0 else None)
-        if self.rule is None:
-            return
-        for name in SCORES:
-            self.logger.local_logger.my_fantastic_logging.setdefault(LOGGED + name, [math.nan] * self.current_epoch)
-        self.history.selected = from_first(self.selected_on_disk() if self.local_rank == 0 else None)
+        self.history = History()
 
-    def read_patches(self) -> dict[str, Any] | None:
-        """Keep the patches; returns the rule, or None where no target was preprocessed and none is needed."""
-        try:
-            target = self.target_dataset()
-        except FileNotFoundError as error:
-            if self.adapts:
-                raise
-            self.print_to_log_file(f"NOTE: epochs are not scored on the target. {error}")
-            return None
-        settings, manager = self.settings, self.configuration_manager
-        size, seed = manager.patch_size, settings["training.seed"] or 0
-        number = settings["selection.batches"] * manager.batch_size
-        self.target_patches = read_target(target, size, number, seed, POOL * settings["selection.voxels"])
-        training_cases, _ = self.do_split()  # labels of the fold's validation cases stay for validation
-        source = self.dataset_class(self.preprocessed_dataset_folder, training_cases)
-        self.source_shares = read_source_shares(source, size, number, seed, self.label_manager)
-        return self.make_rule(self.target_patches, self.source_shares)
+    def start(self, domains: tuple[nnUNetBaseDataset, nnUNetBaseDataset] | None, patch_size: Sequence[int],
+              batch_size: int, agreement_kind: str | None, resumed: bool) -> None:
+        """Draw the patches, read the source's class sizes, and find out what checkpoint_selected.pth holds.
 
-    def make_rule(self, patches: TargetPatches, source: SourceShares) -> dict[str, Any]:
+        Args:
+            domains: preprocessed cases of source (those of the fold's training) and target; None on other ranks than
+                the first, and where epochs cannot be scored.
+            patch_size: *S.
+            batch_size: of the plan.
+            agreement_kind: what a prediction is compared with: "teacher", "flip" or None.
+            resumed: whether the training goes on.
+        """
+        rule = None if domains is None else self.read(*domains, patch_size, batch_size, agreement_kind)
+        self.rule = from_first(rule)
+        if self.rule is not None:
+            self.history.selected = from_first(self.selected_on_disk(resumed) if domains is not None else None)
+
+    def read(self, source: nnUNetBaseDataset, target: nnUNetBaseDataset, patch_size: Sequence[int], batch_size: int,
+             agreement_kind: str | None) -> dict[str, Any]:
+        """Keep the patches; returns the rule."""
+        number, seed = self.settings["selection.batches"] * batch_size, self.settings["training.seed"] or 0
+        self.target_patches = read_target(target, patch_size, number, seed, POOL * self.settings["selection.voxels"])
+        self.source_shares = read_source_shares(source, patch_size, number, seed, self.labels)
+        self.batch_size, self.agreement_kind = batch_size, agreement_kind
+        return self.make_rule(self.target_patches, self.source_shares, agreement_kind)
+
+    def make_rule(self, patches: TargetPatches, source: SourceShares, agreement_kind: str | None) -> dict[str, Any]:
         """What stands under "rule" in selection.json.
 
         Raises:
             SettingsError: none of the scores that the rule is to go by can be computed.
         """
-        kind, settings = self.agreement_kind, self.settings
-        without = ["agreement"] * (kind is None) + ["class_prior"] * (not any(source.watched))
+        settings = self.settings
+        without = ["agreement"] * (agreement_kind is None) + ["class_prior"] * (not any(source.watched))
         scores = [name for name in settings["selection.scores"] if name not in without]
         if not scores:
             raise SettingsError(f"Expected a score that can be computed; got selection.scores={', '.join(without)}. "
                                 "Without a teacher or mirroring there is no agreement, and without a class that four "
                                 "patches of the source show no class_prior. Add entropy.")
         return {"scores": scores, "source_dice": settings["selection.source_dice"],
-                "class_share": settings["selection.class_share"], "classes": frozen_classes(self.plans_manager.plans),
-                "source_shares": source.share, "watched": source.watched, "regions": self.label_manager.has_regions,
+                "class_share": settings["selection.class_share"], "classes": self.classes,
+                "source_shares": source.share, "watched": source.watched, "regions": self.labels.has_regions,
                 "patches": len(patches.image), "voxels": int(patches.inside.sum()),
                 "density_voxels": settings["selection.voxels"], "temperature": settings["selection.temperature"],
                 "seed": settings["training.seed"] or 0}
 
-    @property
-    def agreement_kind(self) -> str | None:
-        """What a prediction is compared with: "teacher" (and student), else "flip"; None without a mirroring axis."""
-        if self.teacher is not None:
-            return "teacher"
-        return "flip" if self.inference_allowed_mirroring_axes else None
-
-    def selected_on_disk(self) -> Record | None:
+    def selected_on_disk(self, resumed: bool) -> Record | None:
         """The record of the epoch in checkpoint_selected.pth; a new training removes that of an earlier one.
 
         A training that was killed resumes from an older epoch than the file may be from: then the file's own counts.
         """
-        path = join(self.output_folder, CHECKPOINT)
-        if not self.resumed:
-            for stale in (path, join(self.output_folder, FILE)):
+        path = join(self.folder, CHECKPOINT)
+        if not resumed:
+            for stale in (path, join(self.folder, FILE)):
                 if isfile(stale):
                     os.remove(stale)
         if not isfile(path):
             return None
         selected = torch.load(path, map_location="cpu", weights_only=False)[STATE]["selection"]["selected"]
         if selected != self.history.selected:
-            self.print_to_log_file(f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
-                                   "it stays until an epoch beats it.")
+            self.log(f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
+                     "it stays until an epoch beats it.")
         return selected
 
-    def predictions(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
-        """The network that will predict, and what it is to agree with: image (B, Cin, *S) to finest logits."""
-        network = self.bare_network.eval()  # not compiled: another batch shape would be compiled again
+    def score(self, epoch: int, source_dice: float, predict: Predict, compare: Predict | None, first: bool,
+              device: torch.device) -> dict[str, float]:
+        """Score an epoch, judge it by the rule, log both.
 
-        def student(image: Tensor) -> Tensor:
-            with self.mixed_precision():
-                return finest(network(image))
+        Args:
+            epoch: its number.
+            source_dice: pseudo Dice on the source's validation patches; NaN where there is none.
+            predict: of the weights that will predict.
+            compare: what it is to agree with.
+            first: whether this is the first rank, which has the patches.
+            device: of the network.
 
-        def teacher(image: Tensor) -> Tensor:
-            with self.mixed_precision():
-                return self.teacher(image)
-
-        if self.agreement_kind == "teacher":
-            return (teacher, student) if self.settings["training.predict_with"] == "teacher" else (student, teacher)
-        axes = self.inference_allowed_mirroring_axes
-        return student, mirrored(student, axes) if self.agreement_kind == "flip" else None
-
-    def score_epoch(self) -> None:
-        """Score this epoch, judge it by the rule, log both."""
-        if self.rule is None:
-            return
+        Returns:
+            Each score, NaN where it could not be computed.
+        """
         scores = None
-        if self.local_rank == 0:
-            scores = score_target(self.target_patches, self.source_shares, *self.predictions(),
-                                  self.configuration_manager.batch_size, self.rule["regions"],
-                                  self.rule["density_voxels"], self.rule["temperature"], self.device)
-        dice = float(self.logger.get_value("mean_fg_dice", step=-1))
+        if first:
+            scores = score_target(self.target_patches, self.source_shares, predict, compare, self.batch_size,
+                                  self.rule["regions"], self.rule["density_voxels"], self.rule["temperature"], device)
         before = self.history.epochs[-1]["alarm"] if self.history.epochs else []
-        record = self.history.add(self.current_epoch, from_first(scores), self.agreement_kind,
-                                  dice if math.isfinite(dice) else None, self.rule)
-        for name in SCORES:
-            self.logger.log(LOGGED + name, math.nan if record[name] is None else record[name], self.current_epoch)
+        record = self.history.add(epoch, from_first(scores), from_first(self.agreement_kind if first else None),
+                                  source_dice if math.isfinite(source_dice) else None, self.rule)
         rounded = {name: record[name] if record[name] is None else round(record[name], 4) for name in SCORES}
-        self.print_to_log_file("label-free scores", rounded,
-                               *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
+        self.log("label-free scores", rounded,
+                 *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
         if set(record["alarm"]) - set(before):
-            reasons = "; ".join(record["alarm"])
-            self.print_to_log_file(f"COLLAPSE ALARM on the target in epoch {self.current_epoch}: {reasons}")
+            self.log(f"COLLAPSE ALARM on the target in epoch {epoch}: {'; '.join(record['alarm'])}")
+        return {name: math.nan if record[name] is None else record[name] for name in SCORES}
 
-    def keep_epoch(self) -> None:
-        """After nnU-Net's own end of the epoch: the checkpoints, then selection.json and its picture."""
-        if self.rule is None:
-            return
-        record, every = self.history.epochs[-1], self.settings["selection.keep_checkpoints"]
-        if record["selected"] and not self.disable_checkpointing:
-            self.current_epoch -= 1  # as in nnU-Net's on_train_end: the epoch's number has been counted up
-            self.save_checkpoint(join(self.output_folder, CHECKPOINT))
-            self.current_epoch += 1
-            self.print_to_log_file(f"{CHECKPOINT}: epoch {record['epoch']}")
-        if every and record["epoch"] % every == 0:
-            self.save_weights(join(self.output_folder, f"checkpoint_epoch_{record['epoch']:04d}.pth"))
-        if self.local_rank == 0:
-            self.history.write(self.output_folder, self.rule)
-            self.draw_scores()
+    def write(self) -> None:
+        """selection.json and its picture."""
+        self.history.write(self.folder, self.rule)
+        self.draw()
 
-    def draw_scores(self) -> None:
+    def draw(self) -> None:
         """nnuda_selection.png."""
-        plot_scores(self.history.epochs, self.history.selected, self.rule, self.output_folder)
+        plot_scores(self.history.epochs, self.history.selected, self.rule, self.folder)

@@ -5,6 +5,7 @@ import math
 import os
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from io import BytesIO
 from typing import Any, Iterator
 
 import torch
@@ -21,29 +22,31 @@ from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
-from nnuda.files import write_json
+from nnuda.files import replacing, write_json
 from nnuda.labels import certain_logits, class_names
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
 from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
-from nnuda.selection.history import History
+from nnuda.selection.agreement import mirrored
+from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.statistics.class_confidence import ClassConfidence
+from nnuda.training.checkpoint import bare, random_states, read_state, vectors_on_cpu, weights_of, write_checkpoint
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import freeze, refuse_other_configuration
+from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
 from nnuda.training.init_from import SETTING as INIT_FROM, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
-from nnuda.training.optimizers import GroupPolySchedule
+from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import FOLDER as PICTURES, Drawing
 from nnuda.training.random_state import seed_everything, set_random_state
-from nnuda.training.selecting import SelectingTrainer
+from nnuda.training.selecting import LOGGED as SELECTION, SCORES, EpochSelection, Predict
 from nnuda.training.teacher import EmaTeacher, decay_for
 
 
-class nnUDATrainer(SelectingTrainer):
+class nnUDATrainer(nnUNetTrainer):
     """nnU-Net's trainer with an unlabelled target domain: base of every method.
 
     A method gives `preset` and implements `adaptation_losses`; where its paper needs it, it overrides `source_loss`,
@@ -90,7 +93,8 @@ class nnUDATrainer(SelectingTrainer):
         self.step_in_epoch = 0
         self.checked_terms: set[str] | None = None
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
-        self.history = History()
+        self.selection = EpochSelection(self.settings, frozen_classes(self.plans_manager.plans), self.label_manager,
+                                        self.output_folder, self.print_to_log_file)
         self.resumed = False
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
@@ -216,6 +220,11 @@ class nnUDATrainer(SelectingTrainer):
             for module in (self.extra_modules, self.adversary):
                 broadcast_from_first(module)
         return self.configure_adaptation_optimizers()
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without its DDP and compile wrappers."""
+        return bare(self.network)
 
     def _set_batch_size_and_oversample(self) -> None:
         super()._set_batch_size_and_oversample()
@@ -468,9 +477,14 @@ class nnUDATrainer(SelectingTrainer):
 
     def on_epoch_end(self) -> None:
         """nnU-Net's; the scores on the target; draw the curves."""
-        self.score_epoch()
+        if self.selection.rule is not None:
+            dice = float(self.logger.get_value("mean_fg_dice", step=-1))
+            scores = self.selection.score(self.current_epoch, dice, *self.predictions(), self.local_rank == 0, self.device)
+            for name, value in scores.items():
+                self.logger.log(SELECTION + name, value, self.current_epoch)
         super().on_epoch_end()
-        self.keep_epoch()
+        if self.selection.rule is not None:
+            self.keep_epoch()
         if self.local_rank == 0 and self.logged_names():
             logged = self.logger.local_logger.my_fantastic_logging
             plot_curves({name: logged[LOGGED + name] for name in self.logged_names()}, self.output_folder)
@@ -514,3 +528,135 @@ class nnUDATrainer(SelectingTrainer):
         """nnU-Net's, with the weights that prediction will use."""
         with self.prediction_weights(), self.on_source_images():
             super().perform_actual_validation(save_probabilities)
+
+    # ---- selection without target labels ----------------------------------------------------------------------------
+
+    def start_selection(self) -> None:
+        """Let the selection read its patches, where epochs are to be scored and the target was preprocessed."""
+        if not self.settings["selection.enabled"]:
+            return
+        domains = self.domains_to_score() if self.local_rank == 0 else None
+        self.selection.start(domains, self.configuration_manager.patch_size, self.configuration_manager.batch_size,
+                             self.agreement_kind, self.resumed)
+        if self.selection.rule is not None:
+            for name in SCORES:
+                self.logger.local_logger.my_fantastic_logging.setdefault(SELECTION + name,
+                                                                         [math.nan] * self.current_epoch)
+
+    def domains_to_score(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset] | None:
+        """Source cases of the fold's training, and the target's; None where no target was preprocessed and none is
+        needed."""
+        try:
+            target = self.target_dataset()
+        except FileNotFoundError as error:
+            if self.adapts:
+                raise
+            self.print_to_log_file(f"NOTE: epochs are not scored on the target. {error}")
+            return None
+        training_cases, _ = self.do_split()  # labels of the fold's validation cases stay for validation
+        return self.dataset_class(self.preprocessed_dataset_folder, training_cases), target
+
+    @property
+    def agreement_kind(self) -> str | None:
+        """What a prediction is compared with: "teacher" (and student), else "flip"; None without a mirroring axis."""
+        if self.teacher is not None:
+            return "teacher"
+        return "flip" if self.inference_allowed_mirroring_axes else None
+
+    def predictions(self) -> tuple[Predict, Predict | None]:
+        """The network that will predict, and what it is to agree with."""
+        network = self.bare_network.eval()  # not compiled: another batch shape would be compiled again
+
+        def student(image: Tensor) -> Tensor:
+            with self.mixed_precision():
+                return finest(network(image))
+
+        def teacher(image: Tensor) -> Tensor:
+            with self.mixed_precision():
+                return self.teacher(image)
+
+        if self.agreement_kind == "teacher":
+            return (teacher, student) if self.settings["training.predict_with"] == "teacher" else (student, teacher)
+        axes = self.inference_allowed_mirroring_axes
+        return student, mirrored(student, axes) if self.agreement_kind == "flip" else None
+
+    def keep_epoch(self) -> None:
+        """After nnU-Net's own end of the epoch: the checkpoints, then selection.json and its picture."""
+        record, every = self.selection.history.epochs[-1], self.settings["selection.keep_checkpoints"]
+        if record["selected"] and not self.disable_checkpointing:
+            self.current_epoch -= 1  # as in nnU-Net's on_train_end: the epoch's number has been counted up
+            self.save_checkpoint(join(self.output_folder, SELECTED))
+            self.current_epoch += 1
+            self.print_to_log_file(f"{SELECTED}: epoch {record['epoch']}")
+        if every and record["epoch"] % every == 0:
+            self.save_weights(join(self.output_folder, f"checkpoint_epoch_{record['epoch']:04d}.pth"))
+        if self.local_rank == 0:
+            self.selection.write()
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+
+    def prediction_weights(self) -> AbstractContextManager:
+        """The weights to predict with inside the block (`training.predict_with`), the student's again after it."""
+        teacher = self.settings["training.predict_with"] == "teacher"
+        return weights_of(self.teacher.network if teacher else None, self.bare_network)
+
+    def adaptation_state(self) -> dict[str, Any]:
+        """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
+        optimizer = self.adversary_optimizer
+        return {"student": self.bare_network.state_dict(), "modules": self.extra_modules.state_dict(),
+                "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
+                "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
+                "teacher": None if self.teacher is None else self.teacher.state_dict(),
+                "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
+                "selection": self.selection.history.state_dict(), "class_vectors": vectors_on_cpu(self.class_vectors()),
+                "pictures": {name: drawing.caption for name, drawing in self.pictures().items()}}
+
+    def load_adaptation_state(self, state: dict[str, Any]) -> None:
+        """Put back what `adaptation_state` returned."""
+        self.bare_network.load_state_dict(state["student"])
+        self.extra_modules.load_state_dict(state["modules"])
+        self.statistics.load_state_dict(state["statistics"])
+        self.adversary.load_state_dict(state["adversary"])
+        if self.adversary_optimizer is not None:
+            self.adversary_optimizer.load_state_dict(state["adversary_optimizer"])
+        if self.teacher is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        if self.class_confidence is not None:
+            self.class_confidence.load_state_dict(state["class_confidence"])
+        if "selection" in state:  # a training that began before epochs were scored has none
+            self.selection.history.load_state_dict(state["selection"])
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's, with the adaptation's state and every rank's random state under one more key."""
+        states = random_states()
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return super().save_checkpoint(filename)
+        stock = BytesIO()
+        with self.prediction_weights():
+            super().save_checkpoint(stock)
+        write_checkpoint(filename, stock, {**self.adaptation_state(), "random_states": states},
+                         self.settings["training.predict_with"] == "student")
+
+    def save_weights(self, filename: str) -> None:
+        """What prediction reads of a checkpoint, nothing to continue with; written aside, then renamed."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            return
+        with self.prediction_weights(), replacing(filename) as aside:
+            torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__,
+                        "init_args": self.my_init_kwargs,
+                        "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """nnU-Net's, then the adaptation's state.
+
+        Raises:
+            RuntimeError: the checkpoint is not one of nnuda's.
+        """
+        super().load_checkpoint(filename_or_checkpoint)
+        state = read_state(filename_or_checkpoint, self.device)
+        self.load_adaptation_state(state)
+        for optimizer in filter(None, (self.optimizer, self.adversary_optimizer)):
+            steps_on_cpu(optimizer)
+        self.resumed = True
+        if self.local_rank < len(state["random_states"]):
+            self.resumed_random_state = state["random_states"][self.local_rank]

@@ -58,8 +58,8 @@ def test_trains(variant, monkeypatch, name):
     # a class has no distance between the domains where the target was never predicted to show it
     names = [name for name in made.logged_names() if not name.startswith("distance/")]
     assert all(math.isfinite(logged[f"nnUDA/{name}"][0]) for name in names)
-    record = made.history.epochs[0]
-    assert len(record["class_shares"]) == len(made.rule["source_shares"]) == 2 and math.isfinite(record["entropy"])
+    record = made.selection.history.epochs[0]
+    assert len(record["class_shares"]) == len(made.selection.rule["source_shares"]) == 2 and math.isfinite(record["entropy"])
     labels = json.loads((variant.preprocessed / "dataset.json").read_text())["labels"]
     expected = 2 if any(isinstance(value, list) for value in labels.values()) else 3
     assert (made.bare_network.decoder.seg_layers[-1].out_channels == expected

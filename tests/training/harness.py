@@ -21,7 +21,7 @@ def make_trainer(toy: Toy, trainer: str | type, configuration: str, plans_name: 
     trainer_class = recursive_find_trainer_class_by_name(trainer) if isinstance(trainer, str) else trainer
     trainer = trainer_class(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()),
                             torch.device("cpu"))
-    trainer.logger.plot_progress_png = trainer.draw_scores = lambda *_: None  # pictures would take most of a toy epoch
+    trainer.logger.plot_progress_png = trainer.selection.draw = lambda *_: None  # pictures would take most of a toy epoch
     return trainer
 
 

@@ -99,7 +99,7 @@ def test_scoring_changes_neither_weights_nor_random_numbers(toy_environment):
 
 def test_the_picture_is_drawn(toy_environment):
     trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_picture", ALL_PASS)
-    del trainer.draw_scores  # the harness's
+    del trainer.selection.draw  # the harness's
     run_epochs(trainer, 2)
     assert (Path(trainer.output_folder) / "nnuda_selection.png").stat().st_size > 10_000
 
@@ -123,7 +123,7 @@ def test_a_new_training_removes_what_an_earlier_one_selected(toy_environment):
         trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_again", ALL_PASS)
         trainer.on_train_start()
         selected = Path(trainer.output_folder) / "checkpoint_selected.pth"
-        assert not selected.exists() and trainer.history.selected is None
+        assert not selected.exists() and trainer.selection.history.selected is None
         selected.write_bytes(b"of an earlier training")
 
 
@@ -132,23 +132,23 @@ def test_after_an_interruption_the_file_counts(toy_environment):
     settings = {**ALL_PASS, "training.num_epochs": 6, "training.save_every": 2}
     first = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings)
     run_epochs(first, 2)
-    first.history.selected = None  # the third epoch is to be selected, whatever its scores
+    first.selection.history.selected = None  # the third epoch is to be selected, whatever its scores
     run_epochs_from(first, 1)
-    lost = first.history.epochs[-1]
+    lost = first.selection.history.epochs[-1]
     assert lost["epoch"] == 2 and lost["selected"]
 
     second = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, True)
     second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
-    assert second.current_epoch == 2 and second.history.selected["epoch"] < 2
+    assert second.current_epoch == 2 and second.selection.history.selected["epoch"] < 2
     second.on_train_start()
-    assert second.history.selected == lost
+    assert second.selection.history.selected == lost
     assert "checkpoint_selected.pth is of epoch 2, from before the interruption" in Path(second.log_file).read_text()
 
     Path(second.output_folder, "checkpoint_selected.pth").unlink()
     third = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, True)
     third.load_checkpoint(f"{third.output_folder}/checkpoint_latest.pth")
     third.on_train_start()
-    assert third.history.selected is None
+    assert third.selection.history.selected is None
 
 
 def run_epochs_from(trainer, epochs: int) -> None:
@@ -180,7 +180,7 @@ def test_a_rule_without_a_score_stops_at_the_start(toy_environment):
     trainer.initialize()
     trainer.inference_allowed_mirroring_axes = None
     with pytest.raises(SettingsError, match="Add entropy"):
-        trainer.read_patches()
+        trainer.start_selection()
 
 
 def test_labels_of_the_folds_validation_cases_are_not_counted(toy_environment, monkeypatch):
