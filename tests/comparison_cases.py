@@ -21,7 +21,7 @@ def result(dice: Sequence[float], classes: Sequence[str] = ("ventricle", "wall")
     """What `evaluate_folder` would return: a Dice a case, the second class 0.1 below the first."""
     per_case = {f"case{index}": {name: case_scores(max(0.0, value - 0.1 * offset))
                                  for offset, name in enumerate(classes)} for index, value in enumerate(dice)}
-    return {**summarize(per_case), "per_case": per_case, "unit": "mm", "labels": {name: 1 for name in classes},
+    return {**summarize(per_case), "per_case": per_case, "unit": "mm", "labels": dict.fromkeys(classes, 1),
             "num_cases": len(dice)}
 
 

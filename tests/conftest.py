@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -13,7 +13,6 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "trainin
 
 from browser import Browser, find_browser  # noqa: E402
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
-
 
 # A test that uses one of these trains, builds a wheel or makes an environment: it is slow without having to say so.
 SLOW_FIXTURES = {"toy", "variant", "ranks", "wheel", "sources", "plain"}

@@ -4,15 +4,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from nnunetv2.experiment_planning.plan_and_preprocess_api import (extract_fingerprint_dataset, plan_experiment_dataset,
-                                                                  preprocess_dataset)
+from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+    extract_fingerprint_dataset,
+    plan_experiment_dataset,
+    preprocess_dataset,
+)
 
 from nnuda.cli.plan_and_preprocess import main as plan_and_preprocess
 from nnuda.planning import fingerprint

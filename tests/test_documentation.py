@@ -3,8 +3,8 @@ test_documented_roads.py."""
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import doctest
+import importlib.util
 import json
 import os
 import re
@@ -16,8 +16,8 @@ import pytest
 import torch
 from documentation_pages import METHOD_PAGE, PAGES, ROADS, ROOT, Block, anchors, blocks, section, write_files
 from jsonschema import Draft202012Validator
-
 from methods import predicting_network
+
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import SCHEMA
 from nnuda.registration import VARIABLE, trainers_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from nnuda.files import folder_aside, replacing, write_json, write_text
 
 

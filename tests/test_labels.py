@@ -7,8 +7,20 @@ import pytest
 import torch
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnuda.labels import (channel_masks, class_names, confident_masks, foreground_masks, foreground_names, label_masks,
-                          labels_and_kept, nearest, preprocessed_masks, pseudo_labels, region_masks, source_masks)
+from nnuda.labels import (
+    channel_masks,
+    class_names,
+    confident_masks,
+    foreground_masks,
+    foreground_names,
+    label_masks,
+    labels_and_kept,
+    nearest,
+    preprocessed_masks,
+    pseudo_labels,
+    region_masks,
+    source_masks,
+)
 
 LABEL = torch.tensor([[[[0.0, 1, 2, 3]]]])  # 3 is ignored
 

@@ -6,16 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
-from planning_pairs import (SOURCE, TARGET, _planned_once, _stock_once, checksums, folders, pair,  # noqa: F401
-                            planned)
+from planning_pairs import SOURCE, TARGET, _planned_once, _stock_once, checksums, folders, pair, planned  # noqa: F401
 
 from nnuda.cli import check, configure, plan_experiment
 from nnuda.find_trainer import TrainerError, find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.memory import memory_factor
 from nnuda.registration import VARIABLE, trainers_folder
-from nnuda.settings import (SettingsError, effective_settings, load_preset, own_preset_names, parse_set_arguments,
-                            preset_names)
+from nnuda.settings import (
+    SettingsError,
+    effective_settings,
+    load_preset,
+    own_preset_names,
+    parse_set_arguments,
+    preset_names,
+)
 from nnuda.trainer_files import known_trainers, outside_trainers, own_trainers, preset_files
 
 NUMBER = {"type": "number", "minimum": 0}

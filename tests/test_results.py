@@ -2,8 +2,18 @@
 from __future__ import annotations
 
 import pytest
-from nnuda.results import (CHECKPOINTS, ResultsError, find_checkpoint, find_fold, folds_in, is_of_nnuda,
-                           plans_of_source, require_nnuda, split_fold)
+
+from nnuda.results import (
+    CHECKPOINTS,
+    ResultsError,
+    find_checkpoint,
+    find_fold,
+    folds_in,
+    is_of_nnuda,
+    plans_of_source,
+    require_nnuda,
+    split_fold,
+)
 
 
 def test_a_fold_offers_final_then_latest_then_best_as_nnunet_itself_continues(tmp_path):

@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from nnuda.settings import (SettingsError, effective_settings, load_preset, parse_set_arguments, preset_names,
-                            validate_overrides)
+from nnuda.settings import (
+    SettingsError,
+    effective_settings,
+    load_preset,
+    parse_set_arguments,
+    preset_names,
+    validate_overrides,
+)
 
 
 def test_a_method_preset_overlays_the_base():

@@ -1,9 +1,10 @@
 """Functions run by two processes of a gloo group on the CPU, as two ranks."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import torch
 from torch import distributed as dist

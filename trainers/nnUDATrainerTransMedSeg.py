@@ -10,8 +10,13 @@ from nnuda.data.mixing import MixedBatch, largest_components, largest_region_com
 from nnuda.labels import channel_masks, labels_and_kept, pseudo_labels
 from nnuda.losses.copy_paste import copy_paste_loss
 from nnuda.losses.structure_clustering import structure_clustering
-from nnuda.losses.transferable_augmentation import (augmentation_table, limit_table, region_augmentation_table,
-                                                    region_transferable_cross_entropy, transferable_cross_entropy)
+from nnuda.losses.transferable_augmentation import (
+    augmentation_table,
+    limit_table,
+    region_augmentation_table,
+    region_transferable_cross_entropy,
+    transferable_cross_entropy,
+)
 from nnuda.networks.structure_graph import StructureGraph
 from nnuda.networks.unet_features import UNetOutput, UNetWithFeatures
 from nnuda.settings import SettingsError

@@ -18,10 +18,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_source
 from nnuda.cli.run_command import run_command
+from nnuda.datasets import dataset_name
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import load_plan
-from nnuda.datasets import dataset_name
 from nnuda.settings import load_preset, parse_set_arguments
 
 

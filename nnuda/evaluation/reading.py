@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.imageio.reader_writer_registry import (determine_reader_writer_from_dataset_json,
-                                                     recursive_find_reader_writer_by_name)
+from nnunetv2.imageio.reader_writer_registry import (
+    determine_reader_writer_from_dataset_json,
+    recursive_find_reader_writer_by_name,
+)
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnuda.errors import NnudaError

@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.conventions import DEFAULT_SHOWN
+from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.summary import EMPTY_COUNTS
 
 DECIMALS = {"Dice": 3, "ASSD": 2, "HD95": 2, "NSD": 3}

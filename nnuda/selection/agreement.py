@@ -1,7 +1,7 @@
 """Whether two predictions of the same voxels agree: of teacher and student, or of an image and its mirror image."""
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor

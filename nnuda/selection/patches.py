@@ -1,8 +1,8 @@
 """The fixed patches that are scored: drawn once, by a generator of their own, alike from both domains."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 import torch

@@ -6,7 +6,8 @@ stands under "rule".
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from nnuda.losses.entropy import largest_entropy
 

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, nn
+from torch import distributed as dist
 
 
 class ClassConfidence(nn.Module):

@@ -1,10 +1,12 @@
 """Running mean and covariance of each class's features (the memory of TransMedSeg; ISDA, TSA)."""
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, nn
+from torch import distributed as dist
 
 COUNT_LIMIT = 1e6  # voxels; beyond it a count only says "many", and float32 still adds exactly
 VOXELS_PER_CHANNEL = 10  # a full covariance of F channels is trusted from 10 F voxels on

@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 
 from nnuda.files import replacing
-from nnuda.text.class_encoders import (HUGGING_FACE, NGRAMS, RANDOM, clip_encoder, hugging_face_encoder, ngram_vectors,
-                                       random_vectors)
+from nnuda.text.class_encoders import (
+    HUGGING_FACE,
+    NGRAMS,
+    RANDOM,
+    clip_encoder,
+    hugging_face_encoder,
+    ngram_vectors,
+    random_vectors,
+)
 from nnuda.text.class_texts import ClassTexts, ClassTextsError
 
 ENTRY = "class_embeddings"  # of the plan's key

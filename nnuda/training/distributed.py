@@ -1,10 +1,12 @@
 """What DDP does for the network and must be done by hand for the modules beside it."""
 from __future__ import annotations
 
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, nn
+from torch import distributed as dist
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

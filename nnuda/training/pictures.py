@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 from nnuda.text.similarity import draw_gram  # noqa: E402
 
-
 FOLDER = "pictures"  # in the fold's folder: pictures/<name>/epoch_XXXX.png
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from io import BytesIO
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
@@ -14,11 +15,12 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
-from torch import Tensor, autocast, distributed as dist, nn
+from torch import Tensor, autocast, nn
+from torch import distributed as dist
 from torch.optim import Optimizer
 
-from nnuda.data.mixing import paste_boxes
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
+from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
@@ -36,13 +38,16 @@ from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
-from nnuda.training.init_from import SETTING as INIT_FROM, init_from
+from nnuda.training.init_from import SETTING as INIT_FROM
+from nnuda.training.init_from import init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
-from nnuda.training.pictures import FOLDER as PICTURES, Drawing
+from nnuda.training.pictures import FOLDER as PICTURES
+from nnuda.training.pictures import Drawing
 from nnuda.training.random_state import seed_everything, set_random_state
-from nnuda.training.selecting import LOGGED as SELECTION, SCORES, EpochSelection, Predict
+from nnuda.training.selecting import LOGGED as SELECTION
+from nnuda.training.selecting import SCORES, EpochSelection, Predict
 from nnuda.training.teacher import EmaTeacher, decay_for
 
 

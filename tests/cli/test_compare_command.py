@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage import io
+
 from nnuda.cli.compare import main, named_paths
 from nnuda.evaluation.reading import EvaluationError
-from skimage import io
 
 DATASET_JSON = {"labels": {"background": 0, "disc": 1}, "file_ending": ".png"}
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from nnuda.cli.demo import main
 from nnuda.demo import workflow
 from nnuda.demo.commands import CommandFailed

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnuda.cli.evaluate import OUTPUT_NAME, main
 from skimage import io
+
+from nnuda.cli.evaluate import OUTPUT_NAME, main
 
 DATASET_JSON = {"labels": {"background": 0, "disc": 1}, "file_ending": ".png"}
 

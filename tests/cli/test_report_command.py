@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from made_run import make_run, write_images, write_predictions  # noqa: E402
+
 from nnuda.cli import report  # noqa: E402
 
 

@@ -6,8 +6,9 @@ import inspect
 import pkgutil
 from argparse import ArgumentParser, Namespace
 
-import nnuda
 import pytest
+
+import nnuda
 from nnuda.cli.run_command import run_command
 from nnuda.errors import NnudaError
 

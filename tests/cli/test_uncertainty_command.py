@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from nnuda.cli.uncertainty import main
 
 DATASET_JSON = {"labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}

@@ -12,7 +12,7 @@ def test_the_targets_batch_has_no_label():
     assert {field.name for field in fields(TargetBatch)} == {"image", "weak", "from_source"}  # the last: a mask of boxes
     batch = TargetBatch(torch.zeros(1), torch.zeros(1))
     with pytest.raises(AttributeError):
-        batch.label
+        batch.label  # noqa: B018
     with pytest.raises((FrozenInstanceError, TypeError)):
         batch.label = torch.zeros(1)
 

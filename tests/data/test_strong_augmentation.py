@@ -7,8 +7,15 @@ import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 
-from nnuda.data.strong_augmentation import (BezierCurves, KnotCurves, RandomConvolution, RandomIntensityCurve,
-                                            bezier_curve, interpolate, strong_transforms)
+from nnuda.data.strong_augmentation import (
+    BezierCurves,
+    KnotCurves,
+    RandomConvolution,
+    RandomIntensityCurve,
+    bezier_curve,
+    interpolate,
+    strong_transforms,
+)
 
 TRANSFORMS = {"rising": RandomIntensityCurve(BezierCurves(0.0)), "falling": RandomIntensityCurve(BezierCurves(1.0)),
               "knots": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6)), "convolution": RandomConvolution(4, 2)}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from nnuda.demo.commands import CommandFailed, Shell
 
 PYTHON = Path(sys.executable).name

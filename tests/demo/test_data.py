@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage import io
+
 from nnuda.demo import data as module
 from nnuda.demo.data import make_data
 from nnuda.demo.images import LABELS
-from skimage import io
 
 
 @pytest.fixture

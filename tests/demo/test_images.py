@@ -3,8 +3,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nnuda.demo.images import (AIR, BODY, KIDNEY, LABEL_OF_TISSUE, LIVER, SIZE, SOURCE, TARGET, VESSEL, Contrast,
-                               draw_case, draw_tissues, show)
+
+from nnuda.demo.images import (
+    AIR,
+    BODY,
+    KIDNEY,
+    LABEL_OF_TISSUE,
+    LIVER,
+    SIZE,
+    SOURCE,
+    TARGET,
+    VESSEL,
+    Contrast,
+    draw_case,
+    draw_tissues,
+    show,
+)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
-from nnuda.demo.workflow import CONFIGURATION, SETTINGS, SMALL, STRONG, add_small_configuration, variables
-from nnuda.settings import validate_overrides
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnuda.demo.workflow import CONFIGURATION, SETTINGS, SMALL, STRONG, add_small_configuration, variables
+from nnuda.settings import validate_overrides
 
 
 def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> None:

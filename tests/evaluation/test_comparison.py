@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from comparison_cases import CASES, result, three_results
+
 from nnuda.evaluation.comparison import ALL_CLASSES, case_values, compare, holm, paired_tests, read_result, summary
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import save_scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from nnuda.evaluation.conventions import class_rules
 from nnuda.evaluation.reading import EvaluationError
 

@@ -9,10 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from nnuda.evaluation.entropy_maps import SUMMARY_NAME, entropy_map, uncertainty_folder
-from nnuda.evaluation.reading import EvaluationError
 from scipy import stats
 from skimage import io
+
+from nnuda.evaluation.entropy_maps import SUMMARY_NAME, entropy_map, uncertainty_folder
+from nnuda.evaluation.reading import EvaluationError
 
 DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
 REGIONS_JSON = {"labels": {"background": 0, "both": [1, 2], "spleen": 2}, "regions_class_order": [1, 2],

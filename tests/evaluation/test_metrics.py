@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
 from nnuda.evaluation.conventions import Rule
 from nnuda.evaluation.metrics import case_metrics, mask_metrics, surface_dice, surface_distances
 

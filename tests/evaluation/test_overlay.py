@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from matplotlib.colors import to_rgb
-from nnuda.evaluation.overlay import (COLOURS, Slice, choose_slice, class_colours, crop_to_foreground, draw_overlays,
-                                      read_slice)
-from nnuda.evaluation.reading import EvaluationError
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from skimage import io
+
+from nnuda.evaluation.overlay import (
+    COLOURS,
+    Slice,
+    choose_slice,
+    class_colours,
+    crop_to_foreground,
+    draw_overlays,
+    read_slice,
+)
+from nnuda.evaluation.reading import EvaluationError
 
 DATASET_JSON = {"labels": {"background": 0, "disc": 1, "ring": 2}, "file_ending": ".png"}
 

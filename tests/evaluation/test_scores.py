@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
+from skimage import io
+
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import evaluate_folder, load_scores, save_scores, save_table
-from skimage import io
 
 LABELS = {"liver": 1, "spleen": 2}
 DATASET_JSON = {"labels": {"background": 0, **LABELS}, "file_ending": ".nii.gz"}

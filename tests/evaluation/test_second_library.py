@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from nnuda.evaluation.conventions import Rule
-from nnuda.evaluation.metrics import mask_metrics
 from scipy import ndimage
 from skimage.measure import marching_cubes
+
+from nnuda.evaluation.conventions import Rule
+from nnuda.evaluation.metrics import mask_metrics
 
 DATA = os.environ.get("nnUDA_DATA")
 # Cells whose corners alternate have two triangulations, and the two tables choose differently: on noise up to 0.002.

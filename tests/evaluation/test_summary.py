@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from nnuda.evaluation.summary import foreground_mean, statistics, summarize
 
 

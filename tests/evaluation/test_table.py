@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from nnuda.evaluation.summary import summarize
 from nnuda.evaluation.table import comparison_table, print_table, score_table
 

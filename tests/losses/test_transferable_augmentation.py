@@ -7,8 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnuda.losses.transferable_augmentation import (augmentation_table, limit_table, region_augmentation_table,
-                                                    region_transferable_cross_entropy, transferable_cross_entropy)
+from nnuda.losses.transferable_augmentation import (
+    augmentation_table,
+    limit_table,
+    region_augmentation_table,
+    region_transferable_cross_entropy,
+    transferable_cross_entropy,
+)
 
 C, A = 4, 6
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
-from torch import nn
-
 from network_cases import CHANNELS, CLASSES, configuration, patch, plain_network
+from torch import nn
 
 from nnuda.networks.build_prototypes import build_cycle_network
 from nnuda.networks.cycle import CycleNetwork

@@ -8,8 +8,13 @@ import torch
 from network_cases import CHANNELS, CLASSES, TEXT, awaken, configuration, text_vectors, uuds_network
 from torch import Tensor, nn
 
-from nnuda.networks.clip_resnet import (ClipDomainFeatures, clip_strides, clip_visual, load_clip_weights,
-                                        positions_on_grid)
+from nnuda.networks.clip_resnet import (
+    ClipDomainFeatures,
+    clip_strides,
+    clip_visual,
+    load_clip_weights,
+    positions_on_grid,
+)
 from nnuda.networks.uuds import UUDSNetwork
 
 TINY = "tiny-resnet-of-the-tests"

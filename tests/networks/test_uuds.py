@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
 from network_cases import (
     CHANNELS,
     CLASSES,
@@ -15,6 +13,7 @@ from network_cases import (
     text_vectors,
     uuds_network,
 )
+from torch import Tensor
 
 from nnuda.networks.uuds import UUDSNetwork, UUDSOutput, forward_frozen
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from planning_pairs import Folders, SOURCE, TARGET
+from planning_pairs import SOURCE, TARGET, Folders
 
 from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import KEY

@@ -11,8 +11,14 @@ from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_image
 from nnuda.datasets import load_dataset
 from nnuda.errors import PlanningError
 from nnuda.planning import fingerprint as fingerprint_module
-from nnuda.planning.fingerprint import (BODY, NON_ZERO, analyze_target_case, extract_source_fingerprint,
-                                        extract_target_fingerprint, fingerprint_file)
+from nnuda.planning.fingerprint import (
+    BODY,
+    NON_ZERO,
+    analyze_target_case,
+    extract_source_fingerprint,
+    extract_target_fingerprint,
+    fingerprint_file,
+)
 
 
 def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):

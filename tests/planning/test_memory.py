@@ -54,7 +54,7 @@ def test_the_estimate_is_nnunets(monkeypatch):
     arguments = ((64, 48), 1, 3, architecture["network_class_name"], architecture["arch_kwargs"],
                  architecture["_kw_requires_import"])
     assert feature_map_elements(*arguments) == ExperimentPlanner.static_estimate_VRAM_usage(*arguments)
-    assert set(network for network, _ in REFERENCES) == {"PlainConvUNet", "ResidualEncoderUNet"}
+    assert {network for network, _ in REFERENCES} == {"PlainConvUNet", "ResidualEncoderUNet"}
 
 
 def test_the_factor_is_the_presets_unless_set():

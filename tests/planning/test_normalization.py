@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.plan_key import KEY
-from nnuda.plan_key import plans_with_target_normalization
+from nnuda.plan_key import KEY, plans_with_target_normalization
 from nnuda.planning.normalization import SOURCE_FOREGROUND, target_normalization
 
 

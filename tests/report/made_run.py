@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from skimage import io
+
 from nnuda.settings import effective_settings
 from nnuda.statistics.prototype_dictionary import PrototypeDictionary
-from skimage import io
 
 SOURCE, TARGET = "Dataset501_One", "Dataset502_Other"
 CLASSES = ["disc", "ring"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_run import make_run, plans, write_images, write_predictions
+
 from nnuda.datasets import DatasetError
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases

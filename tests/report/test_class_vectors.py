@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from made_run import checkpoint, make_run
+from torch import nn
+
 from nnuda.report.class_vectors import class_vectors, cosines, last_picture, relation_pictures, relations_section
 from nnuda.report.run import read_run
 from nnuda.statistics.class_memory import ClassMemory
 from nnuda.statistics.class_statistics import ClassStatistics
 from nnuda.statistics.prototype_dictionary import PrototypeDictionary
-from torch import nn
 
 
 def test_prototypes_of_the_dictionaries() -> None:

@@ -5,11 +5,12 @@ import base64
 import csv
 import io
 import re
+from html.parser import HTMLParser
 
 import pytest
 from comparison_cases import CASES, result, three_results
-from html.parser import HTMLParser
 from matplotlib.image import imread
+
 from nnuda.evaluation.comparison import ALL_CLASSES, compare
 from nnuda.report.comparison_plots import DOTS_PER_INCH, WIDTH_INCHES
 from nnuda.report.comparison_report import csv_text, html_text, markdown_text, save_comparison

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made_run import make_run
+
 from nnuda.evaluation.class_features import ClassFeatures
 from nnuda.report import features_section as module
 from nnuda.report.features_section import NOT_CHEAP, Model, features_section, find_before, is_cheap, model_of

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, faults
 from comparison_cases import CASES, result, three_results
+
 from nnuda.evaluation.comparison import compare
 from nnuda.report.comparison_report import save_comparison
 from nnuda.report.page import Notes, Picture, Pictures, Section, page_html

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_run import CHANGED, CLASSES, SOURCE, TARGET, checkpoint, make_run
+
 from nnuda.report.run import ReportError, number, read_run
 from nnuda.report.settings_and_cost import cost_section, settings_section
 from nnuda.results import ResultsError

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import make_run
+
 from nnuda.report.domains import domains_section, fingerprint_table, overlap, spread
 from nnuda.report.run import read_run
 

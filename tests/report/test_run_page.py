@@ -8,11 +8,12 @@ import pytest
 from browser import Browser, faults
 from harness import make_trainer, run_epochs
 from made_run import make_run, write_images, write_predictions
+from toy import Toy
+
 from nnuda.files import write_text
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import read_run
 from nnuda.report.run_page import NO_PREDICTIONS, Request, report_html
-from toy import Toy
 
 PHONE, LAPTOP = 390, 1366
 LONG = "a_case_with_a_very_long_name_of_a_hospital_and_a_scanner_and_a_date"

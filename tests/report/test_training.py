@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from made_run import make_run, selection
+
 from nnuda.report.page import Pictures, Table, Text
 from nnuda.report.run import read_run
 from nnuda.report.training import NOT_LOGGED, losses_section, selection_section, training_alarms

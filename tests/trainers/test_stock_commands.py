@@ -3,12 +3,12 @@ disk (release gate 4)."""
 from __future__ import annotations
 
 import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from methods import TRAINERS
 from toy import SOURCE, TARGET, run
-
 
 SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong"}
 

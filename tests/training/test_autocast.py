@@ -8,7 +8,6 @@ import torch
 from harness import make_trainer, train_steps
 from methods import methods, settings_of
 
-
 METHODS = methods("autocast")
 
 

@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 from harness import make_trainer
-from torch import distributed as dist, nn
+from torch import distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnuda.training.curves import EpochMeans
-from nnuda.training.distributed import (average_gradients, broadcast_from_first, from_first, keep_in_graph,
-                                        mean_over_ranks, split_batch)
 from nnuda.files import write_json
+from nnuda.training.curves import EpochMeans
+from nnuda.training.distributed import (
+    average_gradients,
+    broadcast_from_first,
+    from_first,
+    keep_in_graph,
+    mean_over_ranks,
+    split_batch,
+)
 
 CPU = torch.device("cpu")
 BIG = {"configurations": {str(i): list(range(50)) for i in range(300)}}

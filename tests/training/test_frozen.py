@@ -10,8 +10,13 @@ from nnuda.files import write_json
 from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, plans_with_target_normalization
 from nnuda.results import PLANS_SOURCE
 from nnuda.settings import SettingsError
-from nnuda.training.frozen import (FrozenConfigurationError, freeze, frozen_classes, frozen_settings,
-                                   refuse_other_configuration)
+from nnuda.training.frozen import (
+    FrozenConfigurationError,
+    freeze,
+    frozen_classes,
+    frozen_settings,
+    refuse_other_configuration,
+)
 
 DATASET = {"labels": {"background": 0, "right": 2, "left": 1, "ignore": 3}}
 

@@ -34,9 +34,10 @@ def test_terms_are_the_weights_above_0():
 
 def test_terms_of_the_presets():
     assert loss_terms(effective_settings("source_only", {})) == {}
-    terms = loss_terms(effective_settings("uuds", {"uuds.contrast.weight": 0}))
-    assert terms.keys() == {"domain_distillation", "synthetic_distillation", "pseudo_label", "identity"}
-    assert (terms["pseudo_label"].start, terms["pseudo_label"].ramp) == (0.1, 0.1)
+    paper = loss_terms(effective_settings("uuds", {"training.recipe": "paper", "uuds.contrast.weight": 0}))
+    assert paper.keys() == {"domain_distillation", "synthetic_distillation", "pseudo_label", "identity"}
+    assert (paper["pseudo_label"].start, paper["pseudo_label"].ramp) == (0.1, 0.1)
+    assert loss_terms(effective_settings("uuds", {})).keys() == {"teacher", "domain_distillation", "contrast", "identity"}
 
 
 class Method(nnUDATrainer):

@@ -126,7 +126,7 @@ def test_counts_of_steps_go_back_to_the_cpu():
     joint = JointOptimizer(separate(pair))
     backward(pair)
     joint.step()
-    counts = [state for state in joint.optimizers[1].state.values()]
+    counts = list(joint.optimizers[1].state.values())
     for state in counts:
         state["step"] = SimpleNamespace(cpu=lambda: torch.tensor(1.0))
     steps_on_cpu(joint)

@@ -6,10 +6,10 @@ import torch
 from harness import make_trainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnuda.data.mixing import paste_boxes
 from nnuda.data.domain_batch import to_device
-from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
+from nnuda.data.mixing import paste_boxes
 from nnuda.labels import certain_logits
+from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 
 LABELS = {"background": 0, "a": 1, "b": 2}
 

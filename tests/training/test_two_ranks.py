@@ -10,8 +10,8 @@ from harness import differences, make_trainer, run_epochs
 from methods import methods, settings_of
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-from toy import CPU, Toy
 from torch.nn.parallel import DistributedDataParallel
+from toy import CPU, Toy
 from two_processes import in_two_processes
 
 METHODS = methods("ranks")
