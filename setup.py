@@ -1,5 +1,6 @@
 """What pyproject.toml cannot say: where trainers/ and plans/ are installed, and the .pth line that registers the
 trainers with nnU-Net."""
+
 from __future__ import annotations
 
 import os

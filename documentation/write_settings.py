@@ -1,4 +1,5 @@
 """Writes reference/settings.md from the presets in plans/. Run it after a change to one of them: python documentation/write_settings.py"""
+
 from __future__ import annotations
 
 import json
@@ -49,8 +50,13 @@ def allowed(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    words = {"boolean": "`true` or `false`", "string": "text", "null": "`null`",
-             "integer": f"integer{number_range(schema)}", "number": f"number{number_range(schema)}"}
+    words = {
+        "boolean": "`true` or `false`",
+        "string": "text",
+        "null": "`null`",
+        "integer": f"integer{number_range(schema)}",
+        "number": f"number{number_range(schema)}",
+    }
     if "array" in kinds:
         words["array"] = f"list, each {allowed(schema['items'])}"
     return " or ".join(words[kind] for kind in kinds)
@@ -71,8 +77,13 @@ def default(entry: dict[str, Any]) -> str:
 
 def row(key: str) -> str:
     """A setting's line of the table."""
-    cells = [f"`{key}`", per_preset(key, default), per_preset(key, lambda entry: allowed(entry["schema"])),
-             per_preset(key, lambda entry: entry["help"]), per_preset(key, lambda entry: entry["source"])]
+    cells = [
+        f"`{key}`",
+        per_preset(key, default),
+        per_preset(key, lambda entry: allowed(entry["schema"])),
+        per_preset(key, lambda entry: entry["help"]),
+        per_preset(key, lambda entry: entry["source"]),
+    ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -85,7 +96,9 @@ def table(title: str, text: str, keys: list[str]) -> str:
 def settings_page() -> str:
     """The content of reference/settings.md."""
     base = list(load_preset(BASE))
-    page = INTRODUCTION + table("Common to all trainers (`plans/base.json`)", "A method's own default stands behind its preset's name.", base)
+    page = INTRODUCTION + table(
+        "Common to all trainers (`plans/base.json`)", "A method's own default stands behind its preset's name.", base
+    )
     for name in own_preset_names():
         added = [key for key in load_preset(name) if key not in base]
         trainers = ", ".join(f"`{trainer}`" for trainer in own_trainers() if find_trainer(trainer).preset == name)

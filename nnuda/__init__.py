@@ -1,2 +1,3 @@
 """Unsupervised domain adaptation inside an unmodified nnU-Net v2."""
+
 __version__ = "0.1.0"

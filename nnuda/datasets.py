@@ -1,4 +1,5 @@
 """Raw datasets: names, channels, image files. Of the target no label file is even listed."""
+
 from __future__ import annotations
 
 import os
@@ -29,6 +30,7 @@ class Domain:
         dataset_json: the dataset.json; for a folder of images one made from what the user gave, without labels.
         images: case identifier -> one file per channel (or a single file that holds them all).
     """
+
     name: str
     folder: str
     dataset_json: dict
@@ -61,8 +63,9 @@ def dataset_name(dataset: str | int) -> str:
     try:
         return str(maybe_convert_to_dataset_name(dataset))
     except (RuntimeError, ValueError) as error:
-        raise DatasetError(f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
-                           f"{error}") from error
+        raise DatasetError(
+            f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. {error}"
+        ) from error
 
 
 def check_name(name: str, option: str) -> None:
@@ -84,8 +87,10 @@ def load_dataset(dataset: str | int) -> Domain:
     name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
     if not isfile(join(folder, "dataset.json")):
-        raise DatasetError(f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
-                           f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}.")
+        raise DatasetError(
+            f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
+            f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}."
+        )
     dataset_json = load_json(join(folder, "dataset.json"))
     return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
 
@@ -124,8 +129,9 @@ def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
         cases.setdefault(match[1], []).append(join(folder, match[0]))
     if not cases:
         seen = f"It holds {len(names)} other files, such as {names[0]}." if names else "It is empty."
-        raise DatasetError(f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the "
-                           f"channel). {seen}")
+        raise DatasetError(
+            f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the channel). {seen}"
+        )
     return cases
 
 
@@ -133,14 +139,14 @@ def _images_of_dataset(folder: str, dataset_json: dict) -> dict[str, list[str]]:
     if "dataset" not in dataset_json:
         return find_images(join(folder, "imagesTr"), dataset_json["file_ending"])
     cases = {
-        case: [_expand(folder, path)
-               for path in entry["images"]]
-        for case, entry in dataset_json["dataset"].items()
+        case: [_expand(folder, path) for path in entry["images"]] for case, entry in dataset_json["dataset"].items()
     }
     gone = [path for paths in cases.values() for path in paths if not isfile(path)]
     if gone or not cases:
-        raise DatasetError(f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them "
-                           f"are missing{', such as ' + gone[0] if gone else ''}. Correct the list under \"dataset\".")
+        raise DatasetError(
+            f"{join(folder, 'dataset.json')} lists {len(cases)} cases, {len(gone)} image files of them "
+            f'are missing{", such as " + gone[0] if gone else ""}. Correct the list under "dataset".'
+        )
     return cases
 
 

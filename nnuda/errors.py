@@ -1,4 +1,5 @@
 """Errors meant for the user: something that can be put right, not a fault of the program."""
+
 from __future__ import annotations
 
 

@@ -1,4 +1,5 @@
 """Files that are never half-written: written aside, then renamed. A reader sees the old file or the new one."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The class behind a trainer's name, as nnU-Net finds it: what planning and the report ask about a method."""
+
 from __future__ import annotations
 
 import io
@@ -38,13 +39,17 @@ def find_trainer(name: str) -> type:
     except Exception as error:  # a user's file may fail at import with anything
         if name not in known and isinstance(error, RuntimeError):
             raise TrainerError(_unknown(name, known)) from error
-        raise TrainerError(f"nnU-Net cannot load {name}: {type(error).__name__}: {error} Every file in the folders of "
-                           f"{VARIABLE} must import: mend or remove the one that does not.") from error
+        raise TrainerError(
+            f"nnU-Net cannot load {name}: {type(error).__name__}: {error} Every file in the folders of "
+            f"{VARIABLE} must import: mend or remove the one that does not."
+        ) from error
     if not any((parent.__module__, parent.__name__) == (_BASE_MODULE, BASE_TRAINER) for parent in found.__mro__):
         raise TrainerError(_unknown(name, known))
     return found
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    return (f"-tr: expected one of nnuda's trainers ({', '.join(known)}) or a subclass of one in a folder of {VARIABLE}; "
-            f"got {name}. Leave -tr out to plan for {BASE_TRAINER}'s two-domain step.")
+    return (
+        f"-tr: expected one of nnuda's trainers ({', '.join(known)}) or a subclass of one in a folder of {VARIABLE}; "
+        f"got {name}. Leave -tr out to plan for {BASE_TRAINER}'s two-domain step."
+    )

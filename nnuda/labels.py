@@ -3,6 +3,7 @@
 The one place for nnU-Net's rules: class 0 is the background; regions may overlap and are painted one over the other;
 the ignore label, the last channel of region labels, is in no mask.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ SURE = 20.0  # logit; exp(-20) vanishes beside 1 in float32
 
 # ---- names ----------------------------------------------------------------------------------------------------------
 
+
 def foreground_names(dataset_json: dict) -> list[str]:
     """Names of the foreground classes by rising label, or of the regions as nnU-Net orders them;
     neither background nor ignore."""
-    labels = {name: value for name, value in dataset_json["labels"].items()
-              if name != "ignore" and value not in (0, [0])}
+    labels = {
+        name: value for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])
+    }
     values = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in labels.items()}
     if any(len(value) > 1 for value in values.values()):  # when nnU-Net speaks of regions
         return list(labels)
@@ -36,6 +39,7 @@ def class_names(dataset_json: dict) -> list[str]:
 
 
 # ---- masks of labels ------------------------------------------------------------------------------------------------
+
 
 def nearest(values: Tensor, size: Sequence[int]) -> Tensor:
     """Nearest-neighbour sampling, in the values' own type.
@@ -125,8 +129,10 @@ def preprocessed_masks(segmentation: Tensor, manager: LabelManager, size: Sequen
     """
     if not manager.has_regions:
         return label_masks(segmentation, manager.num_segmentation_heads, size)
-    inside = [torch.isin(segmentation, torch.tensor(np.atleast_1d(region), dtype=segmentation.dtype))
-              for region in manager.foreground_regions]
+    inside = [
+        torch.isin(segmentation, torch.tensor(np.atleast_1d(region), dtype=segmentation.dtype))
+        for region in manager.foreground_regions
+    ]
     ignored = (segmentation < 0) | (segmentation == manager.ignore_label if manager.has_ignore_label else False)
     return region_masks(torch.cat(inside, 1), size, ignored)
 
@@ -158,7 +164,7 @@ def labels_and_kept(label: Tensor, manager: LabelManager) -> tuple[Tensor, Tenso
         everywhere.
     """
     if manager.has_regions:
-        regions = label[:, :len(manager.foreground_regions)].bool()
+        regions = label[:, : len(manager.foreground_regions)].bool()
         return regions, ~label[:, -1:].bool() if manager.has_ignore_label else None
     return label[:, 0], label[:, 0] != manager.ignore_label if manager.has_ignore_label else None
 
@@ -183,6 +189,7 @@ def channel_masks(label: Tensor, kept: Tensor | None, manager: LabelManager) -> 
 
 
 # ---- pseudo-labels --------------------------------------------------------------------------------------------------
+
 
 def pseudo_labels(logits: Tensor, confidence: float, regions: bool) -> tuple[Tensor, Tensor]:
     """What a network predicts, and where it is confident.

@@ -1,4 +1,5 @@
 """The plan's extra key `domain_adaptation`: what was adapted to what. nnU-Net ignores it."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -14,8 +15,12 @@ SCHEMA_VERSION = 1
 
 _NORMALIZATION = {
     "type": "object",
-    "required": ["normalization_schemes", "use_mask_for_norm", "foreground_intensity_properties_per_channel",
-                 "statistics_from"],
+    "required": [
+        "normalization_schemes",
+        "use_mask_for_norm",
+        "foreground_intensity_properties_per_channel",
+        "statistics_from",
+    ],
     "properties": {
         "normalization_schemes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
@@ -65,17 +70,22 @@ def read_key(plans: dict) -> dict:
     source = plans["dataset_name"]
     command = f"nnUDA_plan_and_preprocess -d {source} -t TARGET -p {plans['plans_name']}"
     if KEY not in plans:
-        raise PlanKeyError(f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. "
-                           f"Run: {command}")
+        raise PlanKeyError(
+            f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. Run: {command}"
+        )
     key = plans[KEY]
     error = next(Draft202012Validator(SCHEMA).iter_errors(key), None)
     if error is not None:
         where = ".".join(str(part) for part in [KEY, *error.path])
-        raise PlanKeyError(f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads "
-                           f"({error.message}). Run: {command}")
+        raise PlanKeyError(
+            f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads "
+            f"({error.message}). Run: {command}"
+        )
     if key["source"] != source:
-        raise PlanKeyError(f"Plan {plans['plans_name']} belongs to the source {source}, but its key {KEY} was made "
-                           f"for {key['source']}. Run: {command}")
+        raise PlanKeyError(
+            f"Plan {plans['plans_name']} belongs to the source {source}, but its key {KEY} was made "
+            f"for {key['source']}. Run: {command}"
+        )
     return key
 
 
@@ -100,5 +110,6 @@ def plans_with_target_normalization(plans: dict) -> dict:
             configuration["normalization_schemes"] = list(normalization["normalization_schemes"])
             configuration["use_mask_for_norm"] = list(normalization["use_mask_for_norm"])
     plans["foreground_intensity_properties_per_channel"] = deepcopy(
-        normalization["foreground_intensity_properties_per_channel"])
+        normalization["foreground_intensity_properties_per_channel"]
+    )
     return plans

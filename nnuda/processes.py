@@ -1,4 +1,5 @@
 """One function over many cases with a progress bar: in this process, or in a pool of processes."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -17,8 +18,14 @@ class WorkerDied(NnudaError, RuntimeError):
     """A process of the pool ended without a result."""
 
 
-def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int, description: str,
-              progress: bool = True, preload: Sequence[str] = ()) -> list[Any]:
+def run_cases(
+    function: Callable,
+    arguments: Sequence[tuple],
+    num_processes: int,
+    description: str,
+    progress: bool = True,
+    preload: Sequence[str] = (),
+) -> list[Any]:
     """Call `function(*arguments[i])` for each i.
 
     Args:
@@ -42,12 +49,14 @@ def run_cases(function: Callable, arguments: Sequence[tuple], num_processes: int
     with ProcessPoolExecutor(min(num_processes, len(arguments)), mp_context=_context(preload)) as pool:
         futures = [pool.submit(function, *a) for a in arguments]
         try:
-            for future in tqdm(as_completed(futures), total=len(futures), desc=description, unit="case",
-                               disable=not progress):
+            for future in tqdm(
+                as_completed(futures), total=len(futures), desc=description, unit="case", disable=not progress
+            ):
                 future.result()
         except BrokenProcessPool as error:
-            raise WorkerDied(f"{description}: a worker process died, most often for lack of memory. Use fewer with "
-                             "-np.") from error
+            raise WorkerDied(
+                f"{description}: a worker process died, most often for lack of memory. Use fewer with -np."
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -4,6 +4,7 @@ Imported by a .pth line at every start of this environment's Python: hence os al
 safe to run again (a virtual environment runs it twice, child processes inherit the variable).
 `nnUDA_AUTOREGISTER=0` turns it off.
 """
+
 import os
 
 VARIABLE = "nnUNet_extTrainer"

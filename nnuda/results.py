@@ -1,4 +1,5 @@
 """A results folder of nnU-Net's: its folds and checkpoints, and whether a trainer of nnuda made it."""
+
 from __future__ import annotations
 
 import os
@@ -63,9 +64,11 @@ def find_fold(folder: str, fold: str, option: str = "-f") -> str:
     """
     found = folds_in(folder)
     if fold not in found:
-        raise ResultsError(f"{option}: expected fold {fold} in {folder}, a results folder "
-                           f"<trainer>__<plans>__<configuration>; there are: "
-                           f"{', '.join(FOLD + name for name in found) or 'none'}.")
+        raise ResultsError(
+            f"{option}: expected fold {fold} in {folder}, a results folder "
+            f"<trainer>__<plans>__<configuration>; there are: "
+            f"{', '.join(FOLD + name for name in found) or 'none'}."
+        )
     return join(folder, FOLD + fold)
 
 
@@ -85,9 +88,13 @@ def find_checkpoint(path: str, name: str | None = None, option: str = "-chk") ->
         if isfile(file):
             return file
     if not isdir(path):
-        raise ResultsError(f"{option}: expected a checkpoint, or a fold's folder fold_x with one of "
-                           f"{', '.join(wanted)}; {path} is not there.")
+        raise ResultsError(
+            f"{option}: expected a checkpoint, or a fold's folder fold_x with one of "
+            f"{', '.join(wanted)}; {path} is not there."
+        )
     found = sorted(file for file in os.listdir(path) if file.endswith(".pth"))
-    raise ResultsError(f"{option}: expected {' or '.join(wanted)} in {path}; there are: {', '.join(found) or 'none'}. "
-                       "The first one comes with the end of the first epoch, checkpoint_final.pth with that of the "
-                       "training.")
+    raise ResultsError(
+        f"{option}: expected {' or '.join(wanted)} in {path}; there are: {', '.join(found) or 'none'}. "
+        "The first one comes with the end of the first epoch, checkpoint_final.pth with that of the "
+        "training."
+    )

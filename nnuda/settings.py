@@ -5,6 +5,7 @@ A preset entry is `{"value": ..., "schema": JSON schema, "source": where the val
 `"paper"` beside `"value"` is what a setting has under `training.recipe=paper`; where it is missing, both are the same.
 Presets lie in nnuda/plans, and as `<preset>.json` beside a trainer in any folder of `nnUNet_extTrainer`.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -30,10 +31,17 @@ _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 # JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
 # silently turns its term off.
-_Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({
-    "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-}))
+_Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: (
+                isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            ),
+        }
+    ),
+)
 
 
 class SettingsError(NnudaError, ValueError):
@@ -61,11 +69,15 @@ def load_preset(name: str) -> dict[str, dict]:
     """
     files = preset_files()
     if name not in files:
-        raise SettingsError(f"Expected one of the presets {', '.join(preset_names())}; got {name!r}. The preset of a "
-                            f"trainer of your own lies beside it: {name}.json, in a folder of nnUNet_extTrainer.")
+        raise SettingsError(
+            f"Expected one of the presets {', '.join(preset_names())}; got {name!r}. The preset of a "
+            f"trainer of your own lies beside it: {name}.json, in a folder of nnUNet_extTrainer."
+        )
     if len(files[name]) > 1:
-        raise SettingsError(f"Expected one preset {name}; there are {' and '.join(files[name])}. Give one of them, and "
-                            "`preset` of its trainer, another name.")
+        raise SettingsError(
+            f"Expected one preset {name}; there are {' and '.join(files[name])}. Give one of them, and "
+            "`preset` of its trainer, another name."
+        )
     base = _read_preset(*_version(files[BASE][0]))
     merged = {key: dict(entry) for key, entry in base.items()}
     own = {} if name == BASE else _read_preset(*_version(files[name][0]))
@@ -92,6 +104,7 @@ def _version(file: str) -> tuple[str, int]:
 @lru_cache
 def _read_preset(file: str, changed: int) -> dict[str, dict]:
     """A file as it was at a time."""
+
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         twice = next((key for key in keys if keys.count(key) > 1), None)
@@ -105,8 +118,10 @@ def _read_preset(file: str, changed: int) -> dict[str, dict]:
     except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are some
         raise SettingsError(f"Preset {file}: expected JSON; {error}.") from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise SettingsError(f"Preset {file}: expected an object of entries, each an object with {', '.join(NEEDED)}: "
-                            '{"name.setting": {"value": 1, "schema": {"type": "number"}, "help": "one line"}}.')
+        raise SettingsError(
+            f"Preset {file}: expected an object of entries, each an object with {', '.join(NEEDED)}: "
+            '{"name.setting": {"value": 1, "schema": {"type": "number"}, "help": "one line"}}.'
+        )
     return entries
 
 
@@ -118,9 +133,11 @@ def _check_preset(name: str, file: str, entries: dict[str, dict], base: dict[str
     """
     taken = {key.partition(".")[0] for key in base}
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in taken:
-        raise SettingsError(f"Preset {file}: expected a name of small letters, digits and _ that begins with a letter, "
-                            f"and none of {', '.join(sorted(taken))}; got {name!r}. Rename the file, and `preset` of "
-                            "its trainer.")
+        raise SettingsError(
+            f"Preset {file}: expected a name of small letters, digits and _ that begins with a letter, "
+            f"and none of {', '.join(sorted(taken))}; got {name!r}. Rename the file, and `preset` of "
+            "its trainer."
+        )
     terms: dict[str, str] = {"source": "the source's own loss"}
     for key, entry in {**base, **entries}.items():
         if key in entries:
@@ -128,23 +145,31 @@ def _check_preset(name: str, file: str, entries: dict[str, dict], base: dict[str
         if key.endswith(".weight"):
             value, term = {**base.get(key, {}), **entry}["value"], key.rsplit(".", 2)[-2]
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-                raise SettingsError(f"Preset {file}: {key} makes a loss term, so its value must be a number from 0 on; "
-                                    f"got {json.dumps(value)}. Call a setting that is no weight of a loss otherwise.")
+                raise SettingsError(
+                    f"Preset {file}: {key} makes a loss term, so its value must be a number from 0 on; "
+                    f"got {json.dumps(value)}. Call a setting that is no weight of a loss otherwise."
+                )
             if term in terms:
-                raise SettingsError(f"Preset {file}: {key} makes a loss term called {term}, which is the name of "
-                                    f"{terms[term]} too. Give it another name.")
+                raise SettingsError(
+                    f"Preset {file}: {key} makes a loss term called {term}, which is the name of "
+                    f"{terms[term]} too. Give it another name."
+                )
             terms[term] = key
 
 
 def _check_entry(name: str, where: str, key: str, entry: dict, of_base: dict | None) -> None:
     """One entry: it is complete, under its preset's own name or one of the base's, and its value meets its schema."""
     if of_base is None and (not key.startswith(f"{name}.") or not _KEY.fullmatch(key)):
-        raise SettingsError(f"{where}: expected a key of base.json or one that begins with {name}. (small letters, "
-                            "digits, _ and dots): a method's settings stand under its own name.")
+        raise SettingsError(
+            f"{where}: expected a key of base.json or one that begins with {name}. (small letters, "
+            "digits, _ and dots): a method's settings stand under its own name."
+        )
     foreign, missing = sorted(entry.keys() - set(FIELDS)), [field for field in NEEDED if field not in entry]
     if foreign or (missing and of_base is None):
-        raise SettingsError(f"{where}: expected {', '.join(NEEDED)} (and source); missing: "
-                            f"{', '.join(missing) or 'none'}; unknown: {', '.join(foreign) or 'none'}.")
+        raise SettingsError(
+            f"{where}: expected {', '.join(NEEDED)} (and source); missing: "
+            f"{', '.join(missing) or 'none'}; unknown: {', '.join(foreign) or 'none'}."
+        )
     whole = {**(of_base or {}), **entry}
     try:
         Draft202012Validator.check_schema(whole["schema"])
@@ -153,8 +178,10 @@ def _check_entry(name: str, where: str, key: str, entry: dict, of_base: dict | N
     for schema in [whole["schema"], *([of_base["schema"]] if of_base else [])]:
         error = next(_Validator(schema).iter_errors(whole["value"]), None)
         if error is not None:
-            raise SettingsError(f"{where}: expected a value that meets {json.dumps(schema)}; got "
-                                f"{json.dumps(whole['value'])} ({error.message}).")
+            raise SettingsError(
+                f"{where}: expected a value that meets {json.dumps(schema)}; got "
+                f"{json.dumps(whole['value'])} ({error.message})."
+            )
 
 
 def _schemas() -> dict[str, dict]:
@@ -171,8 +198,10 @@ def _schemas() -> dict[str, dict]:
 def _check_value(key: str, value: Any, schema: dict) -> None:
     error = next(_Validator(schema).iter_errors(value), None)
     if error is not None:
-        raise SettingsError(f"Setting {key}: expected a value that meets {json.dumps(schema)}; got "
-                            f"{json.dumps(value)} ({error.message}).")
+        raise SettingsError(
+            f"Setting {key}: expected a value that meets {json.dumps(schema)}; got "
+            f"{json.dumps(value)} ({error.message})."
+        )
 
 
 def validate_overrides(overrides: dict[str, Any]) -> None:
@@ -186,9 +215,11 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
         if key not in schemas:
             nearest = difflib.get_close_matches(key, schemas, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise SettingsError(f"Unknown setting {key!r}.{hint} "
-                                "documentation/reference/settings.md lists all of them; the settings of a trainer of "
-                                "your own are known while its folder is in nnUNet_extTrainer.")
+            raise SettingsError(
+                f"Unknown setting {key!r}.{hint} "
+                "documentation/reference/settings.md lists all of them; the settings of a trainer of "
+                "your own are known while its folder is in nnUNet_extTrainer."
+            )
         _check_value(key, value, schemas[key])
 
 

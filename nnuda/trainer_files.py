@@ -1,4 +1,5 @@
 """Trainers and presets, found by reading the files of the folders in `nnUNet_extTrainer`; nothing is imported."""
+
 from __future__ import annotations
 
 import ast
@@ -78,8 +79,12 @@ def _trainers(folder: str) -> set[str]:
     """Names of the classes below a folder whose parents lead to a class called nnUDATrainer..."""
     classes, found = _classes_below(folder), set()
     while True:
-        more = {trainer.name for trainer in classes if trainer.name not in found
-                and any(parent in found or parent.startswith(BASE_TRAINER) for parent in trainer.parents)}
+        more = {
+            trainer.name
+            for trainer in classes
+            if trainer.name not in found
+            and any(parent in found or parent.startswith(BASE_TRAINER) for parent in trainer.parents)
+        }
         if not more:
             return found
         found |= more
@@ -104,15 +109,21 @@ def _classes(file: str, changed: int) -> tuple[TrainerClass, ...]:
             nodes = ast.parse(content.read()).body
     except (OSError, SyntaxError, ValueError):
         return ()
-    return tuple(TrainerClass(node.name, tuple(ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases),
-                              _preset(node), file) for node in nodes if isinstance(node, ast.ClassDef))
+    return tuple(
+        TrainerClass(node.name, tuple(ast.unparse(base).rsplit(".", 1)[-1] for base in node.bases), _preset(node), file)
+        for node in nodes
+        if isinstance(node, ast.ClassDef)
+    )
 
 
 def _preset(node: ast.ClassDef) -> str | None:
     for statement in node.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = getattr(statement, "value", None)
-        if (any(isinstance(target, ast.Name) and target.id == "preset" for target in targets)
-                and isinstance(value, ast.Constant) and isinstance(value.value, str)):
+        if (
+            any(isinstance(target, ast.Name) and target.id == "preset" for target in targets)
+            and isinstance(value, ast.Constant)
+            and isinstance(value.value, str)
+        ):
             return value.value
     return None

@@ -1,4 +1,5 @@
 """A headless Chromium that tests look at pages with, through its DevTools pipe: no driver package is needed."""
+
 from __future__ import annotations
 
 import base64
@@ -13,8 +14,17 @@ from pathlib import Path
 from types import TracebackType
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+)
 # What a page would show a reader who scrolls through all of it; pictures may be decoded only when asked for.
 MEASURE = """(async () => {
     document.querySelectorAll('details').forEach(folded => { folded.open = true; });
@@ -29,8 +39,9 @@ MEASURE = """(async () => {
         scripts: document.scripts.length };
 })()"""
 # Chromium reads commands from descriptor 3 and writes answers to 4.
-START = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
-         "os.execv(sys.argv[3], sys.argv[3:])")
+START = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 
 def find_browser() -> str | None:
@@ -53,9 +64,23 @@ class Browser:
         reads, ours = os.pipe()
         theirs, writes = os.pipe()
         reads, writes = (move_up(descriptor) for descriptor in (reads, writes))
-        self.process = subprocess.Popen([sys.executable, "-S", "-c", START, str(reads), str(writes), command, *FLAGS,
-                                         f"--user-data-dir={self.profile.name}", "about:blank"],
-                                        pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-S",
+                "-c",
+                START,
+                str(reads),
+                str(writes),
+                command,
+                *FLAGS,
+                f"--user-data-dir={self.profile.name}",
+                "about:blank",
+            ],
+            pass_fds=(reads, writes),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(reads)
         os.close(writes)
         self.commands, self.answers = os.fdopen(ours, "wb", 0), os.fdopen(theirs, "rb")
@@ -113,8 +138,11 @@ class Browser:
         self.wait_for("Page.loadEventFired")
         answer = self.call("Runtime.evaluate", expression=MEASURE, awaitPromise=True, returnByValue=True)
         measured = answer["result"]["value"]
-        asked = [event["params"]["request"]["url"] for event in self.events
-                 if event.get("method") == "Network.requestWillBeSent"]
+        asked = [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event.get("method") == "Network.requestWillBeSent"
+        ]
         return measured | {"requests": [url for url in asked if not url.startswith("data:")]}
 
     def screenshot(self, file: Path, height: int, top: int = 0) -> None:

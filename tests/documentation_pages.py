@@ -1,4 +1,5 @@
 """The documentation as the tests read it: pages, their bash blocks, and the commands in these."""
+
 from __future__ import annotations
 
 import re
@@ -7,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
-         *sorted((ROOT / "documentation").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *sorted((ROOT / "documentation").rglob("*.md")),
+]
 METHOD_PAGE = ROOT / "documentation" / "how-to" / "write-a-method.md"
 # Pages whose blocks test_documented_roads.py runs, in order, in one shell.
 ROADS = {
-    "fresh": ["documentation/getting-started.md", "documentation/how-to/predict-source-images-afterwards.md",
-              "documentation/how-to/several-targets.md", "documentation/how-to/submit-to-a-challenge.md"],
+    "fresh": [
+        "documentation/getting-started.md",
+        "documentation/how-to/predict-source-images-afterwards.md",
+        "documentation/how-to/several-targets.md",
+        "documentation/how-to/submit-to-a-challenge.md",
+    ],
     "existing": ["documentation/how-to/existing-deployment.md"],
     "method": ["documentation/how-to/write-a-method.md"],
 }
@@ -51,14 +58,18 @@ class Block:
 
 def blocks() -> list[Block]:
     """Every bash block of every page."""
-    return [Block(page.relative_to(ROOT).as_posix(), match["marker"] or "", match["script"])
-            for page in PAGES for match in _BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [
+        Block(page.relative_to(ROOT).as_posix(), match["marker"] or "", match["script"])
+        for page in PAGES
+        for match in _BLOCK.finditer(page.read_text(encoding="utf-8"))
+    ]
 
 
 def write_files(page: Path, folder: Path) -> list[Path]:
     """Write what a page shows behind `<!-- file: NAME -->` below a folder; returns the files."""
-    found = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text(encoding="utf-8"),
-                       re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     for name, text in found:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -67,8 +78,9 @@ def write_files(page: Path, folder: Path) -> list[Path]:
 
 def section(page: Path, title: str) -> str:
     """Text of a page from a heading of the second level to the next."""
-    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"),
-                     re.DOTALL | re.MULTILINE)[1]
+    return re.search(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )[1]
 
 
 def anchors(page: Path) -> set[str]:

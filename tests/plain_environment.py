@@ -1,4 +1,5 @@
 """A virtual environment with all packages of this one but nnuda, in which no connection can be opened."""
+
 from __future__ import annotations
 
 import os
@@ -43,8 +44,14 @@ class PlainEnvironment:
         """Run its Python with these environment variables and no others of nnU-Net's; returns what it printed."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "SYSTEMROOT", "TMPDIR") if name in os.environ}
         environment = {**kept, "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([self.python, *arguments], cwd=self.elsewhere, env={**environment, **variables},
-                              capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [self.python, *arguments],
+            cwd=self.elsewhere,
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 

@@ -1,4 +1,5 @@
 """Small pairs of datasets on disk, for the tests of planning and preprocessing."""
+
 from __future__ import annotations
 
 import hashlib
@@ -53,19 +54,21 @@ class Folders:
             (self.root / name).mkdir(parents=True, exist_ok=True)
             monkeypatch.setenv(f"nnUNet_{name}", str(self.root / name))
         monkeypatch.setenv("nnUNet_n_proc_DA", "1")
-        monkeypatch.setattr(fingerprint, "MAX_VOXELS", 10 ** 5)  # nnU-Net's 1e8 take seconds, and half a GB
+        monkeypatch.setattr(fingerprint, "MAX_VOXELS", 10**5)  # nnU-Net's 1e8 take seconds, and half a GB
         return self
 
 
-def write_images(folder: Path,
-                 *,
-                 cases: int = 3,
-                 shape: tuple[int, int, int] = (8, 32, 32),
-                 spacing: tuple[float, float, float] = (4.0, 1.0, 1.0),
-                 channels: int = 1,
-                 direction: tuple[float, ...] = LPS,
-                 seed: int = 0,
-                 prefix: str = "case") -> None:
+def write_images(
+    folder: Path,
+    *,
+    cases: int = 3,
+    shape: tuple[int, int, int] = (8, 32, 32),
+    spacing: tuple[float, float, float] = (4.0, 1.0, 1.0),
+    channels: int = 1,
+    direction: tuple[float, ...] = LPS,
+    seed: int = 0,
+    prefix: str = "case",
+) -> None:
     """Noise with a bright box, as NIfTI; shape and spacing (mm) in array order."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -87,22 +90,26 @@ def box(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(n // 4, max(n // 4 + 1, n // 2)) for n in shape)
 
 
-def write_dataset(raw: Path,
-                  name: str,
-                  *,
-                  labelled: bool,
-                  channel_names: tuple[str, ...] = ("MR", ),
-                  labels: dict | None = None,
-                  extra: dict | None = None,
-                  **images: object) -> Path:
+def write_dataset(
+    raw: Path,
+    name: str,
+    *,
+    labelled: bool,
+    channel_names: tuple[str, ...] = ("MR",),
+    labels: dict | None = None,
+    extra: dict | None = None,
+    **images: object,
+) -> Path:
     """A dataset in nnU-Net's raw format; an unlabelled one has no labelsTr."""
     folder = raw / name
     write_images(folder / "imagesTr", channels=len(channel_names), **images)
     cases = sorted({path.name[:-12] for path in (folder / "imagesTr").iterdir()})
     content = {
-        "channel_names": {str(i): c
-                          for i, c in enumerate(channel_names)}, "labels": labels or LABELS, "numTraining": len(cases),
-        "file_ending": ".nii.gz", **(extra or {})
+        "channel_names": {str(i): c for i, c in enumerate(channel_names)},
+        "labels": labels or LABELS,
+        "numTraining": len(cases),
+        "file_ending": ".nii.gz",
+        **(extra or {}),
     }
     (folder / "dataset.json").write_text(json.dumps(content))
     if labelled:
@@ -159,8 +166,9 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, command: Cal
 
 @pytest.fixture(scope="session")
 def _planned_once(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return _made_once(tmp_path_factory, "planned",
-                      lambda: plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"]))
+    return _made_once(
+        tmp_path_factory, "planned", lambda: plan_and_preprocess(["-d", "701", "-t", "702", "-c", "2d", "-np", "1"])
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """Which room may import which: documentation/explanation/architecture.md as a table, checked over the whole tree."""
+
 from __future__ import annotations
 
 import ast
@@ -33,29 +34,82 @@ ALLOWED = {
     "data": [],
     "selection": ["files", "losses"],
     # what users do
-    "training": ["data", "errors", "files", "labels", "losses", "plan_key", "results", "selection", "settings",
-                 "statistics", "text"],
-    "planning": ["datasets", "errors", "files", "find_trainer", "labels", "plan_key", "processes", "settings", "text",
-                 "trainer_files"],
+    "training": [
+        "data",
+        "errors",
+        "files",
+        "labels",
+        "losses",
+        "plan_key",
+        "results",
+        "selection",
+        "settings",
+        "statistics",
+        "text",
+    ],
+    "planning": [
+        "datasets",
+        "errors",
+        "files",
+        "find_trainer",
+        "labels",
+        "plan_key",
+        "processes",
+        "settings",
+        "text",
+        "trainer_files",
+    ],
     "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
     "evaluation": ["errors", "files", "labels", "losses", "processes", "results"],
     "export": ["datasets", "errors", "files", "plan_key", "results"],
-    "report": ["datasets", "errors", "evaluation", "files", "find_trainer", "labels", "plan_key", "results",
-               "selection", "settings", "trainer_files", "training"],
+    "report": [
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "find_trainer",
+        "labels",
+        "plan_key",
+        "results",
+        "selection",
+        "settings",
+        "trainer_files",
+        "training",
+    ],
     "demo": ["errors", "evaluation", "files"],
     # the roofs
     "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
-    "cli": ["datasets", "demo", "errors", "evaluation", "export", "files", "find_trainer", "plan_key", "planning",
-            "preprocessing", "registration", "report", "settings", "text", "trainer_files", "training"],
+    "cli": [
+        "datasets",
+        "demo",
+        "errors",
+        "evaluation",
+        "export",
+        "files",
+        "find_trainer",
+        "plan_key",
+        "planning",
+        "preprocessing",
+        "registration",
+        "report",
+        "settings",
+        "text",
+        "trainer_files",
+        "training",
+    ],
 }
-TORCH_ALONE = {"losses": {"__future__", "collections", "math", "typing", "torch"},
-               "statistics": {"__future__", "collections", "math", "typing", "torch"}}
+TORCH_ALONE = {
+    "losses": {"__future__", "collections", "math", "typing", "torch"},
+    "statistics": {"__future__", "collections", "math", "typing", "torch"},
+}
 
 
 def files() -> list[tuple[str, Path]]:
     """(room, file) of all code of the package."""
-    found = [(path.relative_to(ROOT / "nnuda").parts[0].removesuffix(".py"), path)
-             for path in sorted((ROOT / "nnuda").rglob("*.py"))]
+    found = [
+        (path.relative_to(ROOT / "nnuda").parts[0].removesuffix(".py"), path)
+        for path in sorted((ROOT / "nnuda").rglob("*.py"))
+    ]
     found += [("trainers", path) for path in sorted((ROOT / "trainers").glob("*.py"))]
     return [(room, path) for room, path in found if room != "__init__"]
 
@@ -75,8 +129,10 @@ def imported(path: Path) -> list[tuple[str, int]]:
 
 def test_every_room_has_a_row_here_and_on_the_page():
     rooms = {room for room, _ in files()}
-    assert rooms == set(ALLOWED), (f"ALLOWED of {Path(__file__).name}: rooms without a row: "
-                                   f"{sorted(rooms - set(ALLOWED))}; rows without a room: {sorted(set(ALLOWED) - rooms)}")
+    assert rooms == set(ALLOWED), (
+        f"ALLOWED of {Path(__file__).name}: rooms without a row: "
+        f"{sorted(rooms - set(ALLOWED))}; rows without a room: {sorted(set(ALLOWED) - rooms)}"
+    )
     page = PAGE.read_text(encoding="utf-8")
     missing = sorted(room for room in rooms if f"`{room}/`" not in page and f"`{room}.py`" not in page)
     assert not missing, f"{PAGE.name}, table of rooms: add a row for {', '.join(missing)}"
@@ -92,8 +148,9 @@ def test_a_room_imports_what_it_may(room):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
             elif parts[0] != "nnuda" and parts[0] not in TORCH_ALONE.get(room, {parts[0]}):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}: {room} import torch alone")
-    assert not wrong, "\n".join([*wrong, f"Move what is shared to a room below, or add the arrow to ALLOWED[{room!r}] "
-                                         "and say on the page why."])
+    assert not wrong, "\n".join(
+        [*wrong, f"Move what is shared to a room below, or add the arrow to ALLOWED[{room!r}] and say on the page why."]
+    )
 
 
 def test_no_circle():

@@ -1,4 +1,5 @@
 """documentation/benchmarks: figures are data, and the pages' tables are made of them."""
+
 from __future__ import annotations
 
 import csv
@@ -32,11 +33,15 @@ def test_the_tables_are_those_of_the_results(page):
 def test_a_table_against_means_by_hand(tmp_path, monkeypatch):
     tables = module("tables")
     fields = ("pair", "budget", "row", "seed", "class", "cases", "dice", "failures", "cpu_seconds")
-    lines = [("mscmr", "b", row, seed, name, 5, dice, failures, seconds)
-             for row, seed, values, failures, seconds in (("source-only", 1, (0.2, 0.4), 2, 10),
-                                                          ("source-only", 2, (0.4, 0.6), 0, 10),
-                                                          ("adapt", 1, (0.6, 0.8), 0, 25))
-             for name, dice in zip(("1", "2", "mean"), (*values, sum(values) / 2))]
+    lines = [
+        ("mscmr", "b", row, seed, name, 5, dice, failures, seconds)
+        for row, seed, values, failures, seconds in (
+            ("source-only", 1, (0.2, 0.4), 2, 10),
+            ("source-only", 2, (0.4, 0.6), 0, 10),
+            ("adapt", 1, (0.6, 0.8), 0, 25),
+        )
+        for name, dice in zip(("1", "2", "mean"), (*values, sum(values) / 2))
+    ]
     monkeypatch.setattr(tables, "results", lambda: [dict(zip(fields, map(str, line))) for line in lines])
     _, _, source_only, adapt = tables.table("mscmr", "b").splitlines()
     # mean over the seeds with their standard deviation; the gain is over the seed that both have

@@ -1,5 +1,6 @@
 """Documentation: links, commands, options, settings and examples are those of the code. The roads of its pages run in
 test_documented_roads.py."""
+
 from __future__ import annotations
 
 import argparse
@@ -24,8 +25,12 @@ from nnuda.registration import VARIABLE, trainers_folder
 from nnuda.settings import parse_set_arguments
 from nnuda.trainer_files import known_trainers, own_trainers
 
-SCRIPTS = {entry.name: entry for package in ("nnuda", "nnunetv2")
-           for entry in metadata.distribution(package).entry_points if entry.group == "console_scripts"}
+SCRIPTS = {
+    entry.name: entry
+    for package in ("nnuda", "nnunetv2")
+    for entry in metadata.distribution(package).entry_points
+    if entry.group == "console_scripts"
+}
 OURS = sorted(name for name, entry in SCRIPTS.items() if entry.dist.name == "nnuda")
 COMMANDS_PAGE = ROOT / "documentation" / "reference" / "commands.md"
 ALL_BLOCKS = blocks()
@@ -76,8 +81,11 @@ def test_every_page_is_reached_from_the_readme():
     while todo:
         page = todo.pop()
         seen.add(page)
-        linked = ((page.parent / link.partition("#")[0]).resolve() for link in links(page)
-                  if link.partition("#")[0].endswith(".md"))
+        linked = (
+            (page.parent / link.partition("#")[0]).resolve()
+            for link in links(page)
+            if link.partition("#")[0].endswith(".md")
+        )
         todo += [page for page in linked if page not in seen]
     assert seen == set(PAGES)
 
@@ -87,14 +95,19 @@ def test_a_block_runs_or_says_why_not(block: Block):
     run_pages = {page for road in ROADS.values() for page in road}
     if block.marker.startswith("runs in "):
         page = block.marker.removeprefix("runs in ")
-        there = {line for other in ALL_BLOCKS if other.page == page and not other.marker
-                 for line in other.script.splitlines()}
+        there = {
+            line
+            for other in ALL_BLOCKS
+            if other.page == page and not other.marker
+            for line in other.script.splitlines()
+        }
         assert page in run_pages and set(block.script.splitlines()) <= there
     elif block.marker:
         assert re.fullmatch(r"not run: \S.{10,}", block.marker)
     else:
-        assert block.page in run_pages, ("in no road of documentation_pages.py: add the page, or mark the block with "
-                                         "<!-- not run: reason -->")
+        assert block.page in run_pages, (
+            "in no road of documentation_pages.py: add the page, or mark the block with <!-- not run: reason -->"
+        )
 
 
 @pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: block.page)
@@ -118,11 +131,20 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
     assert f"usage: {name}" in capsys.readouterr().out
 
 
-REQUIRED = {"nnUDA_plan_and_preprocess": "-d 1 -t 2", "nnUDA_extract_fingerprint": "-d 1 -t 2",
-            "nnUDA_plan_experiment": "-d 1 -t 2", "nnUDA_preprocess": "-d 1", "nnUDA_configure": "-d 1 --as name",
-            "nnUDA_text_similarity": "-d 1", "nnUDA_evaluate": "references predictions", "nnUDA_compare": "one two",
-            "nnUDA_report": "fold_0", "nnUDA_uncertainty": "predictions",
-            "nnUDA_features": "results -o features.png", "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly"}
+REQUIRED = {
+    "nnUDA_plan_and_preprocess": "-d 1 -t 2",
+    "nnUDA_extract_fingerprint": "-d 1 -t 2",
+    "nnUDA_plan_experiment": "-d 1 -t 2",
+    "nnUDA_preprocess": "-d 1",
+    "nnUDA_configure": "-d 1 --as name",
+    "nnUDA_text_similarity": "-d 1",
+    "nnUDA_evaluate": "references predictions",
+    "nnUDA_compare": "one two",
+    "nnUDA_report": "fold_0",
+    "nnUDA_uncertainty": "predictions",
+    "nnUDA_features": "results -o features.png",
+    "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly",
+}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -144,16 +166,26 @@ def test_the_settings_page_is_what_the_presets_say():
     spec = importlib.util.spec_from_file_location("write_settings", ROOT / "documentation" / "write_settings.py")
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
-    assert (writer.PAGE.read_text(encoding="utf-8")
-            == writer.settings_page()), "run python documentation/write_settings.py"
+    assert writer.PAGE.read_text(encoding="utf-8") == writer.settings_page(), (
+        "run python documentation/write_settings.py"
+    )
 
 
 def test_settings_that_pages_name_exist():
-    keys = {key for page in PAGES
-            for key in re.findall(r"`((?:training|teacher|augmentation|selection(?!\.json)|uuds|transmedseg|prototypes"
-                                  r"|tcsa|planning)(?:\.[a-z_]+)+)(?:=[^`]*)?`", page.read_text())}
-    known = set(re.findall(r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(),
-                           re.MULTILINE))
+    keys = {
+        key
+        for page in PAGES
+        for key in re.findall(
+            r"`((?:training|teacher|augmentation|selection(?!\.json)|uuds|transmedseg|prototypes"
+            r"|tcsa|planning)(?:\.[a-z_]+)+)(?:=[^`]*)?`",
+            page.read_text(),
+        )
+    }
+    known = set(
+        re.findall(
+            r"^\| `([\w.]+)` \|", (ROOT / "documentation" / "reference" / "settings.md").read_text(), re.MULTILINE
+        )
+    )
     assert keys and keys <= known, keys - known
 
 
@@ -171,8 +203,12 @@ def test_the_examples_in_python_run():
 
 def test_every_loss_and_statistic_is_in_the_python_page():
     text = (ROOT / "documentation" / "reference" / "python.md").read_text(encoding="utf-8")
-    modules = {f"nnuda.{room}.{path.stem}" for room in ("losses", "statistics")
-               for path in (ROOT / "nnuda" / room).glob("*.py") if path.stem != "__init__"}
+    modules = {
+        f"nnuda.{room}.{path.stem}"
+        for room in ("losses", "statistics")
+        for path in (ROOT / "nnuda" / room).glob("*.py")
+        if path.stem != "__init__"
+    }
     missing = sorted(module for module in modules if f"from {module} import" not in text)
     assert not missing, f"documentation/reference/python.md shows no example of {', '.join(missing)}: add one"
 
@@ -189,8 +225,11 @@ def test_every_dependency_is_explained():
     lists = re.findall(r"^(?:dependencies|hf|test) = \[(.*?)\]", project, re.DOTALL | re.MULTILINE)
     assert len(lists) == 3
     declared = {name for text in lists for name in re.findall(r'"([\w-]+)[^"]*"', re.sub(r"#.*", "", text))}
-    explained = set(re.findall(r"^\| `([\w-]+)` \|",
-                               (ROOT / "documentation" / "explanation" / "dependencies.md").read_text(), re.MULTILINE))
+    explained = set(
+        re.findall(
+            r"^\| `([\w-]+)` \|", (ROOT / "documentation" / "explanation" / "dependencies.md").read_text(), re.MULTILINE
+        )
+    )
     assert explained == declared
 
 
@@ -202,5 +241,6 @@ def test_every_trainer_is_in_the_readme_and_has_a_page(trainer):
     assert re.search(r"\]\(documentation/explanation/[\w-]+\.md\)", row), (
         f"README.md, row of {trainer}: it links no page of the method. Write documentation/explanation/"
         f"{find_trainer(trainer).preset}.md, link it in the row's second cell, "
-        f"[METHOD](documentation/explanation/{find_trainer(trainer).preset}.md), and in the list under \"Explanation:\" "
-        "of \"## Where to read on\".")
+        f'[METHOD](documentation/explanation/{find_trainer(trainer).preset}.md), and in the list under "Explanation:" '
+        'of "## Where to read on".'
+    )

@@ -2,6 +2,7 @@
 
 Shell functions around the commands make them small: a few steps, on the CPU.
 """
+
 from __future__ import annotations
 
 import json
@@ -17,8 +18,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import Toy, run, write_dataset
 
 SOURCE, TARGET, OTHER = "Dataset501_Source", "Dataset502_Target", "Dataset503_Other"
-SMALL = " ".join(f"--set training.{name}"
-                 for name in ("num_epochs=1", "num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1"))
+SMALL = " ".join(
+    f"--set training.{name}"
+    for name in ("num_epochs=1", "num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1")
+)
 FUNCTIONS = f"""
 set -eu
 nnUDA_plan_and_preprocess() {{ command nnUDA_plan_and_preprocess "$@" -np 1 {SMALL}; }}
@@ -37,9 +40,11 @@ def make_data(folder: Path) -> Toy:
     write_dataset(toy.raw / TARGET, labelled=True, inverted=True, cases=5)
     (toy.raw / TARGET / "labelsTr").rename(folder / "labels")
     shutil.copytree(toy.raw / TARGET, toy.raw / OTHER)
-    for name, source, file in (("imagesTs", toy.raw / TARGET / "imagesTr", "case0_0000.nii.gz"),
-                               ("labelsTs", folder / "labels", "case0.nii.gz"),
-                               ("source_images", toy.raw / SOURCE / "imagesTr", "case0_0000.nii.gz")):
+    for name, source, file in (
+        ("imagesTs", toy.raw / TARGET / "imagesTr", "case0_0000.nii.gz"),
+        ("labelsTs", folder / "labels", "case0.nii.gz"),
+        ("source_images", toy.raw / SOURCE / "imagesTr", "case0_0000.nii.gz"),
+    ):
         (folder / name).mkdir()
         shutil.copy(source / file, folder / name)
     return toy
@@ -47,11 +52,19 @@ def make_data(folder: Path) -> Toy:
 
 def walk(toy: Toy, road: str) -> str:
     """Run a road; returns what it printed."""
-    script = FUNCTIONS + "".join(block.script for page in ROADS[road] for block in blocks()
-                                 if block.page == page and not block.marker)
+    script = FUNCTIONS + "".join(
+        block.script for page in ROADS[road] for block in blocks() if block.page == page and not block.marker
+    )
     path = f"{Path(sys.executable).parent}:{toy.environment['PATH']}"
-    done = subprocess.run(["bash", "-c", script], cwd=toy.root, env={**toy.environment, "PATH": path},
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=toy.root,
+        env={**toy.environment, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1500,
+    )
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout
 
@@ -74,14 +87,21 @@ def test_the_fresh_road(tmp_path):
     of_source = foreground_properties(preprocessed / "nnUNetPlans.json")
     assert foreground_properties(tmp_path / "source_predictions" / "plans.json") == of_source
     assert foreground_properties(tmp_path / "predictions" / "plans.json") != of_source
-    assert (json.loads((preprocessed / "nnUNetPlans_to503.json").read_text())["domain_adaptation"]["target"]["name"]
-            == OTHER)
+    assert (
+        json.loads((preprocessed / "nnUNetPlans_to503.json").read_text())["domain_adaptation"]["target"]["name"]
+        == OTHER
+    )
 
     for name in ("fingerprint.json", "nnUNetPlans_2d", "nnUNetPlans_2d.json"):
         assert (preprocessed / f"nnUDA_target_{TARGET}" / name).exists()
     model = results / "nnUDATrainerUUDS__nnUNetPlans__2d"
-    for name in ("plans.json", "plans_source.json", "fold_0/nnuda_progress.png", "fold_0/checkpoint_final.pth",
-                 "fold_0/validation"):
+    for name in (
+        "plans.json",
+        "plans_source.json",
+        "fold_0/nnuda_progress.png",
+        "fold_0/checkpoint_final.pth",
+        "fold_0/validation",
+    ):
         assert (model / name).exists()
     assert (results / "nnUDATrainerSourceOnly__nnUNetPlans_strong__2d" / "fold_0" / "checkpoint_final.pth").is_file()
 
@@ -99,13 +119,16 @@ def test_the_road_of_a_new_method(tmp_path):
 def stock_deployment(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> dict[Path, bytes]:
     """What stock nnU-Net leaves behind: plan, preprocessed source, a model (untrained: it is its files that count).
     Returns the files that must not change."""
-    run(["nnUNetv2_plan_and_preprocess", "-d", "501", "-c", "2d", "-npfp", "1", "-np", "1"],
-        {**toy.environment, "nnUNet_n_proc_DA": "1"})
+    run(
+        ["nnUNetv2_plan_and_preprocess", "-d", "501", "-c", "2d", "-npfp", "1", "-np", "1"],
+        {**toy.environment, "nnUNet_n_proc_DA": "1"},
+    )
     preprocessed = Path(toy.folders["nnUNet_preprocessed"]) / SOURCE
     for name, value in toy.environment.items():
         monkeypatch.setenv(name, value)
-    plans, dataset_json = (json.loads((preprocessed / name).read_text())
-                           for name in ("nnUNetPlans.json", "dataset.json"))
+    plans, dataset_json = (
+        json.loads((preprocessed / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json")
+    )
     trainer = nnUNetTrainer({**plans, "continue_training": False}, "2d", 0, dataset_json, torch.device("cpu"))
     trainer.initialize()
     trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))

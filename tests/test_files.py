@@ -1,4 +1,5 @@
 """Files written aside, then renamed."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Names of classes and masks of labels."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -44,25 +45,31 @@ def test_regions_exclude_each_other_and_leave_ignored_voxels_out(ignored):
     assert source_masks(label, regions, (1, 2)).shape == (1, 3, 1, 2)
 
 
-@pytest.mark.parametrize("labels, order, names", [
-    ({"background": 0, "c": 3, "a": 1, "b": 2}, None, ["a", "b", "c"]),
-    ({"background": 0, "b": 2, "a": 1, "ignore": 3}, None, ["a", "b"]),
-    ({"background": 0, "b": "2", "a": "1"}, None, ["a", "b"]),
-    ({"background": 0, "b": [2], "a": [1]}, None, ["a", "b"]),  # one label each: nnU-Net speaks of no regions
-    ({"background": 0, "whole": [2, 1], "core": [2], "ignore": 3}, [1, 2], ["whole", "core"]),
-    ({"core": 2, "background": 0, "whole": [1, 2]}, [2, 1], ["core", "whole"]),
-])
+@pytest.mark.parametrize(
+    "labels, order, names",
+    [
+        ({"background": 0, "c": 3, "a": 1, "b": 2}, None, ["a", "b", "c"]),
+        ({"background": 0, "b": 2, "a": 1, "ignore": 3}, None, ["a", "b"]),
+        ({"background": 0, "b": "2", "a": "1"}, None, ["a", "b"]),
+        ({"background": 0, "b": [2], "a": [1]}, None, ["a", "b"]),  # one label each: nnU-Net speaks of no regions
+        ({"background": 0, "whole": [2, 1], "core": [2], "ignore": 3}, [1, 2], ["whole", "core"]),
+        ({"core": 2, "background": 0, "whole": [1, 2]}, [2, 1], ["core", "whole"]),
+    ],
+)
 def test_names_stand_in_the_order_of_the_networks_channels(labels, order, names):
     assert foreground_names({"labels": labels}) == names
-    manager = LabelManager({name: int(value) if isinstance(value, str) else value for name, value in labels.items()},
-                           order)
+    manager = LabelManager(
+        {name: int(value) if isinstance(value, str) else value for name, value in labels.items()}, order
+    )
     if manager.has_regions:
         channels = manager.foreground_regions
-        assert [labels[name] if isinstance(labels[name], int) else tuple(labels[name])
-                for name in names] == list(channels)
+        assert [labels[name] if isinstance(labels[name], int) else tuple(labels[name]) for name in names] == list(
+            channels
+        )
     else:
-        assert [int(labels[name][0] if isinstance(labels[name], list) else labels[name])
-                for name in names] == manager.foreground_labels
+        assert [
+            int(labels[name][0] if isinstance(labels[name], list) else labels[name]) for name in names
+        ] == manager.foreground_labels
 
 
 def test_regions_are_exclusive_and_ignored_voxels_left_out():
@@ -139,7 +146,11 @@ def test_labels_of_regions_and_where_they_count(ignored):
     assert (kept[0, 0, 0].int().tolist() == [1, 1, 1, 0]) if ignored else kept is None
     last = 0 if ignored else 1
     assert [mask[0, 0].int().tolist() for mask in channel_masks(found, kept, regions)] == [
-        [1, 0, 0, last], [0, 1, 1, 0], [1, 1, 0, last], [0, 0, 1, 0]]
+        [1, 0, 0, last],
+        [0, 1, 1, 0],
+        [1, 1, 0, last],
+        [0, 0, 1, 0],
+    ]
 
 
 def test_labels_of_classes_and_where_they_count():

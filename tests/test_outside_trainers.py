@@ -1,4 +1,5 @@
 """Trainers and presets in a folder of the user's own, named by nnUNet_extTrainer: as good as nnuda's."""
+
 from __future__ import annotations
 
 import json
@@ -52,8 +53,11 @@ class nnUNetTrainerMyIdea(nnUDATrainer):
 class Child(nnUNetTrainerMyIdea):
     """Without a preset of its own."""
 '''
-PRESET = {"mine.entropy.weight": ENTRY, "training.num_epochs": {"value": 7},
-          "mine.text": {"value": False, "schema": {"type": "boolean"}, "help": "Read the texts."}}
+PRESET = {
+    "mine.entropy.weight": ENTRY,
+    "training.num_epochs": {"value": 7},
+    "mine.text": {"value": False, "schema": {"type": "boolean"}, "help": "Read the texts."},
+}
 
 
 class Folder:
@@ -124,7 +128,9 @@ def test_in_a_package_below_the_folder_and_by_another_name_of_the_base(mine):
     package = Folder(mine.path / "packed" / "deep")
     for folder in (package.path, package.path.parent):
         (folder / "__init__.py").touch()
-    package.trainer("import nnuda.training.trainer as base\n\n\nclass Deep(base.nnUDATrainer):\n    preset: str = 'mine'\n")
+    package.trainer(
+        "import nnuda.training.trainer as base\n\n\nclass Deep(base.nnUDATrainer):\n    preset: str = 'mine'\n"
+    )
     package.preset(PRESET)
     assert outside_trainers() == ["Deep"] and find_trainer("Deep").preset == "mine" and "mine" in preset_names()
 
@@ -169,7 +175,9 @@ def test_a_wrong_preset_is_one_error_that_names_its_file(mine, content, message)
 
 @pytest.mark.parametrize("name", ["My-Preset", "training", "2mine"])
 def test_a_wrong_name(mine, name):
-    mine.trainer(f"from nnuda.training.trainer import nnUDATrainer\n\n\nclass A(nnUDATrainer):\n    preset = {name!r}\n")
+    mine.trainer(
+        f"from nnuda.training.trainer import nnUDATrainer\n\n\nclass A(nnUDATrainer):\n    preset = {name!r}\n"
+    )
     file = mine.preset({f"{name}.a": ENTRY}, name)
     with pytest.raises(SettingsError, match=f"{file}: expected a name of small letters.*got {name!r}"):
         load_preset(name)
@@ -204,8 +212,11 @@ def test_trainers_that_cannot_be_had(mine):
     mine.trainer()
     mine.preset(PRESET)
     for name in ("nnUDATrainerMine", "nnUNetTrainer"):
-        with pytest.raises(TrainerError, match=f"-tr: expected one of nnuda's trainers .nnUDATrainer, .*nnUDATrainerUUDS.*"
-                                               f"nnUNetTrainerMyIdea.*; got {name}"):
+        with pytest.raises(
+            TrainerError,
+            match=f"-tr: expected one of nnuda's trainers .nnUDATrainer, .*nnUDATrainerUUDS.*"
+            f"nnUNetTrainerMyIdea.*; got {name}",
+        ):
             find_trainer(name)
     mine.trainer("import package_that_nobody_has\n", "a_first")
     with pytest.raises(TrainerError, match="cannot load nnUNetTrainerMyIdea: .*package_that_nobody_has.* must import"):

@@ -1,4 +1,5 @@
 """The wheel and the editable install, each in a scratch environment that borrows the other packages of this one."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -21,11 +22,13 @@ from nnuda.settings import preset_names
 ROOT = Path(__file__).parents[1]
 PARENT = Path(sysconfig.get_path("purelib"))
 PTH = "nnuda_trainers.pth"
-HAS_SETUPTOOLS = (importlib.util.find_spec("setuptools") is not None
-                  and int(metadata.version("setuptools").split(".")[0]) >= 80)
-pytestmark = pytest.mark.skipif(not HAS_SETUPTOOLS or importlib.util.find_spec("pip") is None,
-                                reason="building nnuda without isolation needs pip and setuptools>=80 in this "
-                                       "environment")
+HAS_SETUPTOOLS = (
+    importlib.util.find_spec("setuptools") is not None and int(metadata.version("setuptools").split(".")[0]) >= 80
+)
+pytestmark = pytest.mark.skipif(
+    not HAS_SETUPTOOLS or importlib.util.find_spec("pip") is None,
+    reason="building nnuda without isolation needs pip and setuptools>=80 in this environment",
+)
 
 USE = """
 import json, os, sys
@@ -41,8 +44,9 @@ print(json.dumps({"nnuda": nnuda.__file__, "folder": trainers_folder(), "registe
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith(("nnUNet_", "nnUDA_", "PYTHON"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("nnUNet_", "nnUDA_", "PYTHON"))
+    }
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -11,20 +11,33 @@ COMMAND = "nnUDA_plan_and_preprocess -d Dataset501_S -t TARGET -p nnUNetPlans"
 
 @pytest.fixture
 def plans() -> dict:
-    return deepcopy({
-        "dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans",
-        KEY: {
-            "schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended", "source": "Dataset501_S",
-            "target": {
-                "name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
-                "channel_names": {"0": "T2"}, "file_ending": ".nii.gz", "num_cases": 3,
-                "normalization": {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [False],
-                                  "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}},
-                                  "statistics_from": "target images, non-zero voxels"},
+    return deepcopy(
+        {
+            "dataset_name": "Dataset501_S",
+            "plans_name": "nnUNetPlans",
+            KEY: {
+                "schema_version": SCHEMA_VERSION,
+                "planned_by": "nnuda 0.1.0",
+                "plan": "extended",
+                "source": "Dataset501_S",
+                "target": {
+                    "name": "Dataset502_T",
+                    "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
+                    "channel_names": {"0": "T2"},
+                    "file_ending": ".nii.gz",
+                    "num_cases": 3,
+                    "normalization": {
+                        "normalization_schemes": ["ZScoreNormalization"],
+                        "use_mask_for_norm": [False],
+                        "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}},
+                        "statistics_from": "target images, non-zero voxels",
+                    },
+                },
+                "geometry": {"source": {}, "target": {}},
+                "settings": {},
             },
-            "geometry": {"source": {}, "target": {}}, "settings": {},
-        },
-    })
+        }
+    )
 
 
 def test_a_whole_key_is_returned_as_it_is(plans):
@@ -48,23 +61,33 @@ def without(*path: str):
         for part in path[:-1]:
             key = key[part]
         del key[path[-1]]
+
     return change
 
 
-@pytest.mark.parametrize("change, where", [
-    (lambda key: key.update(schema_version=SCHEMA_VERSION + 1), f"{KEY}.schema_version"),
-    (lambda key: key.update(plan="new"), f"{KEY}.plan"),
-    (lambda key: key["target"].update(num_cases=0), f"{KEY}.target.num_cases"),
-    (lambda key: key["target"]["normalization"].update(normalization_schemes=[]),
-     f"{KEY}.target.normalization.normalization_schemes"),
-    (lambda key: key["target"]["normalization"].update(use_mask_for_norm=[0]),
-     f"{KEY}.target.normalization.use_mask_for_norm.0"),
-    (without("settings"), "'settings' is a required property"),
-    (without("target", "folder"), "'folder' is a required property"),
-    (without("geometry", "target"), "'target' is a required property"),
-    (without("target", "normalization", "foreground_intensity_properties_per_channel"),
-     "'foreground_intensity_properties_per_channel' is a"),
-])
+@pytest.mark.parametrize(
+    "change, where",
+    [
+        (lambda key: key.update(schema_version=SCHEMA_VERSION + 1), f"{KEY}.schema_version"),
+        (lambda key: key.update(plan="new"), f"{KEY}.plan"),
+        (lambda key: key["target"].update(num_cases=0), f"{KEY}.target.num_cases"),
+        (
+            lambda key: key["target"]["normalization"].update(normalization_schemes=[]),
+            f"{KEY}.target.normalization.normalization_schemes",
+        ),
+        (
+            lambda key: key["target"]["normalization"].update(use_mask_for_norm=[0]),
+            f"{KEY}.target.normalization.use_mask_for_norm.0",
+        ),
+        (without("settings"), "'settings' is a required property"),
+        (without("target", "folder"), "'folder' is a required property"),
+        (without("geometry", "target"), "'target' is a required property"),
+        (
+            without("target", "normalization", "foreground_intensity_properties_per_channel"),
+            "'foreground_intensity_properties_per_channel' is a",
+        ),
+    ],
+)
 def test_a_malformed_key_says_where_and_what_to_run(plans, change, where):
     change(plans[KEY])
     with pytest.raises(PlanKeyError) as error:

@@ -1,4 +1,5 @@
 """plans/*.json: data that somebody edits by hand."""
+
 from __future__ import annotations
 
 import json

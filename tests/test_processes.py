@@ -10,7 +10,7 @@ from nnuda.processes import run_cases
 
 def slow_square(number: float) -> tuple[float, int]:
     time.sleep(0.2 * (number == 0))
-    return number ** 2, os.getpid()
+    return number**2, os.getpid()
 
 
 def fail(number: int) -> None:

@@ -1,4 +1,5 @@
 """What a start of this environment's Python does for nnU-Net, and what nnU-Net then finds."""
+
 from __future__ import annotations
 
 import inspect
@@ -20,8 +21,14 @@ SHOW = f"import os; print(os.environ.get({VARIABLE!r}))"
 def start(code: str, *flags: str, **variables: str) -> subprocess.CompletedProcess:
     """A fresh Python of this environment, in which nnuda is installed, with nothing but the given variables set."""
     environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, SWITCH)}
-    return subprocess.run([sys.executable, *flags, "-c", code], env={**environment, **variables}, cwd=os.sep,
-                          capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code],
+        env={**environment, **variables},
+        cwd=os.sep,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def test_a_start_names_the_trainers_folder():
@@ -37,8 +44,10 @@ def test_a_users_folders_come_first():
 def test_a_child_process_registers_nothing_twice():
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SHOW!r}], check=True)"
     assert start(child).stdout.strip() == trainers_folder()
-    assert (start(SHOW, **{VARIABLE: f"{trainers_folder()}{os.pathsep}/mine"}).stdout.strip()
-            == f"{trainers_folder()}{os.pathsep}/mine")
+    assert (
+        start(SHOW, **{VARIABLE: f"{trainers_folder()}{os.pathsep}/mine"}).stdout.strip()
+        == f"{trainers_folder()}{os.pathsep}/mine"
+    )
 
 
 def test_an_empty_value_leaves_no_empty_entry():
@@ -71,8 +80,14 @@ def test_nnunet_finds_every_trainer(name, monkeypatch):
     monkeypatch.setenv(VARIABLE, trainers_folder())
     trainer = recursive_find_trainer_class_by_name(name)
     assert trainer.__name__ == name
-    assert (list(inspect.signature(trainer.__init__).parameters)
-            == ["self", "plans", "configuration", "fold", "dataset_json", "device"])
+    assert list(inspect.signature(trainer.__init__).parameters) == [
+        "self",
+        "plans",
+        "configuration",
+        "fold",
+        "dataset_json",
+        "device",
+    ]
     build = inspect.getattr_static(trainer, "build_network_architecture")
     assert isinstance(build, staticmethod)
     stock = inspect.signature(nnUNetTrainer.build_network_architecture).parameters
@@ -83,7 +98,8 @@ def test_nnunet_finds_every_trainer(name, monkeypatch):
 def test_a_users_own_trainer_is_found_beside_ours(tmp_path, monkeypatch):
     (tmp_path / "nnUNetTrainerMine.py").write_text(
         "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n\n\n"
-        "class nnUNetTrainerMine(nnUNetTrainer):\n    pass\n")
+        "class nnUNetTrainerMine(nnUNetTrainer):\n    pass\n"
+    )
     monkeypatch.setenv(VARIABLE, start(SHOW, **{VARIABLE: str(tmp_path)}).stdout.strip())
     assert recursive_find_trainer_class_by_name("nnUNetTrainerMine").__name__ == "nnUNetTrainerMine"
     assert recursive_find_trainer_class_by_name("nnUDATrainerSourceOnly").__name__ == "nnUDATrainerSourceOnly"
@@ -92,6 +108,8 @@ def test_a_users_own_trainer_is_found_beside_ours(tmp_path, monkeypatch):
 def test_finding_a_trainer_needs_no_optional_import():
     """nnU-Net imports the trainers' files one by one until it has the name: one heavy import delays all,
     one that fails stops all."""
-    code = ("import sys; from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find; "
-            f"[find(name) for name in {TRAINERS!r}]; print('open_clip' in sys.modules)")
+    code = (
+        "import sys; from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find; "
+        f"[find(name) for name in {TRAINERS!r}]; print('open_clip' in sys.modules)"
+    )
     assert start(code).stdout.split()[-1] == "False"

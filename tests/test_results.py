@@ -1,4 +1,5 @@
 """What is found in a results folder, and what is said where it is not."""
+
 from __future__ import annotations
 
 import pytest

@@ -30,12 +30,24 @@ def test_an_unknown_preset_lists_the_known_ones():
 
 
 def test_set_arguments_are_json_or_bare_words():
-    parsed = parse_set_arguments(["training.num_epochs=5", "uuds.domain_prompt=false", "uuds.text.model=null",
-                                  "uuds.dam=adain", "uuds.text.domain_prompt=a = b",
-                                  "training.init_from=/data/fold_0"])
-    assert parsed == {"training.num_epochs": 5, "uuds.domain_prompt": False, "uuds.text.model": None,
-                      "uuds.dam": "adain", "uuds.text.domain_prompt": "a = b",
-                      "training.init_from": "/data/fold_0"}
+    parsed = parse_set_arguments(
+        [
+            "training.num_epochs=5",
+            "uuds.domain_prompt=false",
+            "uuds.text.model=null",
+            "uuds.dam=adain",
+            "uuds.text.domain_prompt=a = b",
+            "training.init_from=/data/fold_0",
+        ]
+    )
+    assert parsed == {
+        "training.num_epochs": 5,
+        "uuds.domain_prompt": False,
+        "uuds.text.model": None,
+        "uuds.dam": "adain",
+        "uuds.text.domain_prompt": "a = b",
+        "training.init_from": "/data/fold_0",
+    }
 
 
 def test_no_equals_sign():
@@ -43,21 +55,35 @@ def test_no_equals_sign():
         parse_set_arguments(["training.num_epochs"])
 
 
-@pytest.mark.parametrize("written, nearest", [("training.num_epoch", "training.num_epochs"),
-                                              ("teacher.wieght", "teacher.weight"),
-                                              ("uuds.contrast.temperature", "uuds.contrast")])
+@pytest.mark.parametrize(
+    "written, nearest",
+    [
+        ("training.num_epoch", "training.num_epochs"),
+        ("teacher.wieght", "teacher.weight"),
+        ("uuds.contrast.temperature", "uuds.contrast"),
+    ],
+)
 def test_an_unknown_key_names_the_nearest(written, nearest):
     with pytest.raises(SettingsError, match=f"Unknown setting '{written}'. Did you mean {nearest}"):
         parse_set_arguments([f"{written}=1"])
 
 
-@pytest.mark.parametrize("argument", [
-    "training.num_epochs=0", "training.num_epochs=true", "training.num_epochs=ten", "uuds.dam=gates", "teacher.decay=1",
-    "training.num_epochs=1e3",      # range() takes no float
-    "training.seed=-1",
-    "teacher.weight=NaN",           # would switch the term off without a word
-    "teacher.weight=Infinity", "uuds.pseudo_label.chi=1e999", "uuds.pseudo_label.chi=0",
-])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "training.num_epochs=0",
+        "training.num_epochs=true",
+        "training.num_epochs=ten",
+        "uuds.dam=gates",
+        "teacher.decay=1",
+        "training.num_epochs=1e3",  # range() takes no float
+        "training.seed=-1",
+        "teacher.weight=NaN",  # would switch the term off without a word
+        "teacher.weight=Infinity",
+        "uuds.pseudo_label.chi=1e999",
+        "uuds.pseudo_label.chi=0",
+    ],
+)
 def test_a_value_outside_its_schema(argument):
     with pytest.raises(SettingsError, match=f"Setting {argument.partition('=')[0]}: expected a value that meets"):
         parse_set_arguments([argument])

@@ -1,4 +1,5 @@
 """documentation/how-to/write-a-method.md: its four files, in a folder outside of the clone, are a method."""
+
 from __future__ import annotations
 
 import os
@@ -33,14 +34,19 @@ def test_four_files_of_together_150_lines(files):
 
 
 def test_its_own_test_passes(files):
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull,
-                           str(files[-1].parent)], cwd=files[-1].parent, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(files[-1].parent)],
+        cwd=files[-1].parent,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 
 def test_it_trains(files, toy_environment):
-    trainer = make_trainer(toy_environment, NAME, "2d_toy", "entmin", {"entmin.entropy.start": 0,
-                                                                       "training.num_epochs": 1})
+    trainer = make_trainer(
+        toy_environment, NAME, "2d_toy", "entmin", {"entmin.entropy.start": 0, "training.num_epochs": 1}
+    )
     run_epochs(trainer, 1)
     curve = trainer.logger.local_logger.my_fantastic_logging["nnUDA/entropy"]
     assert len(curve) == 1 and 0 < curve[0] <= 1

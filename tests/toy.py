@@ -1,4 +1,5 @@
 """Toy data and stock commands for the tests that train: two small domains, planned and preprocessed once a session."""
+
 from __future__ import annotations
 
 import json
@@ -14,8 +15,9 @@ SOURCE, TARGET = "Dataset501_ToySource", "Dataset502_ToyTarget"
 CPU = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f", "OMP_NUM_THREADS": "1"}
 
 
-def toy_case(rng: np.random.Generator, inverted: bool,
-             shape: tuple[int, ...] = (12, 40, 40)) -> tuple[np.ndarray, np.ndarray]:
+def toy_case(
+    rng: np.random.Generator, inverted: bool, shape: tuple[int, ...] = (12, 40, 40)
+) -> tuple[np.ndarray, np.ndarray]:
     """An image with two boxes, and its labels 1 and 2; (Z, Y, X)."""
     label = np.zeros(shape, np.uint8)
     for value in (1, 2):
@@ -25,8 +27,17 @@ def toy_case(rng: np.random.Generator, inverted: bool,
     return (400 - image if inverted else image).astype(np.float32), label
 
 
-def write_dataset(folder: Path, *, labelled: bool, inverted: bool, cases: int = 4, labels: dict | None = None,
-                  channel: str = "MR", shape: tuple[int, ...] = (12, 40, 40), extra: dict | None = None) -> None:
+def write_dataset(
+    folder: Path,
+    *,
+    labelled: bool,
+    inverted: bool,
+    cases: int = 4,
+    labels: dict | None = None,
+    channel: str = "MR",
+    shape: tuple[int, ...] = (12, 40, 40),
+    extra: dict | None = None,
+) -> None:
     """A dataset in nnU-Net's raw format; an unlabelled one has no labelsTr at all."""
     (folder / "imagesTr").mkdir(parents=True)
     rng = np.random.default_rng(1 if inverted else 0)
@@ -38,8 +49,13 @@ def write_dataset(folder: Path, *, labelled: bool, inverted: bool, cases: int = 
                 picture.SetSpacing((1.0, 1.0, 1.5))
                 (folder / name).parent.mkdir(exist_ok=True)
                 sitk.WriteImage(picture, str(folder / name))
-    content = {"channel_names": {"0": channel}, "labels": labels or {"background": 0, "left box": 1, "right box": 2},
-               "numTraining": cases, "file_ending": ".nii.gz", **(extra or {})}
+    content = {
+        "channel_names": {"0": channel},
+        "labels": labels or {"background": 0, "left box": 1, "right box": 2},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+        **(extra or {}),
+    }
     (folder / "dataset.json").write_text(json.dumps(content))
 
 
@@ -49,20 +65,30 @@ def small_configurations(plans: dict) -> dict:
         dim = len(patch)
         architecture = json.loads(json.dumps(plans["configurations"][name]["architecture"]))
         strides = [[1] * dim, [1, 2, 2][-dim:], [2] * dim]
-        architecture["arch_kwargs"].update(n_stages=3, features_per_stage=[8, 16, 16], kernel_sizes=[[3] * dim] * 3,
-                                           strides=strides, n_conv_per_stage=[1] * 3,
-                                           n_conv_per_stage_decoder=[1] * 2)
+        architecture["arch_kwargs"].update(
+            n_stages=3,
+            features_per_stage=[8, 16, 16],
+            kernel_sizes=[[3] * dim] * 3,
+            strides=strides,
+            n_conv_per_stage=[1] * 3,
+            n_conv_per_stage_decoder=[1] * 2,
+        )
         plans["configurations"][f"{name[:2]}_toy"] = {
-            "inherits_from": name, "data_identifier": f"{plans['plans_name']}_{name[:2]}_toy", "patch_size": patch,
-            "batch_size": 2, "architecture": architecture}
+            "inherits_from": name,
+            "data_identifier": f"{plans['plans_name']}_{name[:2]}_toy",
+            "patch_size": patch,
+            "batch_size": 2,
+            "architecture": architecture,
+        }
     return plans
 
 
 def run(arguments: list[str], environment: dict[str, str], expect: int | None = 0, timeout: int = 600) -> str:
     """Run a console script of this environment; returns what it printed."""
     script = Path(sys.executable).parent / arguments[0]
-    result = subprocess.run([str(script), *arguments[1:]], env=environment, capture_output=True, text=True,
-                            timeout=timeout)
+    result = subprocess.run(
+        [str(script), *arguments[1:]], env=environment, capture_output=True, text=True, timeout=timeout
+    )
     output = result.stdout + result.stderr
     if expect is not None and result.returncode != expect:
         raise AssertionError(f"{' '.join(arguments)} returned {result.returncode}, not {expect}:\n{output[-6000:]}")
@@ -98,19 +124,50 @@ class Toy:
         run(["nnUNetv2_plan_and_preprocess", "-d", "501", "--no_pp", "-npfp", "1"], planning)
         file = self.preprocessed / "nnUNetPlans.json"
         file.write_text(json.dumps(small_configurations(json.loads(file.read_text()))))
-        run(["nnUDA_plan_and_preprocess", "-d", "501", "-t", "502", "-c", "2d_toy", "3d_toy", "-np", "1",
-             "--text-model", "ngrams", "--set", "training.recipe=paper", "--set", "training.num_epochs=2",
-             "--set", "training.num_iterations_per_epoch=2", "--set", "training.num_val_iterations_per_epoch=1",
-             "--set", "training.save_every=1", "--set", "training.seed=0", "--set", "selection.batches=2"], planning)
+        run(
+            [
+                "nnUDA_plan_and_preprocess",
+                "-d",
+                "501",
+                "-t",
+                "502",
+                "-c",
+                "2d_toy",
+                "3d_toy",
+                "-np",
+                "1",
+                "--text-model",
+                "ngrams",
+                "--set",
+                "training.recipe=paper",
+                "--set",
+                "training.num_epochs=2",
+                "--set",
+                "training.num_iterations_per_epoch=2",
+                "--set",
+                "training.num_val_iterations_per_epoch=1",
+                "--set",
+                "training.save_every=1",
+                "--set",
+                "training.seed=0",
+                "--set",
+                "selection.batches=2",
+            ],
+            planning,
+        )
 
     def variant(self, name: str, settings: dict) -> str:
         """A plan of its own name with other settings."""
-        arguments = [argument for key, value in settings.items()
-                     for argument in ("--set", f"{key}={json.dumps(value)}")]
+        arguments = [
+            argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")
+        ]
         run(["nnUDA_configure", "-d", "501", "-p", "nnUNetPlans", "--as", name, *arguments], self.environment)
         return name
 
     def train(self, trainer: str, configuration: str, plans: str, *flags: str, expect: int | None = 0) -> str:
         """nnUNetv2_train on all cases."""
-        return run(["nnUNetv2_train", "501", configuration, "all", "-tr", trainer, "-p", plans, "-device", "cpu",
-                    *flags], self.environment, expect)
+        return run(
+            ["nnUNetv2_train", "501", configuration, "all", "-tr", trainer, "-p", plans, "-device", "cpu", *flags],
+            self.environment,
+            expect,
+        )

@@ -1,4 +1,5 @@
 """Functions run by two processes of a gloo group on the CPU, as two ranks."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,8 +19,9 @@ def in_two_processes(function: Callable[[int], Any], folder: Path) -> list[Any]:
 
 def _one(rank: int, function: Callable[[int], Any], folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2,
-                            timeout=timedelta(minutes=5))
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(minutes=5)
+    )
     torch.save(function(rank), f"{folder}/rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

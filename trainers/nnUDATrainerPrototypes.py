@@ -63,16 +63,23 @@ class nnUDATrainerPrototypes(nnUDATrainer):
     preset = "prototypes"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
-                                   num_output_channels: int, enable_deep_supervision: bool = True) -> nn.Module:
+    def build_network_architecture(
+        plans_manager,
+        configuration_manager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
         """nnU-Net's own network, or two of them in a cycle."""
-        network = nnUDATrainer.build_network_architecture(plans_manager, configuration_manager, num_input_channels,
-                                                          num_output_channels, enable_deep_supervision)
+        network = nnUDATrainer.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
         settings = frozen_settings(plans_manager.plans)
         if settings["prototypes.form"] == "single":
             return UNetWithFeatures(network)
-        return build_cycle_network(network, num_input_channels, num_output_channels, settings,
-                                   len(frozen_classes(plans_manager.plans)))
+        return build_cycle_network(
+            network, num_input_channels, num_output_channels, settings, len(frozen_classes(plans_manager.plans))
+        )
 
     @classmethod
     def memory_factor(cls, settings: dict[str, Any]) -> float:
@@ -95,8 +102,16 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.translates or not self.uses_prototypes:
             return nn.ModuleDict()
         layer, settings = self.bare_network.segmentation_layer, self.settings
-        return nn.ModuleDict({"embedding": EmbeddingHead(layer.in_channels, settings["prototypes.projection.channels"],
-                                                         settings["prototypes.projection.stride"], type(layer))})
+        return nn.ModuleDict(
+            {
+                "embedding": EmbeddingHead(
+                    layer.in_channels,
+                    settings["prototypes.projection.channels"],
+                    settings["prototypes.projection.stride"],
+                    type(layer),
+                )
+            }
+        )
 
     @property
     def uses_prototypes(self) -> bool:
@@ -113,9 +128,16 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if "contrast" not in self.loss_terms:
             return nn.ModuleDict()
         classes = self.label_manager.num_segmentation_heads + int(self.label_manager.has_regions)
-        return nn.ModuleDict({domain: PrototypeDictionary(classes, self.settings["prototypes.dictionary.size"],
-                                                          self.settings["prototypes.projection.channels"])
-                              for domain in ("source", "target")})
+        return nn.ModuleDict(
+            {
+                domain: PrototypeDictionary(
+                    classes,
+                    self.settings["prototypes.dictionary.size"],
+                    self.settings["prototypes.projection.channels"],
+                )
+                for domain in ("source", "target")
+            }
+        )
 
     def configure_adaptation_optimizers(self) -> tuple[Any, Any]:
         """nnU-Net's SGD, or Adam as such cycles have it."""
@@ -130,10 +152,12 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if not self.adversarial:
             return super().configure_adversary()
         built = build_discriminators(self.bare_network, self.settings)
-        discriminators = nn.ModuleDict({name: module for name, module in built.items()
-                                        if name.split("_")[0] in self.adversarial})
-        return discriminators, Adam(discriminators.parameters(), self.settings["prototypes.discriminator.lr"],
-                                    betas=(0.5, 0.999))
+        discriminators = nn.ModuleDict(
+            {name: module for name, module in built.items() if name.split("_")[0] in self.adversarial}
+        )
+        return discriminators, Adam(
+            discriminators.parameters(), self.settings["prototypes.discriminator.lr"], betas=(0.5, 0.999)
+        )
 
     def load_initial_weights(self) -> None:
         """A plain nnU-Net is a start for both generators."""
@@ -150,8 +174,11 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.translates:
             return self.forward_cycle(source, target)
         student_s, student_t = forward_together(self.network, [source.image, target.image], with_features=True)
-        embeddings = ([self.extra_modules["embedding"](student.features) for student in (student_s, student_t)]
-                      if self.uses_prototypes else [])
+        embeddings = (
+            [self.extra_modules["embedding"](student.features) for student in (student_s, student_t)]
+            if self.uses_prototypes
+            else []
+        )
         return DomainOutputs(student_s.logits, student_t.logits, {"embeddings": embeddings})
 
     def forward_cycle(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
@@ -160,8 +187,11 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         embeddings = [stream.embedding for stream in cycle]
         logits = cycle.source.logits
         if self.is_ddp:
-            unused = [*embeddings, *(stream.image for stream in cycle),
-                      *(output for stream in cycle[1:] for output in resolutions(stream.logits))]
+            unused = [
+                *embeddings,
+                *(stream.image for stream in cycle),
+                *(output for stream in cycle[1:] for output in resolutions(stream.logits)),
+            ]
             kept = keep_in_graph(finest(logits), unused)
             logits = kept if isinstance(logits, Tensor) else [kept, *logits[1:]]
         self.translated = pictures_of(source.image, target.weak, cycle)
@@ -189,22 +219,29 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         and of those with confident predictions."""
         embeddings = outputs.extra["embeddings"]
         half = len(embeddings) // 2
-        labelled = [class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
-                    for z in embeddings[:half]]
+        labelled = [
+            class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
+            for z in embeddings[:half]
+        ]
         if self.progress < self.settings["prototypes.target.start"]:
             return labelled, []
         cycle = outputs.extra.get("cycle")
         logits = [outputs.target] if cycle is None else [cycle.target.logits, cycle.target_in_source.logits]
-        masks = [confident_masks(finest(y), self.settings["prototypes.target.confidence"], z.shape[2:],
-                                 self.label_manager.has_regions)
-                 for y, z in zip(logits, embeddings[half:])]
+        masks = [
+            confident_masks(
+                finest(y), self.settings["prototypes.target.confidence"], z.shape[2:], self.label_manager.has_regions
+            )
+            for y, z in zip(logits, embeddings[half:])
+        ]
         return labelled, [class_prototypes(z, mask) for z, mask in zip(embeddings[half:], masks)]
 
     def contrast(self, stream: Prototypes) -> Tensor:
         """L_cl, half of it against each dictionary."""
         k, tau = self.settings["prototypes.contrast.k"], self.settings["prototypes.contrast.tau"]
-        return sum(prototype_contrast(*stream, *dictionary.compute(), k, tau)
-                   for dictionary in self.statistics.values()) / 2
+        return (
+            sum(prototype_contrast(*stream, *dictionary.compute(), k, tau) for dictionary in self.statistics.values())
+            / 2
+        )
 
     # ---- the cycle --------------------------------------------------------------------------------------------------
 
@@ -214,14 +251,18 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.active("translated"):
             losses["translated"] = self.source_loss(full_precision(cycle.source_in_target.logits), source)
         if self.active("cycle"):
-            losses["cycle"] = (identity_loss(cycle.source_in_target.image, source.image)
-                               + identity_loss(cycle.target_in_source.image, target.weak))
+            losses["cycle"] = identity_loss(cycle.source_in_target.image, source.image) + identity_loss(
+                cycle.target_in_source.image, target.weak
+            )
         if self.active("image_adversary"):
-            losses["image_adversary"] = (self.generator_loss("image_t", cycle.source.image)
-                                         + self.generator_loss("image_s", cycle.target.image))
+            losses["image_adversary"] = self.generator_loss("image_t", cycle.source.image) + self.generator_loss(
+                "image_s", cycle.target.image
+            )
         if self.active("segmentation_adversary"):
-            fakes = [self.generator_loss("segmentation", self.probabilities(stream))
-                     for stream in (cycle.target, cycle.target_in_source)]
+            fakes = [
+                self.generator_loss("segmentation", self.probabilities(stream))
+                for stream in (cycle.target, cycle.target_in_source)
+            ]
             losses["segmentation_adversary"] = sum(fakes) / 2
         return losses
 
@@ -242,8 +283,10 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             pairs = [("image_t", target.weak, cycle.source.image), ("image_s", source.image, cycle.target.image)]
             losses["image_discriminator"] = self.discriminate("image_discriminator", pairs)
         if "segmentation" in self.adversarial:
-            pairs = [("segmentation", *map(self.probabilities, pair))
-                     for pair in ((cycle.source_in_target, cycle.target), (cycle.source, cycle.target_in_source))]
+            pairs = [
+                ("segmentation", *map(self.probabilities, pair))
+                for pair in ((cycle.source_in_target, cycle.target), (cycle.source, cycle.target_in_source))
+            ]
             losses["segmentation_discriminator"] = self.discriminate("segmentation_discriminator", pairs)
         return losses
 
@@ -262,19 +305,31 @@ class nnUDATrainerPrototypes(nnUDATrainer):
 
     def logged_names(self) -> list[str]:
         """The terms, the discriminators' losses, and how often each is right."""
-        return [*super().logged_names(),
-                *(f"{kind}_discriminator{what}" for kind in self.adversarial for what in ("", "_accuracy"))]
+        return [
+            *super().logged_names(),
+            *(f"{kind}_discriminator{what}" for kind in self.adversarial for what in ("", "_accuracy")),
+        ]
 
     def pictures(self) -> dict[str, Drawing]:
         """The translations of the last step."""
         if not (self.translates and self.adapts):
             return {}
-        return {"translations": Drawing("Translations: images of each domain through the cycle of generators",
-                                        lambda path: draw_images(self.translated, path))}
+        return {
+            "translations": Drawing(
+                "Translations: images of each domain through the cycle of generators",
+                lambda path: draw_images(self.translated, path),
+            )
+        }
 
 
 def pictures_of(image_s: Tensor, image_t: Tensor, cycle: CycleOutput) -> dict[str, Tensor]:
     """Some images of a batch through the cycle, by the name of the column."""
-    columns = {"x_s": image_s, "x_s→t": cycle.source.image, "x_s→t→s": cycle.source_in_target.image,
-               "x_t": image_t, "x_t→s": cycle.target.image, "x_t→s→t": cycle.target_in_source.image}
+    columns = {
+        "x_s": image_s,
+        "x_s→t": cycle.source.image,
+        "x_s→t→s": cycle.source_in_target.image,
+        "x_t": image_t,
+        "x_t→s": cycle.target.image,
+        "x_t→s→t": cycle.target_in_source.image,
+    }
     return {name: image[:PICTURED].detach() for name, image in columns.items()}

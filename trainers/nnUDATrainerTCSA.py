@@ -63,11 +63,17 @@ class nnUDATrainerTCSA(nnUDATrainer):
     preset = "tcsa"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
-                                   num_output_channels: int, enable_deep_supervision: bool = True) -> nn.Module:
+    def build_network_architecture(
+        plans_manager,
+        configuration_manager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
         """nnU-Net's own network under its own parameter names, or with the fusion; its texts come with the weights."""
-        network = nnUDATrainer.build_network_architecture(plans_manager, configuration_manager, num_input_channels,
-                                                          num_output_channels, enable_deep_supervision)
+        network = nnUDATrainer.build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
         settings = frozen_settings(plans_manager.plans)
         if not settings["tcsa.fusion"]:
             return UNetWithFeatures(network)
@@ -87,9 +93,11 @@ class nnUDATrainerTCSA(nnUDATrainer):
         """Two centred vectors are opposite whatever they were."""
         centered = settings["tcsa.text.weight"] > 0 and settings["tcsa.text.center"] == "class"
         if centered and len(class_names) < 3:
-            raise SettingsError("tcsa.text.center=class needs three classes, the background included; there are "
-                                f"{', '.join(class_names)}. Two centred vectors are opposite whatever they were: set "
-                                "tcsa.text.center=none, or tcsa.text.weight=0 (--set).")
+            raise SettingsError(
+                "tcsa.text.center=class needs three classes, the background included; there are "
+                f"{', '.join(class_names)}. Two centred vectors are opposite whatever they were: set "
+                "tcsa.text.center=none, or tcsa.text.weight=0 (--set)."
+            )
 
     def read_plan(self, plans: dict, dataset_json: dict) -> None:
         """The embeddings of the classes, where a term or the fusion reads them."""
@@ -110,8 +118,10 @@ class nnUDATrainerTCSA(nnUDATrainer):
         if self.class_embeddings is not None:
             self.print_to_log_file(f"class embeddings: {describe(self.class_embeddings)}", add_timestamp=False)
         if self.fuses and any(isinstance(module, _BatchNorm) for module in self.network.modules()):
-            raise NotImplementedError("tcsa.fusion segments both domains in one batch, which BatchNorm would mix. Use "
-                                      "a plan with InstanceNorm, nnU-Net's default, or tcsa.fusion=false.")
+            raise NotImplementedError(
+                "tcsa.fusion segments both domains in one batch, which BatchNorm would mix. Use "
+                "a plan with InstanceNorm, nnU-Net's default, or tcsa.fusion=false."
+            )
 
     def load_initial_weights(self) -> None:
         """The base's; the texts are the plan's."""
@@ -129,16 +139,20 @@ class nnUDATrainerTCSA(nnUDATrainer):
             statistics["text"] = nn.Embedding.from_pretrained(torch.from_numpy(self.class_embeddings.mean), freeze=True)
         for term in [name for name in channels if name in self.loss_terms]:
             for domain in DOMAINS:
-                statistics[f"{term}_{domain}"] = ClassMemory(len(self.class_names), channels[term],
-                                                             self.settings[f"tcsa.{term}.momentum"])
+                statistics[f"{term}_{domain}"] = ClassMemory(
+                    len(self.class_names), channels[term], self.settings[f"tcsa.{term}.momentum"]
+                )
         return statistics
 
     def configure_adversary(self) -> tuple[nn.ModuleDict, Optimizer | None]:
         """The discriminator of entropy maps."""
         if "adversary" not in self.loss_terms:
             return super().configure_adversary()
-        discriminator = build_discriminator(self.bare_network.encoder, self.label_manager.num_segmentation_heads,
-                                            self.settings["tcsa.discriminator.channels"])
+        discriminator = build_discriminator(
+            self.bare_network.encoder,
+            self.label_manager.num_segmentation_heads,
+            self.settings["tcsa.discriminator.channels"],
+        )
         optimizer = Adam(discriminator.parameters(), self.settings["tcsa.discriminator.lr"], betas=(0.9, 0.99))
         return nn.ModuleDict({"entropy": discriminator}), optimizer
 
@@ -151,8 +165,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
         student_s, student_t = forward_together(self.network, images, with_features=True, **fusion)
         return DomainOutputs(student_s.logits, student_t.logits, {"source": student_s, "target": student_t})
 
-    def adaptation_losses(self, source: SourceBatch, target: TargetBatch,
-                          outputs: DomainOutputs) -> dict[str, Tensor]:
+    def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """L_VLC, L_PAM, L_adv."""
         losses = {}
         if self.active("text"):
@@ -186,16 +199,20 @@ class nnUDATrainerTCSA(nnUDATrainer):
             self.epoch_means.update(f"separation/{domain}", *separation(*prototypes[domain]))
         first = 0 if self.settings["tcsa.prototypes.background"] else 1
         rows = [values[first:] for domain in DOMAINS for values in prototypes[domain]]
-        return prototype_alignment(*rows, self.settings["tcsa.prototypes.normalized"],
-                                   self.settings["tcsa.prototypes.detach_source"])
+        return prototype_alignment(
+            *rows, self.settings["tcsa.prototypes.normalized"], self.settings["tcsa.prototypes.detach_source"]
+        )
 
-    def prototypes(self, term: str, features: dict[str, Tensor], source: SourceBatch,
-                   outputs: DomainOutputs) -> dict[str, tuple[Tensor, Tensor]]:
+    def prototypes(
+        self, term: str, features: dict[str, Tensor], source: SourceBatch, outputs: DomainOutputs
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """(prototypes (K, A), which there are (K,)) of each domain, of this batch and the term's memory, which then
         takes them in."""
         size, confidence = features["source"].shape[2:], self.settings["tcsa.target.confidence"]
-        masks = {"source": source_masks(finest(source.label), self.label_manager, size),
-                 "target": confident_masks(finest(outputs.target), confidence, size, self.label_manager.has_regions)}
+        masks = {
+            "source": source_masks(finest(source.label), self.label_manager, size),
+            "target": confident_masks(finest(outputs.target), confidence, size, self.label_manager.has_regions),
+        }
         blended = {}
         for domain in DOMAINS:
             memory = self.statistics[f"{term}_{domain}"]
@@ -209,8 +226,9 @@ class nnUDATrainerTCSA(nnUDATrainer):
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """L_D, from the first step on. Logs the share of patches told rightly: 0.5 is a draw."""
-        scores_s, scores_t = (self.adversary["entropy"](self.entropy_map(logits).detach())
-                              for logits in (outputs.source, outputs.target))
+        scores_s, scores_t = (
+            self.adversary["entropy"](self.entropy_map(logits).detach()) for logits in (outputs.source, outputs.target)
+        )
         right = ((scores_s < 0).float().mean() + (scores_t > 0).float().mean()) / 2
         self.epoch_means.update("discriminator_accuracy", right)
         return {"discriminator": entropy_discriminator(scores_s, scores_t)}
@@ -241,5 +259,9 @@ class nnUDATrainerTCSA(nnUDATrainer):
             return {}
         vectors, centered = self.class_vectors(), self.settings["tcsa.text.center"] == "class"
         rows = {"text": vectors["text"], **{domain: vectors[f"text {domain}"] for domain in DOMAINS}}
-        return {"class_cosines": Drawing("Cosines between classes of texts and images, as the text loss compares them",
-                                         partial(draw_class_cosines, self.class_names, rows, centered))}
+        return {
+            "class_cosines": Drawing(
+                "Cosines between classes of texts and images, as the text loss compares them",
+                partial(draw_class_cosines, self.class_names, rows, centered),
+            )
+        }

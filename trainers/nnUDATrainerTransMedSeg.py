@@ -57,11 +57,19 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     preset = "transmedseg"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
-                                   num_output_channels: int, enable_deep_supervision: bool = True) -> UNetWithFeatures:
+    def build_network_architecture(
+        plans_manager,
+        configuration_manager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> UNetWithFeatures:
         """nnU-Net's own network under its own parameter names."""
-        return UNetWithFeatures(nnUDATrainer.build_network_architecture(
-            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision))
+        return UNetWithFeatures(
+            nnUDATrainer.build_network_architecture(
+                plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+            )
+        )
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
         """With lambda_0 = 0 the method is its mean teacher."""
@@ -69,8 +77,10 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         if "tsa" in terms and self.settings["transmedseg.tsa.strength"] == 0:
             del terms["tsa"]
         if "tsa" in terms and not self.towards_teacher and self.settings["transmedseg.tsa.mode"] == "replace":
-            raise SettingsError("transmedseg.tsa.direction=teacher_to_student leaves the source's cross-entropy as it "
-                                "is: expected transmedseg.tsa.mode=add, got replace. Set both with nnUDA_configure.")
+            raise SettingsError(
+                "transmedseg.tsa.direction=teacher_to_student leaves the source's cross-entropy as it "
+                "is: expected transmedseg.tsa.mode=add, got replace. Set both with nnUDA_configure."
+            )
         return terms
 
     @property
@@ -88,26 +98,40 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             return nn.ModuleDict()
         layer = self.bare_network.segmentation_layer
         classes = layer.out_channels * (2 if self.label_manager.has_regions else 1)
-        return nn.ModuleDict({domain: ClassStatistics(classes, layer.in_channels,
-                                                      self.settings["transmedseg.statistics.covariance"],
-                                                      self.settings["transmedseg.statistics.momentum"])
-                              for domain in ("source", "target")})
+        return nn.ModuleDict(
+            {
+                domain: ClassStatistics(
+                    classes,
+                    layer.in_channels,
+                    self.settings["transmedseg.statistics.covariance"],
+                    self.settings["transmedseg.statistics.momentum"],
+                )
+                for domain in ("source", "target")
+            }
+        )
 
     def build_modules(self) -> nn.ModuleDict:
         """GraphCL's graph network."""
         if "structure" not in self.loss_terms:
             return nn.ModuleDict()
-        return nn.ModuleDict({"structure": StructureGraph(self.bare_network.encoder.output_channels[-1],
-                                                          self.settings["transmedseg.structure.channels"],
-                                                          self.settings["transmedseg.structure.clusters"])})
+        return nn.ModuleDict(
+            {
+                "structure": StructureGraph(
+                    self.bare_network.encoder.output_channels[-1],
+                    self.settings["transmedseg.structure.channels"],
+                    self.settings["transmedseg.structure.clusters"],
+                )
+            }
+        )
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
         """Student: both domains and, with copy-paste, their mixture; teacher: the target's weak view."""
         images, extra = [source.image, target.image], {}
         if self.active("copy_paste"):
             size = min(len(source.image), len(target.image))
-            extra["mixed"] = mix_domains(source.image[:size], target.image[:size],
-                                         self.settings["transmedseg.copy_paste.box"])
+            extra["mixed"] = mix_domains(
+                source.image[:size], target.image[:size], self.settings["transmedseg.copy_paste.box"]
+            )
             images.append(extra["mixed"].image)
         student_s, student_t, *mixed = forward_together(self.network, images, with_features=True)
         extra |= {"source": student_s, "target": student_t, "mixed_logits": [finest(output.logits) for output in mixed]}
@@ -133,8 +157,9 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         weights, loss = self.resolution_weights(), self.resolution_loss()
         finest_loss = copy(loss)
         finest_loss.weight_ce = loss.weight_ce * (1 - self.weight("tsa"))
-        pairs = zip(weights, [finest_loss] + [loss] * (len(weights) - 1), resolutions(logits),
-                    resolutions(source.label))
+        pairs = zip(
+            weights, [finest_loss] + [loss] * (len(weights) - 1), resolutions(logits), resolutions(source.label)
+        )
         return sum(weight * term(z, y) for weight, term, z, y in pairs if weight != 0)
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
@@ -146,8 +171,9 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         if self.active("copy_paste"):
             losses["copy_paste"] = self.copy_paste(source, outputs)
         if self.active("structure"):
-            losses["structure"] = (self.structure(outputs.extra["source"])
-                                   + self.structure(outputs.extra["target"])) / 2
+            losses["structure"] = (
+                self.structure(outputs.extra["source"]) + self.structure(outputs.extra["target"])
+            ) / 2
         return losses
 
     # ---- transferable semantic augmentation -------------------------------------------------------------------------
@@ -159,8 +185,10 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             with self.mixed_precision():
                 student_s = self.teacher_output(source.image)
         limit = self.settings["transmedseg.statistics.voxels"]
-        labels = {"source": labels_and_kept(finest(source.label), self.label_manager),
-                  "target": self.confident_labels(teacher.logits)}
+        labels = {
+            "source": labels_and_kept(finest(source.label), self.label_manager),
+            "target": self.confident_labels(teacher.logits),
+        }
         features = {"source": student_s.features, "target": teacher.features}
         for domain, (label, kept) in labels.items():
             masks = channel_masks(label, kept, self.label_manager)
@@ -181,8 +209,9 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         weight = self.bare_network.segmentation_layer.weight.flatten(1).float()
         strength = self.settings["transmedseg.tsa.strength"] * self.progress
         if self.label_manager.has_regions:
-            table = region_augmentation_table(weight, shift.unflatten(0, (-1, 2)), covariance.unflatten(0, (-1, 2)),
-                                              strength)
+            table = region_augmentation_table(
+                weight, shift.unflatten(0, (-1, 2)), covariance.unflatten(0, (-1, 2)), strength
+            )
         else:
             table = augmentation_table(weight, shift, covariance, strength)
         for name, value in zip(TABLE, (table.abs().amax(), table.mean())):
@@ -191,8 +220,11 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
 
     def transferable_augmentation(self, source: SourceBatch, outputs: DomainOutputs) -> Tensor:
         """L_tsa, weighted as the cross-entropy that it replaces."""
-        scale = (self.resolution_weights()[0] * self.resolution_loss().weight_ce
-                 if self.settings["transmedseg.tsa.mode"] == "replace" else 1)
+        scale = (
+            self.resolution_weights()[0] * self.resolution_loss().weight_ce
+            if self.settings["transmedseg.tsa.mode"] == "replace"
+            else 1
+        )
         if self.towards_teacher:
             logits, (label, kept) = finest(outputs.source), labels_and_kept(finest(source.label), self.label_manager)
         else:
@@ -218,15 +250,25 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
             label_t = largest_region_components(label_t) if regions else largest_components(label_t, logits.shape[1])
         if kept is not None:
             kept = kept[:size, 0] if regions else kept[:size]
-        return copy_paste_loss(logits, label_s[:size], label_t, mixed.from_source, kept,
-                               self.settings["transmedseg.copy_paste.target_weight"], regions)
+        return copy_paste_loss(
+            logits,
+            label_s[:size],
+            label_t,
+            mixed.from_source,
+            kept,
+            self.settings["transmedseg.copy_paste.target_weight"],
+            regions,
+        )
 
     def structure(self, output: UNetOutput) -> Tensor:
         """L_CC of the deepest features of one domain."""
         nodes = output.bottleneck.float().movedim(1, -1).flatten(0, -2)
-        return structure_clustering(nodes, self.extra_modules["structure"](nodes),
-                                    self.settings["transmedseg.structure.tau"],
-                                    self.settings["transmedseg.structure.form"])
+        return structure_clustering(
+            nodes,
+            self.extra_modules["structure"](nodes),
+            self.settings["transmedseg.structure.tau"],
+            self.settings["transmedseg.structure.form"],
+        )
 
     # ---- nnU-Net's loss and log -------------------------------------------------------------------------------------
 

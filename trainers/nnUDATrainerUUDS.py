@@ -56,13 +56,25 @@ class nnUDATrainerUUDS(nnUDATrainer):
     preset = "uuds"
 
     @staticmethod
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels: int,
-                                   num_output_channels: int, enable_deep_supervision: bool = True) -> UUDSNetwork:
+    def build_network_architecture(
+        plans_manager,
+        configuration_manager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> UUDSNetwork:
         """The network of the frozen configuration, for training and prediction alike; no weights are read."""
         settings = frozen_settings(plans_manager.plans)
-        return build_uuds_network(plans_manager, configuration_manager, num_input_channels, num_output_channels,
-                                  enable_deep_supervision, settings, len(frozen_classes(plans_manager.plans)),
-                                  text_dimension(settings["uuds.text.model"]))
+        return build_uuds_network(
+            plans_manager,
+            configuration_manager,
+            num_input_channels,
+            num_output_channels,
+            enable_deep_supervision,
+            settings,
+            len(frozen_classes(plans_manager.plans)),
+            text_dimension(settings["uuds.text.model"]),
+        )
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         if self.settings["uuds.image_encoder"] == "nnunet" or not self.enable_deep_supervision:
@@ -73,23 +85,36 @@ class nnUDATrainerUUDS(nnUDATrainer):
         """Text encoder with both prompts, and the MLP of L_BSCL."""
         from nnuda.text.prompt_encoder import build_text_encoder  # open_clip takes seconds to import
 
-        text = build_text_encoder(self.settings["uuds.text.model"], self.planned_file("uuds.text.pretrained"),
-                                  frozen_classes(self.plans_manager.plans), self.settings["uuds.text.context_length"],
-                                  self.settings["uuds.text.domain_prompt"])
+        text = build_text_encoder(
+            self.settings["uuds.text.model"],
+            self.planned_file("uuds.text.pretrained"),
+            frozen_classes(self.plans_manager.plans),
+            self.settings["uuds.text.context_length"],
+            self.settings["uuds.text.domain_prompt"],
+        )
         if text.from_scratch:
-            self.print_to_log_file("NOTE: the text encoder has no pretrained weights; it is trained from scratch "
-                                   "(uuds.text.pretrained is null). The paper starts from CLIP's.")
-        return nn.ModuleDict({"text": text,
-                              "projection": contrast_projection(self.bare_network.content_channels,
-                                                                self.settings["uuds.projection.channels"])})
+            self.print_to_log_file(
+                "NOTE: the text encoder has no pretrained weights; it is trained from scratch "
+                "(uuds.text.pretrained is null). The paper starts from CLIP's."
+            )
+        return nn.ModuleDict(
+            {
+                "text": text,
+                "projection": contrast_projection(
+                    self.bare_network.content_channels, self.settings["uuds.projection.channels"]
+                ),
+            }
+        )
 
     def load_initial_weights(self) -> None:
         """CLIP's image tower where it is the encoder, then the base's."""
         if self.settings["uuds.image_encoder"] == "clip":
             file = self.planned_file("uuds.clip.pretrained")
             if file is None:
-                self.print_to_log_file("NOTE: the CLIP image encoder starts from random weights (uuds.clip.pretrained "
-                                       "is null). The paper starts from CLIP's.")
+                self.print_to_log_file(
+                    "NOTE: the CLIP image encoder starts from random weights (uuds.clip.pretrained "
+                    "is null). The paper starts from CLIP's."
+                )
             else:
                 load_clip_weights(self.bare_network.encoder, self.settings["uuds.clip.model"], file)
         super().load_initial_weights()
@@ -113,11 +138,15 @@ class nnUDATrainerUUDS(nnUDATrainer):
         rest = [p for module in (self.network, self.extra_modules) for p in module.parameters() if id(p) not in known]
         if self.settings["training.optimizer"] == "paper":
             paper, rest = [*paper, *rest], []
-        optimizers = [torch.optim.AdamW(paper, self.settings["uuds.text.lr"],
-                                        weight_decay=self.settings["uuds.text.weight_decay"])]
+        optimizers = [
+            torch.optim.AdamW(
+                paper, self.settings["uuds.text.lr"], weight_decay=self.settings["uuds.text.weight_decay"]
+            )
+        ]
         if rest:
-            optimizers.insert(0, torch.optim.SGD(rest, self.initial_lr, weight_decay=self.weight_decay, momentum=0.99,
-                                                 nesterov=True))
+            optimizers.insert(
+                0, torch.optim.SGD(rest, self.initial_lr, weight_decay=self.weight_decay, momentum=0.99, nesterov=True)
+            )
         optimizer = JointOptimizer(optimizers)
         return optimizer, GroupPolySchedule(optimizer, self.num_epochs)
 
@@ -128,9 +157,12 @@ class nnUDATrainerUUDS(nnUDATrainer):
         self.bare_network.set_text(text.domain, text.segmentation)
         self.bare_network.joined = self.progress >= self.settings["uuds.generator.start"]
         size = len(source.image)
-        output: UUDSOutput = self.network(torch.cat([source.image, target.image]),
-                                          text=(text.domain, text.segmentation), num_source=size,
-                                          reencode=self.active("synthetic_distillation"))
+        output: UUDSOutput = self.network(
+            torch.cat([source.image, target.image]),
+            text=(text.domain, text.segmentation),
+            num_source=size,
+            reencode=self.active("synthetic_distillation"),
+        )
         logits = resolutions(output.logits)
         if self.is_ddp:
             logits[0] = keep_in_graph(logits[0], (output.image, output.x_g, output.segmentation_features))
@@ -151,18 +183,25 @@ class nnUDATrainerUUDS(nnUDATrainer):
             losses["contrast"] = self.contrast(uuds.segmentation_features[:size], source)
         if self.active("pseudo_label"):  # eqs. 5-8
             chi = self.settings["uuds.pseudo_label.chi"] if self.settings["uuds.uncertainty"] else math.inf
-            losses["pseudo_label"] = uncertain_pseudo_label_loss(finest(outputs.target), chi,
-                                                                 self.settings["uuds.pseudo_label.target"],
-                                                                 regions=self.label_manager.has_regions)
+            losses["pseudo_label"] = uncertain_pseudo_label_loss(
+                finest(outputs.target),
+                chi,
+                self.settings["uuds.pseudo_label.target"],
+                regions=self.label_manager.has_regions,
+            )
         if self.active("identity"):  # eq. 9
             losses["identity"] = identity_loss(uuds.image[:size], source.image)
         return losses
 
     def distillation(self, x_g_positive: Tensor, x_g_t: Tensor, outputs: DomainOutputs) -> Tensor:
         """L_DD; both domains' vectors against the domain prompt."""
-        return domain_distillation(x_g_positive, x_g_t, outputs.extra["domain_prompt"],
-                                   self.settings["uuds.domain_distillation.tau"],
-                                   self.settings["uuds.domain_distillation.form"])
+        return domain_distillation(
+            x_g_positive,
+            x_g_t,
+            outputs.extra["domain_prompt"],
+            self.settings["uuds.domain_distillation.tau"],
+            self.settings["uuds.domain_distillation.form"],
+        )
 
     def contrast(self, features: Tensor, source: SourceBatch) -> Tensor:
         """L_BSCL of each foreground class on blocks of the source's patches, averaged; features (B_s, C_fg, F, *s)."""
@@ -172,6 +211,9 @@ class nnUDATrainerUUDS(nnUDATrainer):
         for i, mask in enumerate(foreground_masks(finest(source.label), self.label_manager)):
             blocks, label = pool_blocks(features[:, i], mask, grid)
             z = self.extra_modules["projection"](blocks)
-            terms.append(supervised_contrastive(z, label, self.settings["uuds.contrast.tau"],
-                                                self.settings["uuds.contrast.form"]))
+            terms.append(
+                supervised_contrastive(
+                    z, label, self.settings["uuds.contrast.tau"], self.settings["uuds.contrast.form"]
+                )
+            )
         return torch.stack(terms).mean()

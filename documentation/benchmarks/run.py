@@ -6,6 +6,7 @@ A row that results.csv holds for a seed is left out; a training that was interru
 as rows.json names them, in nnU-Net's raw format; everything else is written below FOLDER. `--threads 1` keeps a
 training to one core, so that another can run beside it.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,22 +24,46 @@ from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FIELDS = ("pair", "budget", "row", "seed", "commit", "trainer", "settings", "epochs", "iterations", "batch", "threads", "cpu_seconds",
-          "class", "cases", "dice", "dice_sd", "worst", "failures")
+FIELDS = (
+    "pair",
+    "budget",
+    "row",
+    "seed",
+    "commit",
+    "trainer",
+    "settings",
+    "epochs",
+    "iterations",
+    "batch",
+    "threads",
+    "cpu_seconds",
+    "class",
+    "cases",
+    "dice",
+    "dice_sd",
+    "worst",
+    "failures",
+)
 FAILURE = 0.1  # a structure with a smaller Dice than this was not found
 
 
 class Pair:
     """One pair on one budget: source, target, reference labels, and nnU-Net's three folders made for them."""
 
-    def __init__(self, name: str, description: dict, configuration: str, budget: dict, data: Path, work: Path,
-                 threads: int):
+    def __init__(
+        self, name: str, description: dict, configuration: str, budget: dict, data: Path, work: Path, threads: int
+    ):
         self.name, self.description, self.data = name, description, data
         self.configuration, self.budget = configuration, budget
         self.root, self.threads = work / name / configuration, threads
         self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
-        self.environment = {**os.environ, "nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": str(threads),
-                            **{f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")}}
+        self.environment = {
+            **os.environ,
+            "nnUNet_compile": "f",
+            "nnUNet_def_n_proc": "1",
+            "OMP_NUM_THREADS": str(threads),
+            **{f"nnUNet_{kind}": str(self.root / kind) for kind in ("raw", "preprocessed", "results")},
+        }
 
     def command(self, entry: str, *arguments: str, processes: int = 1) -> float:
         """Run a console script in a process of its own, its output in log.txt; returns the seconds of CPU it took."""
@@ -75,10 +100,10 @@ class Pair:
             target.symlink_to((self.data / self.description["target"]).resolve())
             return
         origin = self.data / self.description["source"]
-        cases = sorted(path.name[:-len(".nii.gz")] for path in (origin / "labelsTr").glob("*.nii.gz"))
+        cases = sorted(path.name[: -len(".nii.gz")] for path in (origin / "labelsTr").glob("*.nii.gz"))
         description = json.loads((origin / "dataset.json").read_text())
         for folder, chosen in ((source, cases[:labelled]), (target, cases[labelled:])):
-            for kind in ("imagesTr", "labelsTr")[:2 if folder == source else 1]:
+            for kind in ("imagesTr", "labelsTr")[: 2 if folder == source else 1]:
                 (folder / kind).mkdir(parents=True)
                 for path in (origin / kind).iterdir():
                     if any(path.name in (f"{case}.nii.gz", f"{case}_0000.nii.gz") for case in chosen):
@@ -95,33 +120,43 @@ class Pair:
         parent = plans["configurations"][budget["inherits_from"]]
         architecture = json.loads(json.dumps(parent["architecture"]))
         architecture["arch_kwargs"] |= budget.pop("arch_kwargs")
-        plans["configurations"][name] = {**budget, "data_identifier": f"nnUNetPlans_{name}", "architecture": architecture}
+        plans["configurations"][name] = {
+            **budget,
+            "data_identifier": f"nnUNetPlans_{name}",
+            "architecture": architecture,
+        }
         path.write_text(json.dumps(plans, indent=2))
 
     def labels(self) -> dict[str, Path]:
         """Reference labels by case."""
         if "labelled" in self.description:
             cases = sorted((self.data / self.description["source"] / "labelsTr").glob("*.nii.gz"))
-            return {path.name: path for path in cases[self.description["labelled"]:]}
+            return {path.name: path for path in cases[self.description["labelled"] :]}
         return {path.name: path for path in sorted((self.data / self.description["labels"]).glob("*.nii.gz"))}
 
     def run(self, row: str, description: dict, seed: int) -> list[dict]:
         """One row with one seed: train, predict, score; returns the lines of the table."""
         name, trainer = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", description["trainer"]
-        settings = {**self.budget["settings"], **description.get("settings", {}), "training.seed": seed,
-                    "training.save_every": 1}
+        settings = {
+            **self.budget["settings"],
+            **description.get("settings", {}),
+            "training.seed": seed,
+            "training.save_every": 1,
+        }
         configuration, source = self.configuration, str(self.source)
         made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
         if not list((self.root / "preprocessed").glob(f"Dataset{source}_*/{name}.json")):
-            self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made,
-                         *description.get("plan", []))
+            self.command(
+                "nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *description.get("plan", [])
+            )
         results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
         folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
         common, seconds = ["-p", name, "-tr", trainer], float("nan")
         if not (folder / "checkpoint_final.pth").exists():
             go_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
-            taken = self.command("nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on,
-                                 processes=0)
+            taken = self.command(
+                "nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on, processes=0
+            )
             seconds = seconds if go_on else taken
         images, labels, predictions = (self.root / kind / name for kind in ("images", "labels", "predictions"))
         for made_folder in (images, labels):
@@ -130,16 +165,47 @@ class Pair:
         target = next((self.root / "raw").glob(f"Dataset{self.target}_*")) / "imagesTr"
         for file, path in self.labels().items():
             (labels / file).symlink_to(path.resolve())
-            case = file[:-len(".nii.gz")]
+            case = file[: -len(".nii.gz")]
             for image in target.glob(f"{case}_0*.nii.gz"):
                 (images / image.name).symlink_to(image.resolve())
-        self.command("nnUNetv2_predict", "-i", str(images), "-o", str(predictions), "-d", source, "-c", configuration, "-f",
-                     "all", *common, "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1")
+        self.command(
+            "nnUNetv2_predict",
+            "-i",
+            str(images),
+            "-o",
+            str(predictions),
+            "-d",
+            source,
+            "-c",
+            configuration,
+            "-f",
+            "all",
+            *common,
+            "-device",
+            "cpu",
+            "--disable_tta",
+            "-npp",
+            "1",
+            "-nps",
+            "1",
+        )
         self.command("nnUDA_evaluate", str(labels), str(predictions), "-np", "1")
-        facts = {"pair": self.name, "budget": configuration, "row": row, "seed": seed, "commit": commit(), "trainer": trainer,
-                 "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in description.get("settings", {}).items()),
-                 "epochs": settings["training.num_epochs"], "iterations": settings["training.num_iterations_per_epoch"],
-                 "batch": settings.get("training.batch", "each"), "threads": self.threads, "cpu_seconds": round(seconds) if seconds == seconds else ""}
+        facts = {
+            "pair": self.name,
+            "budget": configuration,
+            "row": row,
+            "seed": seed,
+            "commit": commit(),
+            "trainer": trainer,
+            "settings": " ".join(
+                f"{key}={json.dumps(value)}" for key, value in description.get("settings", {}).items()
+            ),
+            "epochs": settings["training.num_epochs"],
+            "iterations": settings["training.num_iterations_per_epoch"],
+            "batch": settings.get("training.batch", "each"),
+            "threads": self.threads,
+            "cpu_seconds": round(seconds) if seconds == seconds else "",
+        }
         return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
 
 
@@ -148,11 +214,21 @@ def scores(path: Path) -> list[dict]:
     import numpy as np
 
     content = json.loads(path.read_text())
-    table = np.array([[case[name]["Dice"] for name in content["labels"]] for case in content["per_case"].values()], float)
+    table = np.array(
+        [[case[name]["Dice"] for name in content["labels"]] for case in content["per_case"].values()], float
+    )
     columns = dict(zip(content["labels"], table.T)) | {"mean": table.mean(1)}
-    return [{"class": name, "cases": len(values), "dice": round(float(values.mean()), 4),
-             "dice_sd": round(float(values.std()), 4), "worst": round(float(values.min()), 4),
-             "failures": int(((table if name == "mean" else values) < FAILURE).sum())} for name, values in columns.items()]
+    return [
+        {
+            "class": name,
+            "cases": len(values),
+            "dice": round(float(values.mean()), 4),
+            "dice_sd": round(float(values.std()), 4),
+            "worst": round(float(values.min()), 4),
+            "failures": int(((table if name == "mean" else values) < FAILURE).sum()),
+        }
+        for name, values in columns.items()
+    ]
 
 
 def cpu_seconds() -> float:
@@ -185,17 +261,27 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results.csv")
     arguments = parser.parse_args()
     described = json.loads((HERE / "rows.json").read_text())
-    wanted = arguments.only or ["/".join(parts) for parts in
-                                product(*(described[kind] for kind in ("pairs", "budgets", "rows")))]
+    wanted = arguments.only or [
+        "/".join(parts) for parts in product(*(described[kind] for kind in ("pairs", "budgets", "rows")))
+    ]
     for seed in arguments.seeds:
         for name in wanted:
             pair_name, budget, row = name.split("/")
             done = list(csv.DictReader(arguments.results.open())) if arguments.results.exists() else []
-            if [pair_name, budget, row, str(seed)] in [[line[key] for key in ("pair", "budget", "row", "seed")] for line in done]:
+            if [pair_name, budget, row, str(seed)] in [
+                [line[key] for key in ("pair", "budget", "row", "seed")] for line in done
+            ]:
                 continue
             print(time.strftime("%H:%M"), name, "seed", seed, flush=True)
-            pair = Pair(pair_name, described["pairs"][pair_name], budget, described["budgets"][budget], arguments.data,
-                        arguments.work, arguments.threads)
+            pair = Pair(
+                pair_name,
+                described["pairs"][pair_name],
+                budget,
+                described["budgets"][budget],
+                arguments.data,
+                arguments.work,
+                arguments.threads,
+            )
             pair.prepare()
             lines = pair.run(row, described["rows"][row], seed)
             with arguments.results.open("a", newline="") as file:

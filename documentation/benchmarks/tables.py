@@ -2,6 +2,7 @@
 
 A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here.
 """
+
 from __future__ import annotations
 
 import csv
@@ -51,17 +52,33 @@ def table(pair: str, budget: str) -> str:
     described = json.loads((HERE / "rows.json").read_text(encoding="utf-8"))
     rows = [row for row in described["rows"] if row in dice]
     classes = [name for name in dice[rows[0]] if name != "mean"]
-    head = ["", "Seeds", *(name.capitalize() for name in classes), "Mean Dice", "Against source-only", "Against strong",
-            "Not found", "CPU time"]
+    head = [
+        "",
+        "Seeds",
+        *(name.capitalize() for name in classes),
+        "Mean Dice",
+        "Against source-only",
+        "Against strong",
+        "Not found",
+        "CPU time",
+    ]
     body = []
     for row in rows:
         mean = dice[row]["mean"]
         shared = cost[row].keys() & cost["source-only"].keys()
         times = [cost[row][seed] / cost["source-only"][seed] for seed in shared]
         against = [gain(mean, dice[name]["mean"]) if name in dice and name != row else "" for name in BASELINES]
-        body.append([described["rows"][row].get("title", row), str(len(mean)),
-                     *(spread(list(dice[row][name].values())) for name in classes), spread(list(mean.values())), *against,
-                     str(failures[row]), f"{statistics.mean(times):.1f}" if times else ""])
+        body.append(
+            [
+                described["rows"][row].get("title", row),
+                str(len(mean)),
+                *(spread(list(dice[row][name].values())) for name in classes),
+                spread(list(mean.values())),
+                *against,
+                str(failures[row]),
+                f"{statistics.mean(times):.1f}" if times else "",
+            ]
+        )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
 
 

@@ -1,4 +1,5 @@
 """nnUDA_check: what is installed, what nnU-Net finds, what is wrong and how to mend it."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,8 +17,17 @@ from nnuda.settings import SettingsError, load_preset
 from nnuda.trainer_files import outside_folders, outside_trainers, own_trainers
 
 TESTED_NNUNET = (2, 8)
-PACKAGES = ("torch", "nnunetv2", "dynamic-network-architectures", "batchgenerators", "batchgeneratorsv2",
-            "open_clip_torch", "acvl-utils", "SimpleITK", "numpy")
+PACKAGES = (
+    "torch",
+    "nnunetv2",
+    "dynamic-network-architectures",
+    "batchgenerators",
+    "batchgeneratorsv2",
+    "open_clip_torch",
+    "acvl-utils",
+    "SimpleITK",
+    "numpy",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,14 +53,19 @@ def _versions() -> list[tuple[str, str]]:
             print(f"  {name:32}{metadata.version(name)}")
         except metadata.PackageNotFoundError:
             print(f"  {name:32}missing")
-            problems.append((f"{name} is not installed.",
-                             "Run pip install . in nnuda's folder again, in this environment."))
+            problems.append(
+                (f"{name} is not installed.", "Run pip install . in nnuda's folder again, in this environment.")
+            )
     with contextlib.suppress(metadata.PackageNotFoundError):
         version = metadata.version("nnunetv2")
         if tuple(int(part) for part in version.split(".")[:2]) != TESTED_NNUNET:
-            problems.append((f"nnuda was built for nnunetv2 2.8; this is {version}.",
-                             'Run pip install "nnunetv2>=2.8.1,<2.9". Models of that version keep working; another '
-                             "version may have moved the hooks that nnuda uses."))
+            problems.append(
+                (
+                    f"nnuda was built for nnunetv2 2.8; this is {version}.",
+                    'Run pip install "nnunetv2>=2.8.1,<2.9". Models of that version keep working; another '
+                    "version may have moved the hooks that nnuda uses.",
+                )
+            )
     return problems
 
 
@@ -63,11 +78,16 @@ def _paths() -> list[tuple[str, str]]:
         if not folder:
             problems.append((f"{variable} is not set.", f"export {variable}=/a/folder, in the job script too."))
         elif not os.path.isdir(folder):
-            problems.append((f"{variable} names {folder}, which is no folder.",
-                             f"mkdir -p {folder}, or correct the variable."))
+            problems.append(
+                (f"{variable} names {folder}, which is no folder.", f"mkdir -p {folder}, or correct the variable.")
+            )
         elif not os.access(folder, os.W_OK) and variable != "nnUNet_raw":
-            problems.append((f"{variable}: {folder} cannot be written to.",
-                             "Choose a folder of your own, or ask for write permission."))
+            problems.append(
+                (
+                    f"{variable}: {folder} cannot be written to.",
+                    "Choose a folder of your own, or ask for write permission.",
+                )
+            )
     return problems
 
 
@@ -76,8 +96,11 @@ def _trainers() -> list[tuple[str, str]]:
     registered = folder in os.environ.get(VARIABLE, "").split(os.pathsep)
     print(f"\nTrainers in {folder} ({VARIABLE} {'has it' if registered else 'lacks it'})")
     if not registered:
-        reason = (f"{SWITCH}=0 is set: unset it" if os.environ.get(SWITCH) == "0"
-                  else "the .pth file of the installation is missing: run pip install . again")
+        reason = (
+            f"{SWITCH}=0 is set: unset it"
+            if os.environ.get(SWITCH) == "0"
+            else "the .pth file of the installation is missing: run pip install . again"
+        )
         return [(f"nnU-Net does not look for trainers in {folder}.", f"{reason}; or export {VARIABLE}={folder}")]
     problems = [problem for name in own_trainers() for problem in _find(name)]
     if outside_trainers():
@@ -100,12 +123,20 @@ def _device() -> list[tuple[str, str]]:
     import torch
 
     try:
-        gpu = (torch.cuda.get_device_name() if torch.cuda.is_available()
-               else "none; pass -device cpu (or mps) to nnU-Net's commands")
+        gpu = (
+            torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else "none; pass -device cpu (or mps) to nnU-Net's commands"
+        )
     except RuntimeError as error:
         print("\nGPU: not usable")
-        return [(f"There is a GPU, but torch cannot use it: {error}", "Free it, or install the PyTorch build that its "
-                 "driver supports; or pass -device cpu to nnU-Net's commands.")]
+        return [
+            (
+                f"There is a GPU, but torch cannot use it: {error}",
+                "Free it, or install the PyTorch build that its "
+                "driver supports; or pass -device cpu to nnU-Net's commands.",
+            )
+        ]
     print(f"\nGPU: {gpu}")
     return []
 

@@ -1,4 +1,5 @@
 """nnUDA_configure: a variant of a plan, under a name of its own. Nothing is preprocessed again."""
+
 from __future__ import annotations
 
 import argparse
@@ -21,12 +22,20 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(prog="nnUDA_configure", description=__doc__)
     add_source(parser)
-    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS",
-                        help="the plan to start from (default: nnUNetPlans)")
-    parser.add_argument("--as", required=True, dest="name", metavar="NAME",
-                        help="name of the new plan, to be trained with -p NAME")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-                        help="a setting, value in JSON; repeatable")
+    parser.add_argument(
+        "-p", default="nnUNetPlans", metavar="PLANS", help="the plan to start from (default: nnUNetPlans)"
+    )
+    parser.add_argument(
+        "--as", required=True, dest="name", metavar="NAME", help="name of the new plan, to be trained with -p NAME"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a setting, value in JSON; repeatable",
+    )
     add_texts(parser)
     return parser
 

@@ -1,4 +1,5 @@
 """nnUDA_demo: adaptation from one drawn scanner to another, on a CPU."""
+
 from __future__ import annotations
 
 import argparse
@@ -13,9 +14,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUDA_demo",
         description="Makes a small two-domain data set, trains source-only, with strong augmentation, "
-                    "nnUDATrainerAdapt and an oracle through the commands that a user types, prints their scores and draws a picture.")
-    parser.add_argument("-o", default="nnuda_demo", metavar="FOLDER",
-                        help="[OPTIONAL] new folder. Default: ./nnuda_demo")
+        "nnUDATrainerAdapt and an oracle through the commands that a user types, prints their scores and draws a picture.",
+    )
+    parser.add_argument(
+        "-o", default="nnuda_demo", metavar="FOLDER", help="[OPTIONAL] new folder. Default: ./nnuda_demo"
+    )
     return parser
 
 
@@ -27,8 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.o)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NnudaError(f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with "
-                         "-o.")
+        raise NnudaError(
+            f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with -o."
+        )
     from nnuda.demo.workflow import run_demo  # imports torch: only once the folder is known to be free
 
     run_demo(folder)

@@ -1,4 +1,5 @@
 """The domains on the command line, and the lines that each planning command begins with."""
+
 from __future__ import annotations
 
 import argparse
@@ -12,25 +13,39 @@ from nnuda.plan_key import read_key, target_folder
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-d", required=True, metavar="SOURCE",
-                        help="labelled source: number or name of a dataset in nnUNet_raw")
+    parser.add_argument(
+        "-d", required=True, metavar="SOURCE", help="labelled source: number or name of a dataset in nnUNet_raw"
+    )
 
 
 def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The unlabelled target: a dataset, or a folder of images with what its dataset.json would say."""
     default = "" if required else " (default: the plan's, where that is a dataset)"
-    parser.add_argument("-t", required=required, metavar="TARGET",
-                        help="unlabelled target: number or name of a dataset in nnUNet_raw, or the path of a folder "
-                             f"of images named CASE_0000<ending>{default}")
-    parser.add_argument("--target-channel-names", nargs="+", metavar="NAME",
-                        help="channel names of a folder of images, in order; as in a dataset.json they decide the "
-                             "normalisation (CT or not)")
+    parser.add_argument(
+        "-t",
+        required=required,
+        metavar="TARGET",
+        help="unlabelled target: number or name of a dataset in nnUNet_raw, or the path of a folder "
+        f"of images named CASE_0000<ending>{default}",
+    )
+    parser.add_argument(
+        "--target-channel-names",
+        nargs="+",
+        metavar="NAME",
+        help="channel names of a folder of images, in order; as in a dataset.json they decide the "
+        "normalisation (CT or not)",
+    )
     parser.add_argument("--target-name", metavar="NAME", help="what a folder of images is to be called")
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-np", type=int, default=default_num_processes, metavar="N",
-                        help=f"worker processes (default {default_num_processes}: nnUNet_def_n_proc, else 8)")
+    parser.add_argument(
+        "-np",
+        type=int,
+        default=default_num_processes,
+        metavar="N",
+        help=f"worker processes (default {default_num_processes}: nnUNet_def_n_proc, else 8)",
+    )
 
 
 def read_domains(args: argparse.Namespace) -> tuple[Domain, Domain]:
@@ -38,9 +53,11 @@ def read_domains(args: argparse.Namespace) -> tuple[Domain, Domain]:
     source = load_dataset(args.d)
     target = read_target(args, source)
     print(f"Labelled source:   {source.name} ({len(source.images)} cases, {', '.join(source.channel_names.values())})")
-    print(f"Unlabelled target: {target.name} ({len(target.images)} cases, {', '.join(target.channel_names.values())}; "
-          "its labels are never opened)",
-          flush=True)
+    print(
+        f"Unlabelled target: {target.name} ({len(target.images)} cases, {', '.join(target.channel_names.values())}; "
+        "its labels are never opened)",
+        flush=True,
+    )
     return source, target
 
 
@@ -53,13 +70,17 @@ def read_target(args: argparse.Namespace, source: Domain) -> Domain:
     described = args.target_channel_names is not None, args.target_name is not None
     is_path = os.path.basename(args.t) != args.t or args.t in (".", "..")
     if not is_path and any(described):
-        raise PlanningError(f"-t {args.t} is a dataset, which brings its own name and channel names: leave "
-                            f"--target-channel-names and --target-name out, or write a folder as ./{args.t}.")
+        raise PlanningError(
+            f"-t {args.t} is a dataset, which brings its own name and channel names: leave "
+            f"--target-channel-names and --target-name out, or write a folder as ./{args.t}."
+        )
     if not is_path:
         return load_dataset(args.t)
     if not all(described):
-        raise PlanningError(f"-t {args.t} is a folder of images: say what they are with --target-channel-names (for "
-                            "example CT, or T1; one a channel) and --target-name.")
+        raise PlanningError(
+            f"-t {args.t} is a folder of images: say what they are with --target-channel-names (for "
+            "example CT, or T1; one a channel) and --target-name."
+        )
     return load_folder(args.t, args.target_name, args.target_channel_names, source)
 
 
@@ -77,13 +98,17 @@ def read_domains_of_plan(args: argparse.Namespace, plans: dict) -> tuple[Domain,
     except NnudaError as error:
         if args.t != named:
             raise
-        raise PlanningError(f"Plan {plans['plans_name']} names the target {named}, which is gone or is a folder of "
-                            f"images: for a folder give -t FOLDER --target-name {named} and --target-channel-names. "
-                            f"{error}") from error
+        raise PlanningError(
+            f"Plan {plans['plans_name']} names the target {named}, which is gone or is a folder of "
+            f"images: for a folder give -t FOLDER --target-name {named} and --target-channel-names. "
+            f"{error}"
+        ) from error
     if target.name != named:
-        raise PlanningError(f"Plan {plans['plans_name']} names the target {named}, not {target.name}. A second target "
-                            f"needs a plan of its own: nnUDA_plan_and_preprocess -d {source.name} -t {args.t} "
-                            "-overwrite_plans_name NAME.")
+        raise PlanningError(
+            f"Plan {plans['plans_name']} names the target {named}, not {target.name}. A second target "
+            f"needs a plan of its own: nnUDA_plan_and_preprocess -d {source.name} -t {args.t} "
+            "-overwrite_plans_name NAME."
+        )
     return source, target
 
 
@@ -97,6 +122,8 @@ def print_domains_of_plan(plans: dict) -> None:
     print(f"Labelled source:   {key['source']}")
     print(f"Unlabelled target: {key['target']['name']}", flush=True)
     if not os.path.isdir(target_folder(key)):
-        raise PlanningError(f"Plan {plans['plans_name']} names the target {key['target']['name']}, but "
-                            f"{target_folder(key)} is gone. Run: nnUDA_plan_and_preprocess -d {key['source']} -t "
-                            f"{key['target']['name']} -p {plans['plans_name']}")
+        raise PlanningError(
+            f"Plan {plans['plans_name']} names the target {key['target']['name']}, but "
+            f"{target_folder(key)} is gone. Run: nnUDA_plan_and_preprocess -d {key['source']} -t "
+            f"{key['target']['name']} -p {plans['plans_name']}"
+        )

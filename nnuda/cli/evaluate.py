@@ -1,4 +1,5 @@
 """nnUDA_evaluate: overlap, surface and volume scores of a folder of predictions."""
+
 from __future__ import annotations
 
 import argparse
@@ -20,25 +21,43 @@ OUTPUT_NAME = "nnuda_scores.json"
 def build_parser() -> argparse.ArgumentParser:
     """Arguments as nnUNetv2_evaluate_folder has them."""
     parser = argparse.ArgumentParser(
-        prog="nnUDA_evaluate", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="nnUDA_evaluate",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Dice, ASSD, HD95, NSD and volume differences of a folder of predictions against reference labels, "
-                    "per case and class.",
-        epilog="Definitions:\n" + "\n".join(f"  {name}: {text}" for name, text in DEFINITIONS.items()))
+        "per case and class.",
+        epilog="Definitions:\n" + "\n".join(f"  {name}: {text}" for name, text in DEFINITIONS.items()),
+    )
     parser.add_argument("gt_folder", help="folder with reference labels")
     parser.add_argument("pred_folder", help="folder with predicted labels, as nnUNetv2_predict writes it")
-    parser.add_argument("-djfile",
-                        help="[OPTIONAL] dataset.json. Default: the one in pred_folder, as nnUNetv2_predict leaves it")
+    parser.add_argument(
+        "-djfile", help="[OPTIONAL] dataset.json. Default: the one in pred_folder, as nnUNetv2_predict leaves it"
+    )
     parser.add_argument("-pfile", help="[OPTIONAL] plans.json, which names the reader. Default: the one in pred_folder")
-    parser.add_argument("-o", help=f"[OPTIONAL] output file (.json); a table (.csv) is written beside it. Default: "
-                                    f"pred_folder/{OUTPUT_NAME}")
-    parser.add_argument("-np", type=int, default=default_num_processes,
-                        help=f"[OPTIONAL] number of processes; 1 runs in this one. Default: {default_num_processes}")
-    parser.add_argument("--missing-ok", action="store_true",
-                        help="[OPTIONAL] leave references without a prediction out of the score, instead of an error")
-    parser.add_argument("--preset", choices=PRESETS,
-                        help="[OPTIONAL] a challenge's convention: columns, NSD tolerances, empty masks")
-    parser.add_argument("--nsd-tolerance", nargs="+", default=[], metavar="MM",
-                        help="[OPTIONAL] tolerance of NSD, or CLASS=MM for each class. Default: 1 mm, or the preset's")
+    parser.add_argument(
+        "-o",
+        help=f"[OPTIONAL] output file (.json); a table (.csv) is written beside it. Default: pred_folder/{OUTPUT_NAME}",
+    )
+    parser.add_argument(
+        "-np",
+        type=int,
+        default=default_num_processes,
+        help=f"[OPTIONAL] number of processes; 1 runs in this one. Default: {default_num_processes}",
+    )
+    parser.add_argument(
+        "--missing-ok",
+        action="store_true",
+        help="[OPTIONAL] leave references without a prediction out of the score, instead of an error",
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="[OPTIONAL] a challenge's convention: columns, NSD tolerances, empty masks"
+    )
+    parser.add_argument(
+        "--nsd-tolerance",
+        nargs="+",
+        default=[],
+        metavar="MM",
+        help="[OPTIONAL] tolerance of NSD, or CLASS=MM for each class. Default: 1 mm, or the preset's",
+    )
     return parser
 
 
@@ -79,8 +98,10 @@ def load_inputs(pred_folder: str, djfile: str | None = None, pfile: str | None =
     dataset_file = _default_file(djfile, pred_folder, "dataset.json")
     plans_file = _default_file(pfile, pred_folder, "plans.json")
     if dataset_file is None:
-        raise EvaluationError(f"Expected a dataset.json in {pred_folder}, as nnUNetv2_predict leaves one; "
-                              "found none. Give one with -djfile.")
+        raise EvaluationError(
+            f"Expected a dataset.json in {pred_folder}, as nnUNetv2_predict leaves one; "
+            "found none. Give one with -djfile."
+        )
     for file in filter(None, (dataset_file, plans_file)):
         if not os.path.isfile(file):
             raise EvaluationError(f"Expected a JSON file; {file} does not exist.")
@@ -91,8 +112,10 @@ def _report(scores: dict, output: str) -> None:
     print_table(score_table(scores))
     if scores["unit"] == "pixels":
         print("Distances are in pixels: these files hold no spacing.")
-    for key, text in (("missing_predictions", "references without a prediction, left out of the score"),
-                      ("extra_predictions", "predictions without a reference, not scored")):
+    for key, text in (
+        ("missing_predictions", "references without a prediction, left out of the score"),
+        ("extra_predictions", "predictions without a reference, not scored"),
+    ):
         names = scores[key]
         if names:
             print(f"{len(names)} {text}: {first_names(names)}")
@@ -109,9 +132,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if not output.endswith(".json"):
         raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
     dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
-    scores = evaluate_folder(arguments.gt_folder, arguments.pred_folder, dataset_json, plans, arguments.np,
-                             arguments.missing_ok, progress=True, preset=arguments.preset,
-                             tolerances=parse_tolerances(arguments.nsd_tolerance))
+    scores = evaluate_folder(
+        arguments.gt_folder,
+        arguments.pred_folder,
+        dataset_json,
+        plans,
+        arguments.np,
+        arguments.missing_ok,
+        progress=True,
+        preset=arguments.preset,
+        tolerances=parse_tolerances(arguments.nsd_tolerance),
+    )
     save_scores(scores, output)
     save_table(scores, f"{output.removesuffix('.json')}.csv")
     _report(scores, output)

@@ -1,4 +1,5 @@
 """nnUDA_export: a trained model as a plain nnU-Net's results folder, which runs without nnuda."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,13 +18,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer of nnuda's that trained the model")
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="its plan (default: nnUNetPlans)")
-    parser.add_argument("-f", nargs="+", default=["0", "1", "2", "3", "4"], metavar="FOLD",
-                        help="folds to export (default: 0 1 2 3 4)")
-    parser.add_argument("-chk", default="checkpoint_final.pth", metavar="FILE",
-                        help="checkpoint (default: checkpoint_final.pth)")
-    parser.add_argument("-i", metavar="IMAGES",
-                        help="image, or folder of images, on which the labels must be identical before and after "
-                             "(default: the first target image in nnUNet_raw, else the first of the source)")
+    parser.add_argument(
+        "-f", nargs="+", default=["0", "1", "2", "3", "4"], metavar="FOLD", help="folds to export (default: 0 1 2 3 4)"
+    )
+    parser.add_argument(
+        "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint (default: checkpoint_final.pth)"
+    )
+    parser.add_argument(
+        "-i",
+        metavar="IMAGES",
+        help="image, or folder of images, on which the labels must be identical before and after "
+        "(default: the first target image in nnUNet_raw, else the first of the source)",
+    )
     parser.add_argument("-o", metavar="RESULTS", help="write below this root instead of nnUNet_results")
     parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to predict on (default: cuda)")
     return parser
@@ -49,10 +55,14 @@ def _report(model: TrainedModel, exported: Exported) -> None:
     if not any(case.foreground for case in exported.checks):
         print("NOTE: all of it is background, which proves little. Export again with -i and an image that shows more.")
     if exported.missing:
-        print(f"NOTE: training left no {', '.join(exported.missing)}. nnUNetv2_predict does not need it, but "
-              "nnUNetv2_export_model_to_zip does. nnUNetv2_train with --val makes a missing validation.")
-    print(f"Exported: {exported.folder}\nWithout nnuda: nnUNetv2_predict -i IMAGES -o LABELS -d {model.dataset} "
-          f"-p {model.plain_plans_name} -c {model.configuration} -f {' '.join(model.folds)} -chk {model.checkpoint}")
+        print(
+            f"NOTE: training left no {', '.join(exported.missing)}. nnUNetv2_predict does not need it, but "
+            "nnUNetv2_export_model_to_zip does. nnUNetv2_train with --val makes a missing validation."
+        )
+    print(
+        f"Exported: {exported.folder}\nWithout nnuda: nnUNetv2_predict -i IMAGES -o LABELS -d {model.dataset} "
+        f"-p {model.plain_plans_name} -c {model.configuration} -f {' '.join(model.folds)} -chk {model.checkpoint}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """nnUDA_extract_fingerprint: the source's fingerprint by nnU-Net, the target's from images alone."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """nnUDA_features: class features of both domains in one picture (t-SNE), one panel a trained network."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,26 +17,38 @@ from nnuda.plan_key import KEY
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of nnUDA_features."""
     parser = argparse.ArgumentParser(prog="nnUDA_features", description=__doc__)
-    parser.add_argument("results", nargs="+", metavar="RESULTS",
-                        help="results folders <trainer>__<plans>__<configuration>, such as before and after")
+    parser.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="results folders <trainer>__<plans>__<configuration>, such as before and after",
+    )
     parser.add_argument("-o", required=True, metavar="FILE", help="the picture, PNG")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="titles of the panels (default: the folders' names)")
     parser.add_argument("-f", default="0", metavar="FOLD", help="fold, a number or all (default: 0)")
-    parser.add_argument("-chk", default="checkpoint_final.pth", metavar="FILE",
-                        help="checkpoint (default: checkpoint_final.pth)")
+    parser.add_argument(
+        "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint (default: checkpoint_final.pth)"
+    )
     parser.add_argument("--source-images", metavar="FOLDER", help="default: imagesTr of the plan's source")
     parser.add_argument("--source-labels", metavar="FOLDER", help="default: labelsTr beside them")
     parser.add_argument("--target-images", metavar="FOLDER", help="default: imagesTr of the plan's target")
-    parser.add_argument("--target-labels", metavar="FOLDER",
-                        help="reference labels of the target, for this picture alone (default: the network's "
-                             "predictions)")
-    parser.add_argument("--cases", type=int, default=5, metavar="N",
-                        help="of each domain, evenly from all (default: 5)")
-    parser.add_argument("--voxels", type=int, default=200, metavar="N",
-                        help="largest number a class and domain (default: 200)")
-    parser.add_argument("--layer", default="last", choices=["last", "deepest"],
-                        help="features in front of the last segmentation layer, or the encoder's deepest (default: "
-                             "last)")
+    parser.add_argument(
+        "--target-labels",
+        metavar="FOLDER",
+        help="reference labels of the target, for this picture alone (default: the network's predictions)",
+    )
+    parser.add_argument(
+        "--cases", type=int, default=5, metavar="N", help="of each domain, evenly from all (default: 5)"
+    )
+    parser.add_argument(
+        "--voxels", type=int, default=200, metavar="N", help="largest number a class and domain (default: 200)"
+    )
+    parser.add_argument(
+        "--layer",
+        default="last",
+        choices=["last", "deepest"],
+        help="features in front of the last segmentation layer, or the encoder's deepest (default: last)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of voxels and picture (default: 0)")
     parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to compute on (default: cuda)")
     return parser
@@ -58,16 +71,30 @@ def _draw(args: argparse.Namespace) -> None:
     folders = [os.path.abspath(folder) for folder in args.results]
     names = args.names or [os.path.basename(folder) for folder in folders]
     if len(set(names)) != len(folders) or len(names) != len(folders):
-        raise EvaluationError(f"Expected a title of its own for each of {len(folders)} results folders; got "
-                              f"{', '.join(names)}. Give them with --names.")
+        raise EvaluationError(
+            f"Expected a title of its own for each of {len(folders)} results folders; got "
+            f"{', '.join(names)}. Give them with --names."
+        )
     cases, panels = {domain: _cases(args, folders, domain) for domain in ("source", "target")}, {}
     for name, folder in zip(names, folders):
-        collected = collect_features(folder, cases["source"], cases["target"], args.f, args.chk, args.layer,
-                                     args.voxels, torch.device(args.device), args.seed)
+        collected = collect_features(
+            folder,
+            cases["source"],
+            cases["target"],
+            args.f,
+            args.chk,
+            args.layer,
+            args.voxels,
+            torch.device(args.device),
+            args.seed,
+        )
         panels[name] = collected, embed(collected, args.seed)
         other, same = neighbours(collected)
-        print(f"{name}: {len(collected.values)} voxels; of their nearest neighbours {other:.3f} are of the other "
-              f"domain, {same:.3f} of the same class", flush=True)
+        print(
+            f"{name}: {len(collected.values)} voxels; of their nearest neighbours {other:.3f} are of the other "
+            f"domain, {same:.3f} of the same class",
+            flush=True,
+        )
     draw(panels, args.o)
     labels = "reference labels" if args.target_labels else "the network's predictions"
     print(f"Classes of target voxels: {labels}\nPicture: {args.o}")
@@ -87,8 +114,9 @@ def _cases(args: argparse.Namespace, folders: list[str], domain: str) -> dict[st
     cases = {case: (found[case], join(labels, case + ending) if labels else None) for case in chosen}
     missing = [label for _, label in cases.values() if label and not isfile(label)]
     if missing:
-        raise PlanningError(f"Expected a label file {missing[0]}, which is not there. Name the folder with "
-                            f"--{domain}-labels.")
+        raise PlanningError(
+            f"Expected a label file {missing[0]}, which is not there. Name the folder with --{domain}-labels."
+        )
     return cases
 
 
@@ -98,15 +126,19 @@ def _raw_folder(folders: list[str], domain: str) -> str:
         plans = load_json(_file([folder], "plans.json"))
         if KEY in plans and nnUNet_raw.is_set():
             return join(nnUNet_raw, plans["dataset_name"] if domain == "source" else plans[KEY]["target"]["name"])
-    raise PlanningError(f"Where are the {domain}'s images? None of the results folders is of a trainer of nnuda, or "
-                        f"nnUNet_raw is not set. Name them with --{domain}-images.")
+    raise PlanningError(
+        f"Where are the {domain}'s images? None of the results folders is of a trainer of nnuda, or "
+        f"nnUNet_raw is not set. Name them with --{domain}-images."
+    )
 
 
 def _file(folders: list[str], name: str) -> str:
     file = join(folders[0], name)
     if not isfile(file):
-        raise PlanningError(f"Expected {file}, which is not there: {folders[0]} is no results folder "
-                            "<trainer>__<plans>__<configuration>.")
+        raise PlanningError(
+            f"Expected {file}, which is not there: {folders[0]} is no results folder "
+            "<trainer>__<plans>__<configuration>."
+        )
     return file
 
 

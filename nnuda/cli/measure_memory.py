@@ -2,6 +2,7 @@
 
 Both take one step on the CPU, from the first step's terms on, with the plan's whole batch of each domain.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -32,8 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="a preprocessed configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer to measure")
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="its plan (default: nnUNetPlans)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-                        help="a setting, value in JSON; repeatable")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a setting, value in JSON; repeatable",
+    )
     return parser
 
 
@@ -67,8 +74,11 @@ def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, s
     trainer_class = find_trainer(trainer)
     first = {key: 0 for key in load_preset(trainer_class.preset) if key.endswith((".start", ".ramp"))}
     of_plan = read_key(plans)["settings"]
-    plans = {**plans, "continue_training": False,
-             KEY: {**plans[KEY], "settings": {**of_plan, **first, "training.batch": "each", **settings}}}
+    plans = {
+        **plans,
+        "continue_training": False,
+        KEY: {**plans[KEY], "settings": {**of_plan, **first, "training.batch": "each", **settings}},
+    }
     found = []
     with _quiet_on_the_cpu():
         for measured in (trainer_class, nnUNetTrainer):

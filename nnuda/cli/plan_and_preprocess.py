@@ -1,4 +1,5 @@
 """nnUDA_plan_and_preprocess: from two datasets to everything that nnUNetv2_train needs."""
+
 from __future__ import annotations
 
 import argparse

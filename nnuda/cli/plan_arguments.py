@@ -1,4 +1,5 @@
 """Options that name a plan, and what the planning commands say about it."""
+
 from __future__ import annotations
 
 import argparse
@@ -28,32 +29,54 @@ from nnuda.trainer_files import BASE_TRAINER
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Which plan, which planner, for which trainer, with which settings."""
-    parser.add_argument("-p", metavar="PLANS",
-                        help="an existing plan of the source, extended and never re-planned (default: nnUNetPlans)")
-    parser.add_argument("-overwrite_plans_name", metavar="NAME",
-                        help="name of the plan to write, where it is not to be the existing one")
-    parser.add_argument("-pl", metavar="PLANNER",
-                        help=f"planner of a fresh plan: {', '.join(DEFAULT_NAMES)} (default: {DEFAULT_PLANNER})")
-    parser.add_argument("-gpu_memory_target", type=float, metavar="GB",
-                        help="for the whole two-domain step of a fresh plan (default: the planner's own)")
-    parser.add_argument("-tr", default=BASE_TRAINER, metavar="TRAINER",
-                        help=f"trainer whose step the memory is planned for (default: {BASE_TRAINER})")
-    parser.add_argument("--set", action="append", metavar="KEY=VALUE", dest="settings",
-                        help="a setting, value in JSON; repeatable")
+    parser.add_argument(
+        "-p",
+        metavar="PLANS",
+        help="an existing plan of the source, extended and never re-planned (default: nnUNetPlans)",
+    )
+    parser.add_argument(
+        "-overwrite_plans_name",
+        metavar="NAME",
+        help="name of the plan to write, where it is not to be the existing one",
+    )
+    parser.add_argument(
+        "-pl",
+        metavar="PLANNER",
+        help=f"planner of a fresh plan: {', '.join(DEFAULT_NAMES)} (default: {DEFAULT_PLANNER})",
+    )
+    parser.add_argument(
+        "-gpu_memory_target",
+        type=float,
+        metavar="GB",
+        help="for the whole two-domain step of a fresh plan (default: the planner's own)",
+    )
+    parser.add_argument(
+        "-tr",
+        default=BASE_TRAINER,
+        metavar="TRAINER",
+        help=f"trainer whose step the memory is planned for (default: {BASE_TRAINER})",
+    )
+    parser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable"
+    )
 
 
 def add_fingerprint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verify_dataset_integrity", action="store_true",
-                        help="check the source with nnU-Net's own check, and read every image of the target")
-    parser.add_argument("--clean", action="store_true",
-                        help="make what was derived from the target again (and the source's fingerprint, where a "
-                             "fresh plan is made)")
+    parser.add_argument(
+        "--verify_dataset_integrity",
+        action="store_true",
+        help="check the source with nnU-Net's own check, and read every image of the target",
+    )
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="make what was derived from the target again (and the source's fingerprint, where a fresh plan is made)",
+    )
 
 
-def read_request(args: argparse.Namespace,
-                 source: Domain,
-                 target: Domain,
-                 configurations: list[str] | None = None) -> PlanRequest:
+def read_request(
+    args: argparse.Namespace, source: Domain, target: Domain, configurations: list[str] | None = None
+) -> PlanRequest:
     """What the options ask for, after every check that needs no long work; prints the warnings."""
     settings = None if args.settings is None else parse_set_arguments(args.settings)
     find_trainer(args.tr)
@@ -88,16 +111,19 @@ def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domai
     """
     if args.verify_dataset_integrity:
         _verify(source, args.np)
-    return (extract_source_fingerprint(source, args.np, args.clean and fresh),
-            extract_target_fingerprint(source.name, target, args.np, args.clean or args.verify_dataset_integrity))
+    return (
+        extract_source_fingerprint(source, args.np, args.clean and fresh),
+        extract_target_fingerprint(source.name, target, args.np, args.clean or args.verify_dataset_integrity),
+    )
 
 
 def _verify(source: Domain, num_processes: int) -> None:
     try:
         verify_dataset_integrity(source.folder, num_processes)
     except (AssertionError, RuntimeError, FileNotFoundError) as error:
-        raise PlanningError(f"Source {source.name} did not pass nnU-Net's integrity check; mend the dataset and run "
-                            f"again. {error}") from error
+        raise PlanningError(
+            f"Source {source.name} did not pass nnU-Net's integrity check; mend the dataset and run again. {error}"
+        ) from error
 
 
 def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
@@ -111,12 +137,15 @@ def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
 
 def _print_plan(plans: dict, choice: PlanChoice) -> None:
     key = plans[KEY]
-    origin = {None: f"made by {choice.planner}",
-              choice.name: "existing plan, extended"}.get(choice.base, f"copy of {choice.base}")
+    origin = {None: f"made by {choice.planner}", choice.name: "existing plan, extended"}.get(
+        choice.base, f"copy of {choice.base}"
+    )
     print(f"Plan: {join(nnUNet_preprocessed, key['source'], choice.name)}.json ({origin})")
     normalization = key["target"]["normalization"]
-    print(f"Target normalisation: {', '.join(normalization['normalization_schemes'])}; statistics from "
-          f"{normalization['statistics_from']}")
+    print(
+        f"Target normalisation: {', '.join(normalization['normalization_schemes'])}; statistics from "
+        f"{normalization['statistics_from']}"
+    )
     memory = key["memory"]
     aim = f" (planned for {memory['target_gb']:g} GB)" if memory["target_gb"] else ""
     expected = ", ".join(f"{name} {gb:g} GB" for name, gb in memory["expected_gb_per_configuration"].items())

@@ -1,4 +1,5 @@
 """nnUDA_plan_experiment: extend the source's plan for a target, or make a fresh one. Nothing is preprocessed."""
+
 from __future__ import annotations
 
 import argparse

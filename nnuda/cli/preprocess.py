@@ -1,4 +1,5 @@
 """nnUDA_preprocess: preprocess the target, and what is missing of the source, for a plan that names both."""
+
 from __future__ import annotations
 
 import argparse
@@ -22,8 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nnUDA_preprocess", description=__doc__)
     add_source(parser)
     add_target(parser, required=False)
-    parser.add_argument("-p", "-plans_name", metavar="PLANS", default="nnUNetPlans",
-                        help="the plan (default: nnUNetPlans)")
+    parser.add_argument(
+        "-p", "-plans_name", metavar="PLANS", default="nnUNetPlans", help="the plan (default: nnUNetPlans)"
+    )
     add_configurations(parser)
     add_processes(parser)
     parser.add_argument("--clean", action="store_true", help="preprocess all target cases again")
@@ -35,9 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def add_configurations(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", nargs="+", metavar="CONFIGURATION",
-                        help="configurations to preprocess (default: those with preprocessed source data, else 2d "
-                             "3d_fullres 3d_lowres)")
+    parser.add_argument(
+        "-c",
+        nargs="+",
+        metavar="CONFIGURATION",
+        help="configurations to preprocess (default: those with preprocessed source data, else 2d "
+        "3d_fullres 3d_lowres)",
+    )
 
 
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:

@@ -1,4 +1,5 @@
 """nnUDA_report: one page on a run: what was adapted to what, whether it worked, what is wrong."""
+
 from __future__ import annotations
 
 import argparse
@@ -24,35 +25,64 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUDA_report",
         description="A page that needs no other file: settings, curves, label-free scores, both domains, and with "
-                    "predictions the best, median and worst target case.")
+        "predictions the best, median and worst target case.",
+    )
     parser.add_argument("fold_folder", help="fold_x of a training with a trainer of nnuda, in nnUNet_results")
     parser.add_argument("-o", metavar="FILE", help=f"[OPTIONAL] the page (.html). Default: fold_folder/{OUTPUT_NAME}")
-    parser.add_argument("--predictions", metavar="FOLDER",
-                        help="[OPTIONAL] target images as this run labels them, by nnUNetv2_predict, best with "
-                             "--save_probabilities: pictures of the best, median and worst case")
-    parser.add_argument("-i", metavar="IMAGES",
-                        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that "
-                             "nnUNetv2_predict noted, else imagesTs or imagesTr of the target in nnUNet_raw")
-    parser.add_argument("-gt", metavar="FOLDER",
-                        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says "
-                             "oracle: true")
-    parser.add_argument("--before-predictions", metavar="FOLDER",
-                        help="[OPTIONAL] with --predictions: the same images as another model labels them, such as "
-                             "source-only")
-    parser.add_argument("--epoch-predictions", metavar="FOLDER",
-                        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for "
-                             "some epochs: what each way of choosing an epoch would have lost")
-    parser.add_argument("--histogram-cases", type=int, default=8, metavar="N",
-                        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no "
-                             "histograms. Default: 8")
-    parser.add_argument("--before", metavar="FOLDER",
-                        help="[OPTIONAL] results folder or fold folder of a model without adaptation, whose features "
-                             "are drawn beside this run's")
-    parser.add_argument("--feature-cases", type=int, metavar="N",
-                        help="[OPTIONAL] cases of each domain that go through the network for the picture of features; "
-                             f"0: no picture. Default: {FEATURE_CASES}, 0 for a 3D network without a GPU")
-    parser.add_argument("-np", type=int, default=default_num_processes,
-                        help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}")
+    parser.add_argument(
+        "--predictions",
+        metavar="FOLDER",
+        help="[OPTIONAL] target images as this run labels them, by nnUNetv2_predict, best with "
+        "--save_probabilities: pictures of the best, median and worst case",
+    )
+    parser.add_argument(
+        "-i",
+        metavar="IMAGES",
+        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that "
+        "nnUNetv2_predict noted, else imagesTs or imagesTr of the target in nnUNet_raw",
+    )
+    parser.add_argument(
+        "-gt",
+        metavar="FOLDER",
+        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says oracle: true",
+    )
+    parser.add_argument(
+        "--before-predictions",
+        metavar="FOLDER",
+        help="[OPTIONAL] with --predictions: the same images as another model labels them, such as source-only",
+    )
+    parser.add_argument(
+        "--epoch-predictions",
+        metavar="FOLDER",
+        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for "
+        "some epochs: what each way of choosing an epoch would have lost",
+    )
+    parser.add_argument(
+        "--histogram-cases",
+        type=int,
+        default=8,
+        metavar="N",
+        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no histograms. Default: 8",
+    )
+    parser.add_argument(
+        "--before",
+        metavar="FOLDER",
+        help="[OPTIONAL] results folder or fold folder of a model without adaptation, whose features "
+        "are drawn beside this run's",
+    )
+    parser.add_argument(
+        "--feature-cases",
+        type=int,
+        metavar="N",
+        help="[OPTIONAL] cases of each domain that go through the network for the picture of features; "
+        f"0: no picture. Default: {FEATURE_CASES}, 0 for a 3D network without a GPU",
+    )
+    parser.add_argument(
+        "-np",
+        type=int,
+        default=default_num_processes,
+        help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}",
+    )
     return parser
 
 
@@ -85,12 +115,15 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     scored = {record["epoch"] for record in run.selection["epochs"]} if run.selection else set()
     if folders and not scored & folders.keys():
-        raise ReportError(f"Expected predictions of epochs that {arguments.fold_folder} has label-free scores of; got "
-                          f"{first_names(sorted(map(str, folders)))}, and scores of {len(scored)} epochs.")
+        raise ReportError(
+            f"Expected predictions of epochs that {arguments.fold_folder} has label-free scores of; got "
+            f"{first_names(sorted(map(str, folders)))}, and scores of {len(scored)} epochs."
+        )
     predictions = None
     if arguments.predictions:
-        predictions = find_predictions(run, arguments.predictions, arguments.before_predictions, arguments.gt,
-                                       arguments.i)
+        predictions = find_predictions(
+            run, arguments.predictions, arguments.before_predictions, arguments.gt, arguments.i
+        )
         for folder in folders.values():
             find_predictions(run, folder, references=arguments.gt)
     feature_cases = arguments.feature_cases

@@ -1,4 +1,5 @@
 """How every command runs."""
+
 from __future__ import annotations
 
 import os
@@ -12,8 +13,12 @@ PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
 DEBUG = "nnUDA_DEBUG"
 
 
-def run_command(parser: ArgumentParser, command: Callable[[Namespace], None], arguments: list[str] | None,
-                folders: Sequence[str] = ()) -> None:
+def run_command(
+    parser: ArgumentParser,
+    command: Callable[[Namespace], None],
+    arguments: list[str] | None,
+    folders: Sequence[str] = (),
+) -> None:
     """Parse, then run. An error meant for the user is said without a traceback, and the exit status is 1.
 
     Args:
@@ -28,8 +33,9 @@ def run_command(parser: ArgumentParser, command: Callable[[Namespace], None], ar
     try:
         for variable in folders:
             if variable not in os.environ:
-                raise NnudaError(f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's "
-                                 "absolute path.")
+                raise NnudaError(
+                    f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
+                )
         command(args)
     except NnudaError as error:
         if os.environ.get(DEBUG) == "1":

@@ -1,4 +1,5 @@
 """nnUDA_text_similarity: how alike the class texts of a plan are, as numbers and as a picture."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,8 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nnUDA_text_similarity", description=__doc__)
     add_source(parser)
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan (default: nnUNetPlans)")
-    parser.add_argument("-o", metavar="FILE",
-                        help="the picture, PNG (default: <plan>_text_similarity.png beside the plan)")
+    parser.add_argument(
+        "-o", metavar="FILE", help="the picture, PNG (default: <plan>_text_similarity.png beside the plan)"
+    )
     return parser
 
 
@@ -32,14 +34,18 @@ def _report(args: argparse.Namespace) -> None:
     source = dataset_name(args.d)
     embeddings = planned_class_embeddings(read_key(load_plan(source, args.p)))
     print(f"Class embeddings: {describe(embeddings)}\n")
-    matrices = {"cosines": gram(embeddings.mean),
-                "cosines after subtracting the mean over the classes": gram(embeddings.mean, centered=True)}
+    matrices = {
+        "cosines": gram(embeddings.mean),
+        "cosines after subtracting the mean over the classes": gram(embeddings.mean, centered=True),
+    }
     for name, matrix in matrices.items():
         _print_matrix(name, embeddings.names, matrix)
         print(f"Mean between classes: {off_diagonal(matrix).mean():.3f}\n")
     equal, orthogonal = loss_of_equal_classes(matrices["cosines"])
-    print(f"Without centring, image classes that are all the same have the loss {equal:.4f}, orthogonal ones "
-          f"{orthogonal:.4f}.")
+    print(
+        f"Without centring, image classes that are all the same have the loss {equal:.4f}, orthogonal ones "
+        f"{orthogonal:.4f}."
+    )
     file = args.o or plan_file(source, args.p).removesuffix(".json") + "_text_similarity.png"
     draw_gram(embeddings.names, matrices, describe(embeddings), file)
     print(f"Picture: {file}")

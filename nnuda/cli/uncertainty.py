@@ -1,4 +1,5 @@
 """nnUDA_uncertainty: entropy maps of saved probabilities."""
+
 from __future__ import annotations
 
 import argparse
@@ -14,7 +15,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUDA_uncertainty",
         description="Entropy map of each case, as NIfTI on the image's grid, from the probabilities that "
-                    f"nnUNetv2_predict --save_probabilities leaves: {DEFINITIONS[False]}; {DEFINITIONS[True]}")
+        f"nnUNetv2_predict --save_probabilities leaves: {DEFINITIONS[False]}; {DEFINITIONS[True]}",
+    )
     parser.add_argument("pred_folder", help="folder that nnUNetv2_predict --save_probabilities wrote")
     parser.add_argument("-o", help="[OPTIONAL] output folder. Default: pred_folder/entropy")
     parser.add_argument("-djfile", help="[OPTIONAL] dataset.json. Default: the one in pred_folder")

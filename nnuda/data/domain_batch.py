@@ -1,5 +1,6 @@
 """What one training step sees of each domain. The target's batch has no label attribute:
 the label firewall is in the type."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -51,5 +52,7 @@ def to_device(batch: dict, device: torch.device) -> tuple[SourceBatch, TargetBat
         return value.to(device, non_blocking=True)
 
     target = batch["target_domain"]
-    return (SourceBatch(move(batch["data"]), move(batch["target"])),
-            TargetBatch(move(target["strong"]), move(target["weak"])))
+    return (
+        SourceBatch(move(batch["data"]), move(batch["target"])),
+        TargetBatch(move(target["strong"]), move(target["weak"])),
+    )

@@ -1,4 +1,5 @@
 """Mixing images of two domains with a box (BCP, arXiv 2305.00673)."""
+
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -1,4 +1,5 @@
 """Both domains in one stream, which nnU-Net's training loop draws from as from its own."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -8,16 +9,23 @@ from batchgenerators.dataloading.single_threaded_augmenter import SingleThreaded
 from nnuda.data.target_loader import TargetLoader
 
 
-def target_augmenter(loader: TargetLoader, processes: int,
-                     pin_memory: bool) -> SingleThreadedAugmenter | NonDetMultiThreadedAugmenter:
+def target_augmenter(
+    loader: TargetLoader, processes: int, pin_memory: bool
+) -> SingleThreadedAugmenter | NonDetMultiThreadedAugmenter:
     """The loader in this process (`processes` = 0) or in background processes, as nnU-Net does for the source."""
     if processes == 0:
         return SingleThreadedAugmenter(loader, None)
     # without seeds, forked processes repeat each other's torch numbers
     seeds = np.random.SeedSequence().generate_state(processes).tolist()
-    return NonDetMultiThreadedAugmenter(data_loader=loader, transform=None, num_processes=processes,
-                                        num_cached=max(3, processes), seeds=seeds, pin_memory=pin_memory,
-                                        wait_time=0.002)
+    return NonDetMultiThreadedAugmenter(
+        data_loader=loader,
+        transform=None,
+        num_processes=processes,
+        num_cached=max(3, processes),
+        seeds=seeds,
+        pin_memory=pin_memory,
+        wait_time=0.002,
+    )
 
 
 class TwoDomainStream:

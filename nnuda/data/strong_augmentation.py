@@ -12,6 +12,7 @@ References:
 
 The random draw (`get_parameters`) is apart from its application (`_apply_to_image`), which is deterministic.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ Curve = tuple[Tensor, Tensor]  # x ascending, and y, both in [0, 1]
 def _generator() -> torch.Generator:
     """A generator seeded by NumPy's: nnU-Net's background processes have a NumPy state each,
     but the same torch state."""
-    return torch.Generator().manual_seed(int(np.random.randint(2 ** 31)))
+    return torch.Generator().manual_seed(int(np.random.randint(2**31)))
 
 
 def inside_masks(channels: int, segmentation: Tensor | None, masked: Sequence[int]) -> list[Tensor | None]:
@@ -74,8 +75,9 @@ def bezier_curve(inner: Tensor, falling: bool) -> tuple[Tensor, Tensor]:
     """
     points = torch.cat([torch.zeros(1, 2), inner, torch.ones(1, 2)])
     t = torch.linspace(0, 1, _CURVE_POINTS)[:, None]
-    curve = ((1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1]
-             + 3 * (1 - t) * t ** 2 * points[2] + t ** 3 * points[3])
+    curve = (
+        (1 - t) ** 3 * points[0] + 3 * (1 - t) ** 2 * t * points[1] + 3 * (1 - t) * t**2 * points[2] + t**3 * points[3]
+    )
     x, y = curve.sort(0).values.T.contiguous()  # searchsorted warns of strides
     return x, 1 - y if falling else y
 
@@ -143,8 +145,10 @@ class RandomIntensityCurve(ImageOnlyTransform):
     def get_parameters(self, **data_dict) -> dict:
         """One random curve for each channel of the image, and where its voxels count."""
         generator, channels = _generator(), data_dict["image"].shape[0]
-        return {"curves": [self.draw(generator) for _ in range(channels)],
-                "inside": inside_masks(channels, data_dict.get("segmentation"), self.masked)}
+        return {
+            "curves": [self.draw(generator) for _ in range(channels)],
+            "inside": inside_masks(channels, data_dict.get("segmentation"), self.masked),
+        }
 
     def _apply_to_image(self, img: Tensor, curves: list[Curve], inside: list[Tensor | None]) -> Tensor:
         return torch.stack([self._through(*parts) for parts in zip(img, curves, inside)])
@@ -184,18 +188,24 @@ class RandomConvolution(ImageOnlyTransform):
             size = 3 if torch.rand((), generator=generator) < 0.5 else 1
             kernels.append(torch.randn(fan_out, fan_in, *[size] * (image.ndim - 1), generator=generator))
             shifts.append(torch.randn(fan_out, generator=generator))
-        return {"kernels": kernels, "shifts": shifts, "share": float(torch.rand((), generator=generator)),
-                "inside": inside_masks(image.shape[0], data_dict.get("segmentation"), self.masked)}
+        return {
+            "kernels": kernels,
+            "shifts": shifts,
+            "share": float(torch.rand((), generator=generator)),
+            "inside": inside_masks(image.shape[0], data_dict.get("segmentation"), self.masked),
+        }
 
-    def _apply_to_image(self, img: Tensor, kernels: list[Tensor], shifts: list[Tensor], share: float,
-                        inside: list[Tensor | None]) -> Tensor:
+    def _apply_to_image(
+        self, img: Tensor, kernels: list[Tensor], shifts: list[Tensor], share: float, inside: list[Tensor | None]
+    ) -> Tensor:
         convolve = conv2d if img.ndim == 3 else conv3d
         image = torch.stack([standardize(*parts) for parts in zip(img, inside)])
         mixed = image[None]
         for i, (kernel, shift) in enumerate(zip(kernels, shifts)):
             mixed = convolve(mixed if i == 0 else leaky_relu(mixed), kernel, shift, padding="same")
-        blended = [share * standardize(new, where) + (1 - share) * old
-                   for new, old, where in zip(mixed[0], image, inside)]
+        blended = [
+            share * standardize(new, where) + (1 - share) * old for new, old, where in zip(mixed[0], image, inside)
+        ]
         return torch.stack([with_statistics_of(*parts) for parts in zip(blended, img, inside)])
 
 
@@ -211,7 +221,10 @@ def strong_transforms(settings: dict, masked: Sequence[int] = ()) -> list[BasicT
         draw = KnotCurves(inversion, settings["augmentation.curve_reordering"], settings["augmentation.curve_knots"])
     else:
         draw = BezierCurves(inversion)
-    convolution = RandomConvolution(settings["augmentation.convolution_layers"],
-                                    settings["augmentation.convolution_channels"], masked)
-    return [RandomTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"]),
-            RandomTransform(convolution, settings["augmentation.convolution_probability"])]
+    convolution = RandomConvolution(
+        settings["augmentation.convolution_layers"], settings["augmentation.convolution_channels"], masked
+    )
+    return [
+        RandomTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"]),
+        RandomTransform(convolution, settings["augmentation.convolution_probability"]),
+    ]

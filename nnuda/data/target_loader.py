@@ -1,4 +1,5 @@
 """The target's stream: nnU-Net's patch sampling without labels."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -29,7 +30,10 @@ class TargetLoader(nnUNetDataLoader):
         image, nonzero, _, _ = self._data.load_case(case)
         lower, upper = self.get_bbox(np.array(image.shape[1:]), False, None)
         box = [[low, high] for low, high in zip(lower, upper)]
-        patch = {"image": torch.from_numpy(crop_and_pad_nd(image, box, 0)).float(),
-                 "segmentation": torch.from_numpy(
-                     crop_and_pad_nd(nonzero, box, -1, cast_cropped_to=np.int16)).to(torch.int16)}
+        patch = {
+            "image": torch.from_numpy(crop_and_pad_nd(image, box, 0)).float(),
+            "segmentation": torch.from_numpy(crop_and_pad_nd(nonzero, box, -1, cast_cropped_to=np.int16)).to(
+                torch.int16
+            ),
+        }
         return {name: value[:, 0] for name, value in patch.items()} if self.patch_size_was_2d else patch

@@ -1,5 +1,6 @@
 """nnU-Net's training pipeline, taken apart by kind of transform, so that both domains and both views use
 nnU-Net's own augmentation."""
+
 from __future__ import annotations
 
 import math
@@ -33,8 +34,12 @@ def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> Com
     behind = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
     transforms = list(pipeline.transforms)
     position = next(i for i, transform in enumerate(transforms) if isinstance(transform, behind))
-    masked = [channel for transform in transforms if isinstance(transform, MaskImageTransform)
-              for channel in transform.apply_to_channels]
+    masked = [
+        channel
+        for transform in transforms
+        if isinstance(transform, MaskImageTransform)
+        for channel in transform.apply_to_channels
+    ]
     return ComposeTransforms([*transforms[:position], *strong_transforms(settings, masked), *transforms[position:]])
 
 
@@ -76,8 +81,9 @@ class TwoViews(BasicTransform):
         if turns is not None:
             moves = [*turns, *(t for t in moves if isinstance(t, MirrorTransform))]
         self.spatial = ComposeTransforms(moves)
-        self.intensity = ComposeTransforms([t for t in label_free
-                                            if not isinstance(t, (*_SPATIAL, MaskImageTransform))])
+        self.intensity = ComposeTransforms(
+            [t for t in label_free if not isinstance(t, (*_SPATIAL, MaskImageTransform))]
+        )
         self.mask = ComposeTransforms([t for t in label_free if isinstance(t, MaskImageTransform)])
 
     @staticmethod
@@ -91,5 +97,7 @@ class TwoViews(BasicTransform):
         moved = self.spatial(**data_dict)
         region = moved["segmentation"]
         strong = self.intensity(image=moved["image"].clone(), segmentation=region)["image"]
-        return {name: self.mask(image=image, segmentation=region)["image"]
-                for name, image in (("weak", moved["image"]), ("strong", strong))}
+        return {
+            name: self.mask(image=image, segmentation=region)["image"]
+            for name, image in (("weak", moved["image"]), ("strong", strong))
+        }

@@ -1,4 +1,5 @@
 """Commands run as a user types them: echoed, logged, timed."""
+
 from __future__ import annotations
 
 import os
@@ -42,8 +43,10 @@ class Shell:
         beside_python = os.path.dirname(sys.executable)
         program = shutil.which(name, path=os.pathsep.join([beside_python, self.environment.get("PATH", "")]))
         if program is None:
-            raise CommandFailed(f"Expected the command {name} beside {sys.executable} or on the PATH; it is not there. "
-                                "Install nnuda in this environment: pip install .")
+            raise CommandFailed(
+                f"Expected the command {name} beside {sys.executable} or on the PATH; it is not there. "
+                "Install nnuda in this environment: pip install ."
+            )
         return program
 
     def run(self, command: str) -> None:
@@ -58,8 +61,14 @@ class Shell:
         print(f"\n$ {command}", flush=True)
         start = time.perf_counter()
         with log.open("w", encoding="utf-8", errors="replace") as file:
-            status = subprocess.run([self._program(words[0]), *words[1:]], cwd=self.folder, env=self.environment,
-                                    stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+            status = subprocess.run(
+                [self._program(words[0]), *words[1:]],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            ).returncode
         if status != 0:
             tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
             raise CommandFailed(f"{words[0]} ended with status {status}. The end of {log}:\n\n{tail}\n")

@@ -1,4 +1,5 @@
 """The demo's data as nnU-Net datasets."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ class DemoData:
     test_labels: Path
 
 
-def _write_cases(contrast: Contrast, count: int, rng: np.random.Generator, images: list[Path],
-                 labels: list[Path]) -> None:
+def _write_cases(
+    contrast: Contrast, count: int, rng: np.random.Generator, images: list[Path], labels: list[Path]
+) -> None:
     for folder in (*images, *labels):
         folder.mkdir(parents=True)
     for number in range(count):
@@ -57,11 +59,16 @@ def make_data(raw: Path, test_labels: Path) -> DemoData:
         test_labels: folder for the labels of the target's test images.
     """
     rng = np.random.default_rng(SEED)
-    data = DemoData(source=raw / "Dataset901_DemoSource", target=raw / "Dataset902_DemoTarget",
-                    oracle=raw / "Dataset903_DemoOracle", test_labels=test_labels)
+    data = DemoData(
+        source=raw / "Dataset901_DemoSource",
+        target=raw / "Dataset902_DemoTarget",
+        oracle=raw / "Dataset903_DemoOracle",
+        test_labels=test_labels,
+    )
     _write_cases(SOURCE, CASES_TRAINING, rng, [data.source / "imagesTr"], [data.source / "labelsTr"])
-    _write_cases(TARGET, CASES_TRAINING, rng, [data.target / "imagesTr", data.oracle / "imagesTr"],
-                 [data.oracle / "labelsTr"])
+    _write_cases(
+        TARGET, CASES_TRAINING, rng, [data.target / "imagesTr", data.oracle / "imagesTr"], [data.oracle / "labelsTr"]
+    )
     _write_cases(TARGET, CASES_TEST, rng, [data.target / "imagesTs"], [data.test_labels])
     for folder, channel in ((data.source, "scanner A"), (data.target, "scanner B"), (data.oracle, "scanner B")):
         _write_dataset_json(folder, channel)

@@ -1,4 +1,5 @@
 """Slices of a drawn abdomen, as two scanners would show it."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

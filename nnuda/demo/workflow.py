@@ -1,4 +1,5 @@
 """The demo: from two drawn data sets to a table and a picture, through the commands that a user types."""
+
 from __future__ import annotations
 
 import json
@@ -16,20 +17,36 @@ from nnuda.files import write_json
 CONFIGURATION = "2d_demo"
 # As nnU-Net users add a configuration: small enough for two CPU cores, everything else as in 2d.
 SMALL = {
-    "inherits_from": "2d", "patch_size": [64, 64], "batch_size": 8,
+    "inherits_from": "2d",
+    "patch_size": [64, 64],
+    "batch_size": 8,
     "architecture": {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {"n_stages": 4, "features_per_stage": [16, 32, 64, 128],
-                        "conv_op": "torch.nn.modules.conv.Conv2d",
-                        "kernel_sizes": [[3, 3]] * 4, "strides": [[1, 1], [2, 2], [2, 2], [2, 2]],
-                        "n_conv_per_stage": [2] * 4, "n_conv_per_stage_decoder": [2] * 3, "conv_bias": True,
-                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-                        "norm_op_kwargs": {"eps": 1e-05, "affine": True}, "dropout_op": None, "dropout_op_kwargs": None,
-                        "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True}},
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]},
+        "arch_kwargs": {
+            "n_stages": 4,
+            "features_per_stage": [16, 32, 64, 128],
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "kernel_sizes": [[3, 3]] * 4,
+            "strides": [[1, 1], [2, 2], [2, 2], [2, 2]],
+            "n_conv_per_stage": [2] * 4,
+            "n_conv_per_stage_decoder": [2] * 3,
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    },
 }
-SETTINGS = {"training.num_epochs": 5, "training.num_iterations_per_epoch": 40,
-            "training.num_val_iterations_per_epoch": 2, "training.seed": 1}
+SETTINGS = {
+    "training.num_epochs": 5,
+    "training.num_iterations_per_epoch": 40,
+    "training.num_val_iterations_per_epoch": 2,
+    "training.seed": 1,
+}
 STRONG = {"training.augmentation": "strong"}
 STRONG_PLAN = "nnUNetPlans_strong"
 
@@ -43,9 +60,12 @@ class Row:
     plans: str = "nnUNetPlans"
 
 
-RUNS = {"source-only": Row("901", "nnUDATrainerSourceOnly"),
-        "strong": Row("901", "nnUDATrainerSourceOnly", STRONG_PLAN), "adapted": Row("901", "nnUDATrainerAdapt"),
-        "oracle": Row("903", "nnUDATrainerSourceOnly")}
+RUNS = {
+    "source-only": Row("901", "nnUDATrainerSourceOnly"),
+    "strong": Row("901", "nnUDATrainerSourceOnly", STRONG_PLAN),
+    "adapted": Row("901", "nnUDATrainerAdapt"),
+    "oracle": Row("903", "nnUDATrainerSourceOnly"),
+}
 PICTURE = "overlay.png"
 
 
@@ -81,8 +101,10 @@ def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
     images, labels = (path.relative_to(shell.folder) for path in (data.target / "imagesTs", data.test_labels))
     model = f"-tr {run.trainer} -p {run.plans} -device cpu"
     shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}")
-    shell.run(f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
-              "--disable_tta -npp 1 -nps 1")
+    shell.run(
+        f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
+        "--disable_tta -npp 1 -nps 1"
+    )
     shell.run(f"nnUDA_evaluate {labels} predictions/{row} -o scores/{row}.json -np 1")
 
 
@@ -92,8 +114,12 @@ def draw(folder: Path, data: DemoData) -> None:
     folders = {"reference": data.test_labels, **{row: folder / "predictions" / row for row in RUNS if row != "oracle"}}
     contours = {title: {case: str(files / f"{case}.png") for case in cases} for title, files in folders.items()}
     dataset_json = json.loads((data.target / "dataset.json").read_text(encoding="utf-8"))
-    draw_overlays({case: str(data.target / "imagesTs" / f"{case}_0000.png") for case in cases}, contours,
-                  str(folder / PICTURE), dataset_json)
+    draw_overlays(
+        {case: str(data.target / "imagesTs" / f"{case}_0000.png") for case in cases},
+        contours,
+        str(folder / PICTURE),
+        dataset_json,
+    )
 
 
 def run_demo(folder: Path) -> None:
@@ -108,9 +134,11 @@ def run_demo(folder: Path) -> None:
     start = time.perf_counter()
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"Labelled source:   Dataset901_DemoSource, {CASES_TRAINING} drawn slices of scanner A\n"
-          f"Unlabelled target: Dataset902_DemoTarget, {CASES_TRAINING} of scanner B, and {CASES_TEST} to test on\n"
-          "Oracle:            Dataset903_DemoOracle, the same slices of scanner B with their labels\n")
+    print(
+        f"Labelled source:   Dataset901_DemoSource, {CASES_TRAINING} drawn slices of scanner A\n"
+        f"Unlabelled target: Dataset902_DemoTarget, {CASES_TRAINING} of scanner B, and {CASES_TEST} to test on\n"
+        "Oracle:            Dataset903_DemoOracle, the same slices of scanner B with their labels\n"
+    )
     shell = Shell(folder, variables(folder))
     data = make_data(folder / "nnUNet_raw", folder / "target_labels")
     plan(shell, data, "901", "902")
@@ -122,6 +150,8 @@ def run_demo(folder: Path) -> None:
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
-    print("strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
-          "For real images see documentation/explanation/adapt.md")
+    print(
+        "strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
+        "For real images see documentation/explanation/adapt.md"
+    )
     print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")

@@ -1,4 +1,5 @@
 """What a trained network makes of each class in both domains: features of single voxels, with class and domain."""
+
 from __future__ import annotations
 
 import contextlib
@@ -47,9 +48,17 @@ class ClassFeatures:
         return [name for k, name in enumerate(self.names) if not (self.classes[self.domains == domain] == k).any()]
 
 
-def collect_features(results_folder: str, source: Mapping[str, Case], target: Mapping[str, Case], fold: str = "0",
-                     checkpoint: str = "checkpoint_final.pth", layer: Literal["last", "deepest"] = "last",
-                     voxels: int = 200, device: torch.device = torch.device("cpu"), seed: int = 0) -> ClassFeatures:
+def collect_features(
+    results_folder: str,
+    source: Mapping[str, Case],
+    target: Mapping[str, Case],
+    fold: str = "0",
+    checkpoint: str = "checkpoint_final.pth",
+    layer: Literal["last", "deepest"] = "last",
+    voxels: int = 200,
+    device: torch.device = torch.device("cpu"),
+    seed: int = 0,
+) -> ClassFeatures:
     """Features of some voxels of each class and domain, as many from each case as there are.
 
     Every case is preprocessed as at prediction, source cases with the source's normalisation where the results folder
@@ -75,8 +84,9 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
         raise EvaluationError("Expected at least one case of the source and one of the target.")
     unlabelled = [case for case, (_, label) in source.items() if label is None]
     if unlabelled:
-        raise EvaluationError("Expected a label file for every source case; there is none for "
-                              f"{', '.join(unlabelled)}.")
+        raise EvaluationError(
+            f"Expected a label file for every source case; there is none for {', '.join(unlabelled)}."
+        )
     predictor = _load(results_folder, fold, checkpoint, device)
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
@@ -86,8 +96,12 @@ def collect_features(results_folder: str, source: Mapping[str, Case], target: Ma
         configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
         if hasattr(predictor.network, "domain"):  # a network that tells the domains apart
             predictor.network.domain = DOMAINS[domain]
-        of_cases = [_features_of_case(predictor, manager, configuration, case, domain == 1 and pseudo_labels, layer,
-                                      voxels, rng) for case in cases.values()]
+        of_cases = [
+            _features_of_case(
+                predictor, manager, configuration, case, domain == 1 and pseudo_labels, layer, voxels, rng
+            )
+            for case in cases.values()
+        ]
         for k in range(len(names)):
             share = _equal_shares([features[k] for features in of_cases], voxels, rng)
             kept.append((share, np.full(len(share), k), np.full(len(share), domain)))
@@ -105,15 +119,25 @@ def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device)
     return predictor
 
 
-def _features_of_case(predictor: nnUNetPredictor, manager: PlansManager, configuration: ConfigurationManager,
-                      case: Case, pseudo_labels: bool, layer: str, voxels: int,
-                      rng: np.random.Generator) -> list[np.ndarray]:
+def _features_of_case(
+    predictor: nnUNetPredictor,
+    manager: PlansManager,
+    configuration: ConfigurationManager,
+    case: Case,
+    pseudo_labels: bool,
+    layer: str,
+    voxels: int,
+    rng: np.random.Generator,
+) -> list[np.ndarray]:
     """(n_k, A) for each class k, at most `voxels` of each."""
     images, label_file = case
     image, label, _ = configuration.preprocessor_class(verbose=False).run_case(
-        list(images), None if pseudo_labels else label_file, manager, configuration, predictor.dataset_json)
-    padded = [pad_nd_image(array, configuration.patch_size, "constant", {"constant_values": value})
-              for array, value in ((image, 0), (label, -1))]
+        list(images), None if pseudo_labels else label_file, manager, configuration, predictor.dataset_json
+    )
+    padded = [
+        pad_nd_image(array, configuration.patch_size, "constant", {"constant_values": value})
+        for array, value in ((image, 0), (label, -1))
+    ]
     image, label = (torch.from_numpy(array.astype(np.float32)) for array in padded)
     found: list[list[np.ndarray]] = [[] for _ in class_names(predictor.dataset_json)]
     for window in predictor._internal_get_sliding_window_slicers(image.shape[1:]):
@@ -143,8 +167,9 @@ def _forward(network: nn.Module, image: Tensor, layer: str) -> tuple[Tensor, Ten
 @contextlib.contextmanager
 def _listen(network: nn.Module, layer: str, seen: list[Tensor]) -> Iterator[None]:
     if not hasattr(network, "encoder") or not hasattr(getattr(network, "decoder", None), "seg_layers"):
-        raise EvaluationError(f"{type(network).__name__} has no encoder and decoder of nnU-Net's kind to read features "
-                              "from.")
+        raise EvaluationError(
+            f"{type(network).__name__} has no encoder and decoder of nnU-Net's kind to read features from."
+        )
     if layer == "last":
         handle = network.decoder.seg_layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     else:

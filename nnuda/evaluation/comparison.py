@@ -1,4 +1,5 @@
 """Several results on the same cases: means, shares of the gap, paired tests."""
+
 from __future__ import annotations
 
 import math
@@ -59,35 +60,44 @@ def read_result(path: str) -> dict:
     """
     file = os.path.join(path, SCORES_NAME) if os.path.isdir(path) else path
     if not os.path.isfile(file):
-        raise EvaluationError(f"Expected scores in {file}, which does not exist. Score the predictions with "
-                              "nnUDA_evaluate first, or give the folder with reference labels with -gt.")
+        raise EvaluationError(
+            f"Expected scores in {file}, which does not exist. Score the predictions with "
+            "nnUDA_evaluate first, or give the folder with reference labels with -gt."
+        )
     return load_scores(file)
 
 
 def _check_same(name: str, result: dict, first_name: str, first: dict) -> None:
     differing = sorted(set(result["per_case"]) ^ set(first["per_case"]))
     if differing:
-        raise EvaluationError(f"Expected the same cases in all results; {name} has {len(result['per_case'])} and "
-                              f"{first_name} {len(first['per_case'])}, and {len(differing)} are not in both: "
-                              f"{first_names(differing)}. Score the same cases in both.")
+        raise EvaluationError(
+            f"Expected the same cases in all results; {name} has {len(result['per_case'])} and "
+            f"{first_name} {len(first['per_case'])}, and {len(differing)} are not in both: "
+            f"{first_names(differing)}. Score the same cases in both."
+        )
     for key, text in (("labels", "classes"), ("unit", "unit of distances"), ("rules", "rules and NSD tolerances")):
         one, other = result.get(key), first.get(key)
         if str(one) != str(other):  # as text: NaN, for which a rule may stand, differs from itself
-            raise EvaluationError(f"Expected the same {text} in all results; {name} has {one} and {first_name} "
-                                  f"{other}. Score all of them anew with the same options, or with -gt here.")
+            raise EvaluationError(
+                f"Expected the same {text} in all results; {name} has {one} and {first_name} "
+                f"{other}. Score all of them anew with the same options, or with -gt here."
+            )
     other = [case for case in result["per_case"] if _reference_sizes(result, case) != _reference_sizes(first, case)]
     if other:
-        raise EvaluationError(f"Expected the same reference labels in all results; {name} and {first_name} were scored "
-                              f"with others in {len(other)} cases: {first_names(sorted(other))}. Score all of them "
-                              "anew with -gt here.")
+        raise EvaluationError(
+            f"Expected the same reference labels in all results; {name} and {first_name} were scored "
+            f"with others in {len(other)} cases: {first_names(sorted(other))}. Score all of them "
+            "anew with -gt here."
+        )
 
 
 def _reference_sizes(result: dict, case: str) -> dict[str, int]:
     return {name: values["n_reference"] for name, values in result["per_case"][case].items()}
 
 
-def compare(scores: Mapping[str, dict], source_only: str | None = None, oracle: str | None = None,
-            against: str | None = None) -> Comparison:
+def compare(
+    scores: Mapping[str, dict], source_only: str | None = None, oracle: str | None = None, against: str | None = None
+) -> Comparison:
     """Checks that results can be compared.
 
     Args:
@@ -124,6 +134,7 @@ def case_values(result: dict, metric: str, name: str = ALL_CLASSES) -> np.ndarra
 
 def summary(comparison: Comparison, result: str, metric: str, name: str = ALL_CLASSES) -> dict[str, float | int]:
     """Mean, standard deviation over the cases, median, number of cases with a value, and share of the gap closed."""
+
     def mean(which: str) -> float:
         scores = comparison.scores[which]
         if name == ALL_CLASSES:
@@ -163,5 +174,7 @@ def paired_tests(comparison: Comparison, metric: str) -> dict[str, dict[str, flo
     base = case_values(comparison.scores[comparison.against], metric)
     others = [name for name in comparison.scores if name != comparison.against]
     p_values, pairs = zip(*(_wilcoxon(case_values(comparison.scores[name], metric), base) for name in others))
-    return {name: {"p": p, "p_holm": corrected, "pairs": n}
-            for name, p, corrected, n in zip(others, p_values, holm(p_values), pairs)}
+    return {
+        name: {"p": p, "p_holm": corrected, "pairs": n}
+        for name, p, corrected, n in zip(others, p_values, holm(p_values), pairs)
+    }

@@ -1,4 +1,5 @@
 """What differs between ways of scoring: tolerances, empty masks, slices; and the ways of two challenges as presets."""
+
 from __future__ import annotations
 
 import math
@@ -32,13 +33,34 @@ CROSSMODA = Rule(empty_prediction_assd=350.0)
 # FLARE22's and later scoring scripts: DSC and NSD, 1 where both masks are empty; tolerances in mm; aorta, postcava and
 # oesophagus between the reference's first and last slice, the last left out as the scripts' range does.
 FLARE = Rule(both_empty=1.0)
-FLARE_TOLERANCES = {"liver": 5, "right kidney": 3, "spleen": 3, "pancreas": 5, "aorta": 2, "inferior vena cava": 2,
-                    "right adrenal gland": 2, "left adrenal gland": 2, "gallbladder": 2, "esophagus": 3, "stomach": 5,
-                    "duodenum": 7, "left kidney": 3, "tumor": 2}
+FLARE_TOLERANCES = {
+    "liver": 5,
+    "right kidney": 3,
+    "spleen": 3,
+    "pancreas": 5,
+    "aorta": 2,
+    "inferior vena cava": 2,
+    "right adrenal gland": 2,
+    "left adrenal gland": 2,
+    "gallbladder": 2,
+    "esophagus": 3,
+    "stomach": 5,
+    "duodenum": 7,
+    "left kidney": 3,
+    "tumor": 2,
+}
 FLARE_LABELLED_SLICES = {"aorta", "inferior vena cava", "esophagus"}
-FLARE_ALIASES = {"rk": "right kidney", "lk": "left kidney", "ivc": "inferior vena cava",
-                 "postcava": "inferior vena cava", "rag": "right adrenal gland", "lag": "left adrenal gland",
-                 "gall bladder": "gallbladder", "oesophagus": "esophagus", "tumour": "tumor"}
+FLARE_ALIASES = {
+    "rk": "right kidney",
+    "lk": "left kidney",
+    "ivc": "inferior vena cava",
+    "postcava": "inferior vena cava",
+    "rag": "right adrenal gland",
+    "lag": "left adrenal gland",
+    "gall bladder": "gallbladder",
+    "oesophagus": "esophagus",
+    "tumour": "tumor",
+}
 SHOWN = {None: DEFAULT_SHOWN, "crossmoda": ("Dice", "ASSD"), "flare": ("Dice", "NSD")}
 PRESETS = tuple(filter(None, SHOWN))
 
@@ -47,14 +69,18 @@ def _flare_rule(name: str, tolerance: float | None) -> Rule:
     organ = name.lower().replace("_", " ").replace("-", " ")
     organ = FLARE_ALIASES.get(organ, organ)
     if organ not in FLARE_TOLERANCES and tolerance is None:
-        raise EvaluationError(f"Expected classes that FLARE has a tolerance for ({', '.join(FLARE_TOLERANCES)}); got "
-                              f"{name}. Give its tolerance with --nsd-tolerance '{name}=MM'.")
-    return replace(FLARE, tolerance=float(FLARE_TOLERANCES.get(organ, 0)),
-                   labelled_slices=organ in FLARE_LABELLED_SLICES)
+        raise EvaluationError(
+            f"Expected classes that FLARE has a tolerance for ({', '.join(FLARE_TOLERANCES)}); got "
+            f"{name}. Give its tolerance with --nsd-tolerance '{name}=MM'."
+        )
+    return replace(
+        FLARE, tolerance=float(FLARE_TOLERANCES.get(organ, 0)), labelled_slices=organ in FLARE_LABELLED_SLICES
+    )
 
 
-def class_rules(names: Iterable[str], preset: str | None = None,
-                tolerances: Mapping[str | None, float] | None = None) -> dict[str, Rule]:
+def class_rules(
+    names: Iterable[str], preset: str | None = None, tolerances: Mapping[str | None, float] | None = None
+) -> dict[str, Rule]:
     """The rule of each class.
 
     Args:
@@ -68,8 +94,10 @@ def class_rules(names: Iterable[str], preset: str | None = None,
     names, tolerances = list(names), dict(tolerances or {})
     unknown = [name for name in tolerances if name is not None and name not in names]
     if unknown:
-        raise EvaluationError(f"Expected NSD tolerances for classes of dataset.json ({', '.join(names)}); got one for "
-                              f"{', '.join(unknown)}.")
+        raise EvaluationError(
+            f"Expected NSD tolerances for classes of dataset.json ({', '.join(names)}); got one for "
+            f"{', '.join(unknown)}."
+        )
     rules = {}
     for name in names:
         tolerance = tolerances.get(name, tolerances.get(None))

@@ -1,4 +1,5 @@
 """Entropy maps of nnU-Net's saved probabilities. No labels are needed."""
+
 from __future__ import annotations
 
 import os
@@ -22,7 +23,7 @@ SUMMARY_NAME = "nnuda_entropy.json"
 DEFINITIONS = {
     False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
     True: "regions have independent probabilities: mean over the regions of their binary entropies, "
-          "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
+    "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
 }
 
 
@@ -39,8 +40,9 @@ def entropy_map(probabilities: np.ndarray, regions: bool) -> np.ndarray:
     return entropy(torch.from_numpy(np.clip(probabilities, 0, 1, dtype=np.float32)), regions, dim=0).numpy()
 
 
-def read_probabilities(folder: str, case: str, ending: str, reader: type[BaseReaderWriter],
-                       manager: LabelManager) -> tuple[np.ndarray, dict]:
+def read_probabilities(
+    folder: str, case: str, ending: str, reader: type[BaseReaderWriter], manager: LabelManager
+) -> tuple[np.ndarray, dict]:
     """Probabilities (C,*S), and what the reader knows of the geometry of the label file that belongs to them.
 
     Raises:
@@ -51,14 +53,18 @@ def read_probabilities(folder: str, case: str, ending: str, reader: type[BaseRea
     labels, properties = reader().read_seg(os.path.join(folder, case + ending))
     heads = manager.num_segmentation_heads
     if probabilities.shape != (heads, *labels.shape[1:]):
-        raise EvaluationError(f"Case {case}: expected probabilities of shape {(heads, *labels.shape[1:])}, as "
-                              f"dataset.json and the label file have it; got {probabilities.shape}. Predict it anew.")
+        raise EvaluationError(
+            f"Case {case}: expected probabilities of shape {(heads, *labels.shape[1:])}, as "
+            f"dataset.json and the label file have it; got {probabilities.shape}. Predict it anew."
+        )
     # Saved probabilities may be newer or older than the label file, or stored in another order of axes.
     differing = np.mean(manager.convert_probabilities_to_segmentation(probabilities) != labels[0])
     if differing > 1e-3:
-        raise EvaluationError(f"Case {case}: expected the labels that its probabilities lead to; {differing:.1%} of "
-                              "the voxels differ. Postprocessed or ensembled labels do not belong to the probabilities "
-                              "beside them: use the folder that nnUNetv2_predict --save_probabilities wrote.")
+        raise EvaluationError(
+            f"Case {case}: expected the labels that its probabilities lead to; {differing:.1%} of "
+            "the voxels differ. Postprocessed or ensembled labels do not belong to the probabilities "
+            "beside them: use the folder that nnUNetv2_predict --save_probabilities wrote."
+        )
     return probabilities, properties
 
 
@@ -95,8 +101,9 @@ def _itk_image(values: np.ndarray, header: dict | None) -> sitk.Image:
     return sitk.DICOMOrient(image, header["original_orientation"]) if "original_orientation" in header else image
 
 
-def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict | None = None,
-                       progress: bool = False) -> dict:
+def uncertainty_folder(
+    folder: str, output: str, dataset_json: dict, plans: dict | None = None, progress: bool = False
+) -> dict:
     """Writes an entropy map for each case of a folder that nnUNetv2_predict --save_probabilities wrote.
 
     Args:
@@ -114,11 +121,14 @@ def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict
         EvaluationError: no probabilities, or some that do not belong to their label file.
     """
     ending = dataset_json["file_ending"]
-    cases = sorted(case for case in find_cases(folder, ending, "prediction")
-                   if os.path.isfile(os.path.join(folder, f"{case}.npz")))
+    cases = sorted(
+        case for case in find_cases(folder, ending, "prediction") if os.path.isfile(os.path.join(folder, f"{case}.npz"))
+    )
     if not cases:
-        raise EvaluationError(f"Expected a case.npz beside each case{ending} in {folder}; no names agree. Predict with "
-                              "nnUNetv2_predict --save_probabilities.")
+        raise EvaluationError(
+            f"Expected a case.npz beside each case{ending} in {folder}; no names agree. Predict with "
+            "nnUNetv2_predict --save_probabilities."
+        )
     manager = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
     reader = find_reader(dataset_json, plans, os.path.join(folder, cases[0] + ending))
     os.makedirs(output, exist_ok=True)
@@ -128,10 +138,18 @@ def uncertainty_folder(folder: str, output: str, dataset_json: dict, plans: dict
         values = entropy_map(probabilities, manager.has_regions)
         write_map(values, properties, os.path.join(output, case + ENDING))
         foreground = manager.convert_probabilities_to_segmentation(probabilities) > 0
-        per_case[case] = {"mean": float(values.mean()), "max": float(values.max()),
-                          "foreground_mean": float(values[foreground].mean()) if foreground.any() else None}
+        per_case[case] = {
+            "mean": float(values.mean()),
+            "max": float(values.max()),
+            "foreground_mean": float(values[foreground].mean()) if foreground.any() else None,
+        }
     largest = largest_entropy(manager.num_segmentation_heads, manager.has_regions)
-    result = {"definition": DEFINITIONS[manager.has_regions], "unit": "nats", "largest_possible": largest,
-              "prediction_folder": os.path.abspath(folder), "per_case": per_case}
+    result = {
+        "definition": DEFINITIONS[manager.has_regions],
+        "unit": "nats",
+        "largest_possible": largest,
+        "prediction_folder": os.path.abspath(folder),
+        "per_case": per_case,
+    }
     write_json(result, os.path.join(os.path.abspath(output), SUMMARY_NAME))
     return result

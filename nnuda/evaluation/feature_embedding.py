@@ -1,4 +1,5 @@
 """Class features of both domains in the plane (t-SNE), before and after an adaptation, and two numbers beside it."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -84,22 +85,32 @@ def draw(panels: Mapping[str, tuple[ClassFeatures, np.ndarray]], output_png: str
     pseudo = {collected.pseudo_labels for collected, _ in panels.values()}
     handles = [Line2D([], [], color=colour, marker="s", linestyle="", label=name) for name, colour in colours.items()]
     kinds = {(True,): "pseudo-labels", (False,): "labels"}.get(tuple(pseudo), "labels or pseudo-labels")
-    handles += [Line2D([], [], color="0.3", marker=marker, markerfacecolor="none", linestyle="", label=label)
-                for marker, label in zip(MARKERS, ("source (labels)", f"target ({kinds})"))]
+    handles += [
+        Line2D([], [], color="0.3", marker=marker, markerfacecolor="none", linestyle="", label=label)
+        for marker, label in zip(MARKERS, ("source (labels)", f"target ({kinds})"))
+    ]
     columns = max(2, int(figure.get_figwidth() // 1.8))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     with replacing(output_png) as aside:
         figure.savefig(aside, format="png", dpi=120)
 
 
-def _draw_panel(axes: Axes, title: str, collected: ClassFeatures, places: np.ndarray,
-                colours: Mapping[str, str | tuple]) -> None:
+def _draw_panel(
+    axes: Axes, title: str, collected: ClassFeatures, places: np.ndarray, colours: Mapping[str, str | tuple]
+) -> None:
     for domain, marker in enumerate(MARKERS):
         for k, name in enumerate(collected.names):
             x, y = places[(collected.domains == domain) & (collected.classes == k)].T
             face = {"facecolors": "none", "linewidths": 0.8} if domain == 0 else {"linewidths": 0}
-            axes.scatter(x, y, s=14, marker=marker, edgecolors=colours[name], alpha=0.8,
-                         **{"facecolors": [colours[name]], **face})
+            axes.scatter(
+                x,
+                y,
+                s=14,
+                marker=marker,
+                edgecolors=colours[name],
+                alpha=0.8,
+                **{"facecolors": [colours[name]], **face},
+            )
     other, same = neighbours(collected)
     lines = [title, f"neighbours: {_percent(other)} of the other domain, {_percent(same)} of the same class"]
     if collected.missing(1):

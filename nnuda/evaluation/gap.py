@@ -1,4 +1,5 @@
 """How much of the gap between source-only and oracle an adaptation closes."""
+
 from __future__ import annotations
 
 import math

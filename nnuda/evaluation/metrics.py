@@ -3,6 +3,7 @@
 Surfaces and their distances come from MONAI, in the definitions of the literature: for ASSD and HD95 a surface is what
 an erosion removes, for NSD it is made of elements between voxels; distances are exact and Euclidean.
 """
+
 from __future__ import annotations
 
 import math
@@ -21,14 +22,14 @@ DEFINITIONS = {
     "ASSD": "mean of the distances of both surfaces, pooled: from each voxel of one to the nearest voxel of the other",
     "HD95": "larger of the two directed 95th percentiles (linear interpolation) of the surface distances",
     "NSD": "share of both surfaces, by area (length in 2D), that lies within the tolerance of the other (Nikolov et "
-           "al. 2018, arXiv:1809.04430): elements of marching cubes at the corners of voxels",
+    "al. 2018, arXiv:1809.04430): elements of marching cubes at the corners of voxels",
     "VD": "volume of the prediction minus that of the reference, in ml; areas in cm^2 where there is one slice",
     "RVD": "the same over the volume of the reference",
     "surface": "of ASSD and HD95: voxels of the mask with a face neighbour outside it; beyond the image border counts "
-               "as outside, for NSD too",
+    "as outside, for NSD too",
     "one slice": "an axis of length one is dropped: such a volume is scored in its plane",
     "empty masks": "both empty: all NaN; one empty: Dice and NSD 0, ASSD and HD95 NaN, RVD NaN without a reference; "
-                   "each counted per class; presets may differ, see rules",
+    "each counted per class; presets may differ, see rules",
     "ignore label": "voxels that the reference marks as ignore are background in reference and prediction",
 }
 
@@ -95,9 +96,11 @@ def _surface_scores(
     box = find_objects((reference | prediction).view(np.uint8))[0]
     reference, prediction = reference[box], prediction[box]
     to_reference, to_prediction = surface_distances(prediction, reference, spacing)
-    return {"ASSD": float(np.concatenate([to_reference, to_prediction]).mean()),
-            "HD95": float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
-            "NSD": surface_dice(reference, prediction, spacing, tolerance)}
+    return {
+        "ASSD": float(np.concatenate([to_reference, to_prediction]).mean()),
+        "HD95": float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
+        "NSD": surface_dice(reference, prediction, spacing, tolerance),
+    }
 
 
 def mask_metrics(
@@ -117,8 +120,12 @@ def mask_metrics(
     tp, fp, fn, _ = (int(count) for count in compute_tp_fp_fn_tn(reference, prediction))
     n_reference, n_prediction = tp + fn, tp + fp
     empty = _empty_side(n_reference, n_prediction)
-    scores = {**dict.fromkeys(METRICS, math.nan), "n_reference": n_reference, "n_prediction": n_prediction,
-              "empty": empty}
+    scores = {
+        **dict.fromkeys(METRICS, math.nan),
+        "n_reference": n_reference,
+        "n_prediction": n_prediction,
+        "empty": empty,
+    }
     if empty != "both":
         to_volume = math.prod(spacing) / (1000 if len(spacing) == 3 else 100)
         scores["VD"] = (n_prediction - n_reference) * to_volume
@@ -134,12 +141,17 @@ def _labelled_slices(reference: np.ndarray, prediction: np.ndarray) -> tuple[np.
     slices = np.flatnonzero(reference.any(axis=tuple(range(1, reference.ndim))))
     if reference.ndim < 3 or slices.size < 2:
         return reference, prediction
-    return reference[slices[0]:slices[-1]], prediction[slices[0]:slices[-1]]
+    return reference[slices[0] : slices[-1]], prediction[slices[0] : slices[-1]]
 
 
-def case_metrics(reference: np.ndarray, prediction: np.ndarray, spacing: Sequence[float],
-                 labels: Mapping[str, int | Sequence[int]], ignore_label: int | None = None,
-                 rules: Mapping[str, Rule] | None = None) -> dict[str, dict]:
+def case_metrics(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    labels: Mapping[str, int | Sequence[int]],
+    ignore_label: int | None = None,
+    rules: Mapping[str, Rule] | None = None,
+) -> dict[str, dict]:
     """Scores of one case.
 
     Args:
@@ -153,8 +165,10 @@ def case_metrics(reference: np.ndarray, prediction: np.ndarray, spacing: Sequenc
         name -> scores of `mask_metrics`.
     """
     if reference.shape != prediction.shape or len(spacing) != reference.ndim:
-        raise ValueError("Expected a prediction of the reference's shape and a spacing for each axis; got "
-                         f"reference {reference.shape}, prediction {prediction.shape}, spacing {tuple(spacing)}.")
+        raise ValueError(
+            "Expected a prediction of the reference's shape and a spacing for each axis; got "
+            f"reference {reference.shape}, prediction {prediction.shape}, spacing {tuple(spacing)}."
+        )
     spacing = [size for size, length in zip(spacing, reference.shape) if length > 1]
     reference, prediction = reference.squeeze(), prediction.squeeze()
     if ignore_label is not None:

@@ -1,4 +1,5 @@
 """A picture of cases with the outlines of reference and predictions, one column each."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,13 @@ def choose_slice(labels: np.ndarray, axis: int, choice: str | int) -> int:
     return int(areas.argmax()) if areas.any() else length // 2
 
 
-def read_slice(image_file: str, label_files: Mapping[str, str], reader: type[BaseReaderWriter], allowed: Sequence[int],
-               choice: str | int = LARGEST) -> Slice:
+def read_slice(
+    image_file: str,
+    label_files: Mapping[str, str],
+    reader: type[BaseReaderWriter],
+    allowed: Sequence[int],
+    choice: str | int = LARGEST,
+) -> Slice:
     """The slice of a case across its axis of largest spacing, which for 2D images is the first one, of length one.
 
     Args:
@@ -59,14 +65,18 @@ def read_slice(image_file: str, label_files: Mapping[str, str], reader: type[Bas
     labels = {name: read_labels(file, reader, allowed).labels for name, file in label_files.items()}
     for name, label_map in labels.items():
         if label_map.shape != image.shape[1:]:
-            raise EvaluationError(f"Expected labels of the image's shape {image.shape[1:]} in {label_files[name]}; got "
-                                  f"{label_map.shape}.")
+            raise EvaluationError(
+                f"Expected labels of the image's shape {image.shape[1:]} in {label_files[name]}; got {label_map.shape}."
+            )
     spacing = np.asarray(properties["spacing"], dtype=float)
     axis = int(spacing.argmax())
     index = choose_slice(next(iter(labels.values())), axis, choice if image.shape[1 + axis] > 1 else 0)
     height, width = np.delete(spacing, axis)
-    return Slice(image[0].take(index, axis), {name: label_map.take(index, axis) for name, label_map in labels.items()},
-                 height / width)
+    return Slice(
+        image[0].take(index, axis),
+        {name: label_map.take(index, axis) for name, label_map in labels.items()},
+        height / width,
+    )
 
 
 def crop_to_foreground(view: Slice, margin: float = 0.35) -> Slice:
@@ -76,8 +86,10 @@ def crop_to_foreground(view: Slice, margin: float = 0.35) -> Slice:
         return view
     spans = [np.flatnonzero(foreground.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
     half = max(last - first + 1 for first, last in spans) * (0.5 + margin)
-    window = tuple(slice(max(0, int((first + last + 1) / 2 - half)), int(np.ceil((first + last + 1) / 2 + half)))
-                   for first, last in spans)
+    window = tuple(
+        slice(max(0, int((first + last + 1) / 2 - half)), int(np.ceil((first + last + 1) / 2 + half)))
+        for first, last in spans
+    )
     return Slice(view.image[window], {name: labels[window] for name, labels in view.labels.items()}, view.aspect)
 
 
@@ -93,12 +105,20 @@ def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping,
         mask = region_or_label_to_mask(labels, region if np.isscalar(region) else tuple(region))
         if mask.any():  # an edge of zeros closes the outline of what touches the border
             axis_y, axis_x = (np.arange(-1, length + 1) for length in mask.shape)
-            axes.contour(axis_x, axis_y, np.pad(mask, 1).astype(float), [0.5], colors=[colours[name]], linestyles=style,
-                         linewidths=1.3 if style == "solid" else 1.1)
+            axes.contour(
+                axis_x,
+                axis_y,
+                np.pad(mask, 1).astype(float),
+                [0.5],
+                colors=[colours[name]],
+                linestyles=style,
+                linewidths=1.3 if style == "solid" else 1.1,
+            )
 
 
-def draw_panel(axes: Axes, view: Slice, regions: Mapping, colours: Mapping, solid: str | None,
-               dotted: str | None) -> None:
+def draw_panel(
+    axes: Axes, view: Slice, regions: Mapping, colours: Mapping, solid: str | None, dotted: str | None
+) -> None:
     """A slice with outlines.
 
     Args:
@@ -131,9 +151,15 @@ def _save(figure: Figure, output_png: str) -> None:
         figure.savefig(aside, format="png", dpi=150)
 
 
-def draw_overlays(images: Mapping[str, str], contours: Mapping[str, Mapping[str, str]], output_png: str,
-                  dataset_json: dict, slices: str | int = LARGEST, max_cases: int = 4,
-                  plans: dict | None = None) -> list[str]:
+def draw_overlays(
+    images: Mapping[str, str],
+    contours: Mapping[str, Mapping[str, str]],
+    output_png: str,
+    dataset_json: dict,
+    slices: str | int = LARGEST,
+    max_cases: int = 4,
+    plans: dict | None = None,
+) -> list[str]:
     """Draws one row a case and one column a set of outlines; the first set is dotted in the columns of the others.
 
     Args:
@@ -153,8 +179,9 @@ def draw_overlays(images: Mapping[str, str], contours: Mapping[str, Mapping[str,
     """
     cases = [case for case in images if all(case in files for files in contours.values())][:max_cases]
     if not cases:
-        raise EvaluationError(f"Expected at least one case with an image and a file for each of {list(contours)}; "
-                              "found none.")
+        raise EvaluationError(
+            f"Expected at least one case with an image and a file for each of {list(contours)}; found none."
+        )
     regions, allowed, _ = class_labels(dataset_json)
     reader = find_reader(dataset_json, plans, images[cases[0]])
     colours, reference = class_colours(list(regions)), next(iter(contours))

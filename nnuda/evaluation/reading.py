@@ -1,4 +1,5 @@
 """Label files for scoring: read as nnU-Net reads them, and refused where two do not lie on the same grid."""
+
 from __future__ import annotations
 
 import os
@@ -65,14 +66,17 @@ def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int
     """
     image, properties = reader().read_seg(file)
     if image.shape[0] != 1:
-        raise EvaluationError(f"Expected a label map with one channel; {file} has {image.shape[0]}. "
-                              "Store labels as a grey-scale image.")
+        raise EvaluationError(
+            f"Expected a label map with one channel; {file} has {image.shape[0]}. Store labels as a grey-scale image."
+        )
     labels = image[0]
     found = pd.unique(labels.ravel())  # np.unique sorts, which takes seconds on a large volume
     unknown = sorted(set(found.tolist()) - set(allowed))
     if unknown:
-        raise EvaluationError(f"Expected the labels {list(allowed)} of dataset.json; {file} also holds {unknown[:5]}. "
-                              "Give the dataset.json that belongs to these files with -djfile.")
+        raise EvaluationError(
+            f"Expected the labels {list(allowed)} of dataset.json; {file} also holds {unknown[:5]}. "
+            "Give the dataset.json that belongs to these files with -djfile."
+        )
     spacing = tuple(float(size) for size in properties["spacing"])
     return LabelMap(labels.astype(np.int32), spacing, _unit(file, reader, properties), _place(properties))
 
@@ -93,6 +97,8 @@ def check_same_grid(case: str, reference: LabelMap, prediction: LabelMap) -> Non
             rounded = [np.round(value, 4).tolist() for value in (expected, got)]
             differences.append(f"{name}: reference {rounded[0]}, prediction {rounded[1]}")
     if differences:
-        raise EvaluationError(f"Case {case}: reference and prediction do not lie on the same grid. "
-                              f"{'; '.join(differences)}. "
-                              "Predict on the image that the reference was drawn on, or resample the prediction to it.")
+        raise EvaluationError(
+            f"Case {case}: reference and prediction do not lie on the same grid. "
+            f"{'; '.join(differences)}. "
+            "Predict on the image that the reference was drawn on, or resample the prediction to it."
+        )

@@ -1,4 +1,5 @@
 """A folder of predictions against a folder of reference labels."""
+
 from __future__ import annotations
 
 import csv
@@ -49,9 +50,10 @@ def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
         raise EvaluationError(f"Expected a folder of {role}s; {folder} does not exist.")
     names = [name for name in os.listdir(folder) if name.endswith(file_ending) and not name.startswith(".")]
     if not names:
-        raise EvaluationError(f"Expected {role}s that end with {file_ending}, as dataset.json says, in {folder}; "
-                              "found none.")
-    return {name[:-len(file_ending)] for name in names}
+        raise EvaluationError(
+            f"Expected {role}s that end with {file_ending}, as dataset.json says, in {folder}; found none."
+        )
+    return {name[: -len(file_ending)] for name in names}
 
 
 def first_names(names: list[str], limit: int = 10) -> str:
@@ -59,9 +61,15 @@ def first_names(names: list[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
 
 
-def evaluate_case(case: str, reference_folder: str, prediction_folder: str, file_ending: str,
-                  reader: type[BaseReaderWriter], dataset_json: dict,
-                  rules: Mapping[str, Rule] | None = None) -> tuple[str, dict[str, dict]]:
+def evaluate_case(
+    case: str,
+    reference_folder: str,
+    prediction_folder: str,
+    file_ending: str,
+    reader: type[BaseReaderWriter],
+    dataset_json: dict,
+    rules: Mapping[str, Rule] | None = None,
+) -> tuple[str, dict[str, dict]]:
     """Unit of the distances and `case_metrics` of one case, read from its two files."""
     labels, allowed, ignore_label = class_labels(dataset_json)
     reference = read_labels(os.path.join(reference_folder, case + file_ending), reader, allowed)
@@ -73,8 +81,10 @@ def evaluate_case(case: str, reference_folder: str, prediction_folder: str, file
 
 def _single_unit(units: list[str]) -> str:
     if len(set(units)) > 1:
-        raise EvaluationError("Expected spacings for all references or for none; some TIFF references have a spacing "
-                              "file beside them and some have not. Add the missing ones.")
+        raise EvaluationError(
+            "Expected spacings for all references or for none; some TIFF references have a spacing "
+            "file beside them and some have not. Add the missing ones."
+        )
     return units[0]
 
 
@@ -83,9 +93,17 @@ def _versions() -> dict[str, str]:
     return {"nnuda": nnuda.__version__, **packages, "python": platform.python_version()}
 
 
-def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json: dict, plans: dict | None = None,
-                    num_processes: int = 1, missing_ok: bool = False, progress: bool = False,
-                    preset: str | None = None, tolerances: Mapping[str | None, float] | None = None) -> dict[str, Any]:
+def evaluate_folder(
+    reference_folder: str,
+    prediction_folder: str,
+    dataset_json: dict,
+    plans: dict | None = None,
+    num_processes: int = 1,
+    missing_ok: bool = False,
+    progress: bool = False,
+    preset: str | None = None,
+    tolerances: Mapping[str | None, float] | None = None,
+) -> dict[str, Any]:
     """Scores every case that has a reference.
 
     Args:
@@ -111,23 +129,54 @@ def evaluate_folder(reference_folder: str, prediction_folder: str, dataset_json:
     predictions = find_cases(prediction_folder, ending, "prediction")
     cases, missing = sorted(references & predictions), sorted(references - predictions)
     if not cases or (missing and not missing_ok):
-        raise EvaluationError(f"Expected a prediction for each of the {len(references)} references; {len(missing)} are "
-                              f"missing in {prediction_folder}: {first_names(missing)}. "
-                              "Predict them, or leave them out of the score with --missing-ok.")
+        raise EvaluationError(
+            f"Expected a prediction for each of the {len(references)} references; {len(missing)} are "
+            f"missing in {prediction_folder}: {first_names(missing)}. "
+            "Predict them, or leave them out of the score with --missing-ok."
+        )
     labels, _, ignore_label = class_labels(dataset_json)
     rules = class_rules(labels, preset, tolerances)
     reader = find_reader(dataset_json, plans, os.path.join(reference_folder, cases[0] + ending))
-    evaluate = partial(evaluate_case, reference_folder=reference_folder, prediction_folder=prediction_folder,
-                       file_ending=ending, reader=reader, dataset_json=dataset_json, rules=rules)
-    units, scores = zip(*run_cases(evaluate, [(case,) for case in cases], num_processes, "Scoring", progress,
-                                   preload=("nnuda.evaluation.scores", "monai.metrics")))
+    evaluate = partial(
+        evaluate_case,
+        reference_folder=reference_folder,
+        prediction_folder=prediction_folder,
+        file_ending=ending,
+        reader=reader,
+        dataset_json=dataset_json,
+        rules=rules,
+    )
+    units, scores = zip(
+        *run_cases(
+            evaluate,
+            [(case,) for case in cases],
+            num_processes,
+            "Scoring",
+            progress,
+            preload=("nnuda.evaluation.scores", "monai.metrics"),
+        )
+    )
     per_case = dict(zip(cases, scores))
-    return {"oracle": True, "oracle_note": ORACLE_NOTE, "reference_folder": os.path.abspath(reference_folder),
-            "prediction_folder": os.path.abspath(prediction_folder), "reader": reader.__name__,
-            "unit": _single_unit(list(units)), "labels": labels, "ignore_label": ignore_label, "num_cases": len(cases),
-            "preset": preset, "shown": SHOWN[preset], "rules": {name: asdict(rule) for name, rule in rules.items()},
-            "missing_predictions": missing, "extra_predictions": sorted(predictions - references),
-            **summarize(per_case), "per_case": per_case, "definitions": DEFINITIONS, "versions": _versions()}
+    return {
+        "oracle": True,
+        "oracle_note": ORACLE_NOTE,
+        "reference_folder": os.path.abspath(reference_folder),
+        "prediction_folder": os.path.abspath(prediction_folder),
+        "reader": reader.__name__,
+        "unit": _single_unit(list(units)),
+        "labels": labels,
+        "ignore_label": ignore_label,
+        "num_cases": len(cases),
+        "preset": preset,
+        "shown": SHOWN[preset],
+        "rules": {name: asdict(rule) for name, rule in rules.items()},
+        "missing_predictions": missing,
+        "extra_predictions": sorted(predictions - references),
+        **summarize(per_case),
+        "per_case": per_case,
+        "definitions": DEFINITIONS,
+        "versions": _versions(),
+    }
 
 
 def _replace(value: Any, old: Any, new: Any) -> Any:

@@ -1,4 +1,5 @@
 """From scores per case to mean, standard deviation, median and counts per class."""
+
 from __future__ import annotations
 
 import math
@@ -13,10 +14,12 @@ EMPTY_COUNTS = {"n_empty_prediction": "prediction", "n_empty_reference": "refere
 def statistics(values: list[float]) -> dict[str, float | int]:
     """mean, std (of the sample, n - 1), median and n of the values that are not NaN; NaN where there are too few."""
     known = np.array([value for value in values if not math.isnan(value)])
-    return {"mean": float(known.mean()) if known.size else math.nan,
-            "std": float(known.std(ddof=1)) if known.size > 1 else math.nan,
-            "median": float(np.median(known)) if known.size else math.nan,
-            "n": int(known.size)}
+    return {
+        "mean": float(known.mean()) if known.size else math.nan,
+        "std": float(known.std(ddof=1)) if known.size > 1 else math.nan,
+        "median": float(np.median(known)) if known.size else math.nan,
+        "n": int(known.size),
+    }
 
 
 def summarize_class(cases: list[dict]) -> dict:

@@ -1,4 +1,5 @@
 """Scores as tables on the terminal."""
+
 from __future__ import annotations
 
 import math
@@ -18,8 +19,11 @@ DECIMALS = {"Dice": 3, "ASSD": 2, "HD95": 2, "NSD": 3}
 def shown_metrics(scores: Mapping[str, dict]) -> list[str]:
     """The metrics of a table: those of the preset, as far as every result has them (older ones have no NSD)."""
     results = list(scores.values())
-    return [metric for metric in results[0].get("shown", DEFAULT_SHOWN)
-            if all(metric in result["foreground_mean"] for result in results)]
+    return [
+        metric
+        for metric in results[0].get("shown", DEFAULT_SHOWN)
+        if all(metric in result["foreground_mean"] for result in results)
+    ]
 
 
 def _number(value: float, metric: str) -> str:
@@ -38,8 +42,11 @@ def score_table(scores: dict) -> Table:
         scores: what `evaluate_folder` returns.
     """
     metrics = shown_metrics({"": scores})
-    table = Table(title=f"{scores['num_cases']} cases, mean ± standard deviation", box=box.SIMPLE_HEAD,
-                  caption="empty: cases with an empty prediction / empty reference / both empty")
+    table = Table(
+        title=f"{scores['num_cases']} cases, mean ± standard deviation",
+        box=box.SIMPLE_HEAD,
+        caption="empty: cases with an empty prediction / empty reference / both empty",
+    )
     table.add_column("class", no_wrap=True)
     for title in [metric_title(metric, scores["unit"]) for metric in metrics] + ["empty"]:
         table.add_column(title, justify="right", no_wrap=True)
@@ -70,8 +77,12 @@ def comparison_table(scores: Mapping[str, dict], source_only: str, oracle: str, 
     for name, result in scores.items():
         dice = [_number(result["per_class"][label]["Dice"]["mean"], "Dice") for label in classes]
         closed = gap_closed(ends[0], result["foreground_mean"]["Dice"], ends[1])
-        table.add_row(name, *dice, *(_number(result["foreground_mean"][metric], metric) for metric in metrics),
-                      "-" if math.isnan(closed) else f"{100 * closed:.0f} %")
+        table.add_row(
+            name,
+            *dice,
+            *(_number(result["foreground_mean"][metric], metric) for metric in metrics),
+            "-" if math.isnan(closed) else f"{100 * closed:.0f} %",
+        )
     return table
 
 

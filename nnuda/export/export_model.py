@@ -1,4 +1,5 @@
 """Export: write aside, compare, rename. Nothing is left where the labels are not the same."""
+
 from __future__ import annotations
 
 import os
@@ -29,8 +30,7 @@ class Exported:
     missing: list[str]
 
 
-def export_model(model: TrainedModel, images: str | None, device: torch.device,
-                 results: str | None = None) -> Exported:
+def export_model(model: TrainedModel, images: str | None, device: torch.device, results: str | None = None) -> Exported:
     """Make a plain nnU-Net's results folder of a model whose test-time network is nnU-Net's.
 
     Args:
@@ -45,8 +45,7 @@ def export_model(model: TrainedModel, images: str | None, device: torch.device,
     check_network(model)
     folder = join(results or str(nnUNet_results), model.dataset, model.plain_folder_name)
     if os.path.exists(folder):
-        raise ExportError(f"{folder} exists and is not overwritten. Move it away, or write below another root with "
-                          "-o.")
+        raise ExportError(f"{folder} exists and is not overwritten. Move it away, or write below another root with -o.")
     cases = find_cases(model, images)
     with folder_aside(folder) as aside:
         missing = write_plain_model(model, aside)
@@ -70,6 +69,7 @@ def check_all(model: TrainedModel, exported: str, cases: Cases, device: torch.de
                 f"A plain nnU-Net labels {check.differing} of the {check.voxels} voxels of {files[0]} "
                 f"otherwise than {model.trainer} does, so nothing was exported. On a GPU try -device cpu, which rules "
                 "out rounding. If they still differ, the method predicts with more than nnU-Net's network: keep nnuda "
-                "at prediction.")
+                "at prediction."
+            )
         checks.append(check)
     return checks

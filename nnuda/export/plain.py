@@ -1,4 +1,5 @@
 """What stays of a model when nnuda is taken out: a stock plan and stock checkpoints."""
+
 from __future__ import annotations
 
 import os
@@ -31,9 +32,12 @@ def plain_plans(model: TrainedModel) -> dict:
 
 def plain_checkpoint(checkpoint: dict[str, Any], plans: dict) -> dict[str, Any]:
     """What prediction reads of a checkpoint, as nnUNetTrainer writes it; nothing to continue a training with."""
-    return {"network_weights": checkpoint["network_weights"], "trainer_name": TRAINER,
-            "init_args": {**checkpoint["init_args"], "plans": plans},
-            "inference_allowed_mirroring_axes": checkpoint["inference_allowed_mirroring_axes"]}
+    return {
+        "network_weights": checkpoint["network_weights"],
+        "trainer_name": TRAINER,
+        "init_args": {**checkpoint["init_args"], "plans": plans},
+        "inference_allowed_mirroring_axes": checkpoint["inference_allowed_mirroring_axes"],
+    }
 
 
 def check_network(model: TrainedModel) -> None:
@@ -51,7 +55,8 @@ def check_network(model: TrainedModel) -> None:
             f"{model.trainer} predicts with a network of its own: {len(differing)} weights are not those of nnU-Net's "
             f"network for this plan (such as {differing[0]}), so stock nnU-Net cannot run it. Keep nnuda at "
             f"prediction: nnUNetv2_predict -tr {model.trainer}. For a container with nnuda in it see "
-            "documentation/how-to/submit-to-a-challenge.md.")
+            "documentation/how-to/submit-to-a-challenge.md."
+        )
 
 
 def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
@@ -60,8 +65,9 @@ def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
     configuration = plans.get_configuration(model.configuration)
     channels = determine_num_input_channels(plans, configuration, model.dataset_json)
     heads = plans.get_label_manager(model.dataset_json).num_segmentation_heads
-    network = nnUNetTrainer.build_network_architecture(plans, configuration, channels, heads,
-                                                       enable_deep_supervision=False)
+    network = nnUNetTrainer.build_network_architecture(
+        plans, configuration, channels, heads, enable_deep_supervision=False
+    )
     return {name: value.shape for name, value in network.state_dict().items()}
 
 

@@ -1,4 +1,5 @@
 """The results folder that is to be exported: what it must hold, and what the exported one is called."""
+
 from __future__ import annotations
 
 import os
@@ -59,8 +60,9 @@ class TrainedModel:
         return f"{TRAINER}__{self.plain_plans_name}__{self.configuration}"
 
 
-def find_model(dataset: str, trainer: str, plans_name: str, configuration: str, folds: list[str],
-               checkpoint: str) -> TrainedModel:
+def find_model(
+    dataset: str, trainer: str, plans_name: str, configuration: str, folds: list[str], checkpoint: str
+) -> TrainedModel:
     """The trained model that the options name.
 
     Raises:
@@ -68,8 +70,9 @@ def find_model(dataset: str, trainer: str, plans_name: str, configuration: str, 
         DatasetError, ResultsError: no such dataset, fold or checkpoint.
     """
     if not nnUNet_results.is_set():
-        raise ExportError("Environment variable nnUNet_results is not set. Set it as for nnU-Net: a folder's absolute "
-                          "path.")
+        raise ExportError(
+            "Environment variable nnUNet_results is not set. Set it as for nnU-Net: a folder's absolute path."
+        )
     dataset = dataset_name(dataset)
     folder = get_output_folder(dataset, trainer, plans_name, configuration)
     _check_folder(folder)
@@ -78,10 +81,21 @@ def find_model(dataset: str, trainer: str, plans_name: str, configuration: str, 
     plans = load_json(join(folder, PLANS))
     target = read_key(plans)["target"]["name"]
     if plans_with_target_normalization(plans) != plans:
-        raise ExportError(f"{join(folder, PLANS)} does not normalise as the target {target} needs it. Put back "
-                          "the plans.json that training left there.")
-    return TrainedModel(folder, dataset, trainer, configuration, tuple(dict.fromkeys(folds)), checkpoint, plans,
-                        load_json(join(folder, "dataset.json")), target)
+        raise ExportError(
+            f"{join(folder, PLANS)} does not normalise as the target {target} needs it. Put back "
+            "the plans.json that training left there."
+        )
+    return TrainedModel(
+        folder,
+        dataset,
+        trainer,
+        configuration,
+        tuple(dict.fromkeys(folds)),
+        checkpoint,
+        plans,
+        load_json(join(folder, "dataset.json")),
+        target,
+    )
 
 
 def _check_folder(folder: str) -> None:
@@ -89,8 +103,12 @@ def _check_folder(folder: str) -> None:
     if not isdir(folder):
         there = sorted(os.listdir(parent)) if isdir(parent) else []
         trained = [other for other in there if isfile(join(parent, other, PLANS_SOURCE))]
-        raise ExportError(f"No trained model {name} in {parent}. Of trainers of nnuda there are: "
-                          f"{', '.join(trained) or 'none'}. -tr, -p and -c must be those of the training.")
+        raise ExportError(
+            f"No trained model {name} in {parent}. Of trainers of nnuda there are: "
+            f"{', '.join(trained) or 'none'}. -tr, -p and -c must be those of the training."
+        )
     if not is_of_nnuda(folder):
-        raise ExportError(f"{folder} was not trained by a trainer of nnuda (it has no {PLANS_SOURCE}). A plain "
-                          "nnU-Net's model needs no export: use nnUNetv2_export_model_to_zip.")
+        raise ExportError(
+            f"{folder} was not trained by a trainer of nnuda (it has no {PLANS_SOURCE}). A plain "
+            "nnU-Net's model needs no export: use nnUNetv2_export_model_to_zip."
+        )

@@ -1,4 +1,5 @@
 """The same image through the model as it was and as it was exported, by stock nnU-Net's predictor."""
+
 from __future__ import annotations
 
 import contextlib
@@ -58,15 +59,19 @@ def _first_case(model: TrainedModel) -> Cases:
         with contextlib.suppress(DatasetError):
             if nnUNet_raw.is_set():
                 return dict(list(load_dataset(name).images.items())[:1])
-    raise ExportError(f"No image to compare on: neither {model.target} nor {model.dataset} has images in "
-                      f"nnUNet_raw={nnUNet_raw.get()}. Name one with -i: a file, or a folder.")
+    raise ExportError(
+        f"No image to compare on: neither {model.target} nor {model.dataset} has images in "
+        f"nnUNet_raw={nnUNet_raw.get()}. Name one with -i: a file, or a folder."
+    )
 
 
 def _case_of_file(file: str, ending: str) -> Cases:
     if not isfile(file) or not file.endswith(ending):
-        raise ExportError(f"-i: expected an image that ends with {ending}, or a folder of them; {file} is "
-                          f"{'another file' if isfile(file) else 'not there'}.")
-    match = re.fullmatch(r"(.+)_\d{4}", os.path.basename(file)[:-len(ending)])
+        raise ExportError(
+            f"-i: expected an image that ends with {ending}, or a folder of them; {file} is "
+            f"{'another file' if isfile(file) else 'not there'}."
+        )
+    match = re.fullmatch(r"(.+)_\d{4}", os.path.basename(file)[: -len(ending)])
     if not match:
         return {os.path.basename(file): [file]}
     return {match[1]: find_images(os.path.dirname(os.path.abspath(file)), ending)[match[1]]}

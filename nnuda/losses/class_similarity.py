@@ -25,9 +25,7 @@ SHORTEST = 1e-3
 """Prototypes shorter than this, of voxels that cancel out, count with less than unit length."""
 
 
-def class_similarity(
-    prototypes: Tensor, present: Tensor, form: Literal["clamped", "unclamped"] = "clamped"
-) -> Tensor:
+def class_similarity(prototypes: Tensor, present: Tensor, form: Literal["clamped", "unclamped"] = "clamped") -> Tensor:
     """L_sim = L_sc + L_dc.
 
     Args:

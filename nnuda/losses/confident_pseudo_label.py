@@ -66,9 +66,7 @@ def _regions(student: Tensor, teacher: Tensor, confidence: float | Tensor) -> Te
     cross_entropy = F.binary_cross_entropy_with_logits(student, label.to(student.dtype), reduction="none")
     cross_entropy = (cross_entropy * confident).sum() / confident.sum().clamp(min=1)
     student = student.sigmoid()
-    dice = [
-        _dice_sums(student[:, c], label[:, c] & confident[:, c], confident[:, c]) for c in range(student.shape[1])
-    ]
+    dice = [_dice_sums(student[:, c], label[:, c] & confident[:, c], confident[:, c]) for c in range(student.shape[1])]
     return cross_entropy + _mean_dice(dice)
 
 

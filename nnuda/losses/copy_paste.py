@@ -5,6 +5,7 @@
 each part of a mixed image with its own labels: the annotation where source voxels lie, the teacher's labels, weighted,
 where target voxels do.
 """
+
 from __future__ import annotations
 
 import torch
@@ -15,8 +16,15 @@ from nnuda.losses.precision import full, no_autocast
 from nnuda.losses.soft_dice import mean_of_present, soft_dice
 
 
-def copy_paste_loss(logits: Tensor, label_s: Tensor, label_t: Tensor, from_source: Tensor, kept_s: Tensor | None = None,
-                    target_weight: float = 0.5, regions: bool = False) -> Tensor:
+def copy_paste_loss(
+    logits: Tensor,
+    label_s: Tensor,
+    label_t: Tensor,
+    from_source: Tensor,
+    kept_s: Tensor | None = None,
+    target_weight: float = 0.5,
+    regions: bool = False,
+) -> Tensor:
     """The loss on mixed images.
 
     Args:

@@ -5,6 +5,7 @@
 
 Regions are no distribution: each is a binary variable, and the mean over them does not grow with their number.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 """Losses run in float32 at least, also where the forward ran in half precision: sums over voxels and exponentials do
 not survive float16."""
+
 from __future__ import annotations
 
 import torch

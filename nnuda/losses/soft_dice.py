@@ -1,4 +1,5 @@
 """Soft Dice of predictions with pseudo-labels, of which only some classes and voxels count."""
+
 from __future__ import annotations
 
 from torch import Tensor

@@ -7,6 +7,7 @@ with unit features F (N, F') and soft cluster assignments S (N, K): correlation 
 2212.05853). Pairs more alike than max / tau are pulled into one cluster, the others apart. The summary of GraphCL
 prints W_g = (F F^T - max(F F^T)) / tau, which is nowhere positive: its minimum only takes nodes apart.
 """
+
 from __future__ import annotations
 
 import torch.nn.functional as F

@@ -9,6 +9,7 @@ ISDA, arXiv 1909.12220):
 
 T depends on the two classes alone: one C x C table a step, and a gather for each voxel.
 """
+
 from __future__ import annotations
 
 import torch
@@ -84,8 +85,9 @@ def transferable_cross_entropy(logits: Tensor, label: Tensor, table: Tensor, ign
         return F.cross_entropy(logits.to(dtype) + added, label, reduction="sum") / kept.sum().clamp(min=1)
 
 
-def region_transferable_cross_entropy(logits: Tensor, regions: Tensor, table: Tensor,
-                                      kept: Tensor | None = None) -> Tensor:
+def region_transferable_cross_entropy(
+    logits: Tensor, regions: Tensor, table: Tensor, kept: Tensor | None = None
+) -> Tensor:
     """softplus(T[r, y] - (2 y - 1) z_r), reduced as nnU-Net's binary cross-entropy.
 
     Args:

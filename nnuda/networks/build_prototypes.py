@@ -13,8 +13,11 @@ from nnuda.networks.unet_features import require_unet
 
 
 def build_cycle_network(
-    network: nn.Module, num_input_channels: int, num_output_channels: int, settings: dict[str, Any],
-    num_foreground_classes: int
+    network: nn.Module,
+    num_input_channels: int,
+    num_output_channels: int,
+    settings: dict[str, Any],
+    num_foreground_classes: int,
 ) -> CycleNetwork:
     """Build G_S and G_T, each the plan's own network with an image head and a projection head.
 

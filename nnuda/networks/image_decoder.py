@@ -31,9 +31,7 @@ class ImageDecoderStage(nn.Module):
         conv_op: nn.Conv2d or nn.Conv3d.
     """
 
-    def __init__(
-        self, below: int, skip: int, width: int, kernel_size: Sequence[int], conv_op: type[_ConvNd]
-    ) -> None:
+    def __init__(self, below: int, skip: int, width: int, kernel_size: Sequence[int], conv_op: type[_ConvNd]) -> None:
         super().__init__()
         norm = get_matching_instancenorm(conv_op)
         padding = [k // 2 for k in kernel_size]

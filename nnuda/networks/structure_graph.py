@@ -1,4 +1,5 @@
 """The graph network that assigns positions to clusters (GraphCL, the base of TransMedSeg)."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """nnU-Net's own network, with a view on the features that its last segmentation layer reads."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -69,7 +70,9 @@ def require_unet(network: nn.Module) -> None:
         NotImplementedError: says which network the plan asks for.
     """
     if not hasattr(network, "encoder") or not hasattr(getattr(network, "decoder", None), "seg_layers"):
-        raise NotImplementedError("Expected a U-Net with an encoder and a decoder, such as PlainConvUNet or "
-                                  "ResidualEncoderUNet; the plan asks for "
-                                  f"{type(network).__module__}.{type(network).__qualname__}. Plan with nnUDAPlanner or "
-                                  "one of its ResEnc variants.")
+        raise NotImplementedError(
+            "Expected a U-Net with an encoder and a decoder, such as PlainConvUNet or "
+            "ResidualEncoderUNet; the plan asks for "
+            f"{type(network).__module__}.{type(network).__qualname__}. Plan with nnUDAPlanner or "
+            "one of its ResEnc variants."
+        )

@@ -1,4 +1,5 @@
 """The patient's body in a CT volume: where intensity statistics make sense when there is no label to look under."""
+
 from __future__ import annotations
 
 import numpy as np

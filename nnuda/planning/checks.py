@@ -1,4 +1,5 @@
 """What has to hold before any long work: each thing that does not is one PlanningError with the way out."""
+
 from __future__ import annotations
 
 import os
@@ -33,63 +34,79 @@ def _check_not_the_source(source: Domain, target: Domain) -> None:
     files = {os.path.realpath(path) for paths in source.images.values() for path in paths}
     same = all(os.path.realpath(path) in files for paths in target.images.values() for path in paths)
     if target.name == source.name or same:
-        raise PlanningError(f"Target {target.name} is the source {source.name} itself. Give the other domain's images "
-                            "with -t.")
+        raise PlanningError(
+            f"Target {target.name} is the source {source.name} itself. Give the other domain's images with -t."
+        )
 
 
 def _check_format(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:
     if target.file_ending != source.file_ending:
-        raise PlanningError(f"File ending: source {source.name} has {source.file_ending}, target {target.name} "
-                            f"{target.file_ending}. nnU-Net predicts files of the source's ending only: convert the "
-                            f"target's images to {source.file_ending}.")
+        raise PlanningError(
+            f"File ending: source {source.name} has {source.file_ending}, target {target.name} "
+            f"{target.file_ending}. nnU-Net predicts files of the source's ending only: convert the "
+            f"target's images to {source.file_ending}."
+        )
     reader = target.reader_class()
     if reader is not reader_class:
-        raise PlanningError(f"Reader: the source's plan reads with {reader_class.__name__}, target {target.name} with "
-                            f"{reader.__name__}. Set \"overwrite_image_reader_writer\": \"{reader_class.__name__}\" in "
-                            "the target's dataset.json if that reads its images.")
+        raise PlanningError(
+            f"Reader: the source's plan reads with {reader_class.__name__}, target {target.name} with "
+            f'{reader.__name__}. Set "overwrite_image_reader_writer": "{reader_class.__name__}" in '
+            "the target's dataset.json if that reads its images."
+        )
 
 
 def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:
     expected, got = len(source.channel_names), len(target.channel_names)
     if expected != got:
-        raise PlanningError(f"Channels: source {source.name} has {expected} "
-                            f"({', '.join(source.channel_names.values())}), target {target.name} {got} "
-                            f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
-                            "order.")
+        raise PlanningError(
+            f"Channels: source {source.name} has {expected} "
+            f"({', '.join(source.channel_names.values())}), target {target.name} {got} "
+            f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
+            "order."
+        )
     first = next(iter(source.images.values()))
     for case, files in target.images.items():
         if len(files) != len(first):
-            raise PlanningError(f"Case {case} of target {target.name} has {len(files)} image files, the source's cases "
-                                f"have {len(first)} ({os.path.basename(first[0])}, ...). Complete or remove it.")
+            raise PlanningError(
+                f"Case {case} of target {target.name} has {len(files)} image files, the source's cases "
+                f"have {len(first)} ({os.path.basename(first[0])}, ...). Complete or remove it."
+            )
     files = next(iter(target.images.values()))
     found = len(read_case(reader_class, files)[0])
     if found != expected:
-        raise PlanningError(f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), "
-                            f"got {found}.")
+        raise PlanningError(
+            f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), got {found}."
+        )
 
 
 def _check_labels(source: dict, target: dict, target_name: str) -> None:
     """A target's dataset.json may name labels; they are not used, but must not mean something else."""
     for name, value in target.items():
         if name in source and source[name] != value:
-            raise PlanningError(f"Labels clash: {name!r} is {source[name]} in the source's dataset.json and {value} in "
-                                f"the target's ({target_name}). Make them agree, or take \"labels\" out of the "
-                                "target's.")
+            raise PlanningError(
+                f"Labels clash: {name!r} is {source[name]} in the source's dataset.json and {value} in "
+                f'the target\'s ({target_name}). Make them agree, or take "labels" out of the '
+                "target's."
+            )
     names = {str(value): name for name, value in source.items()}
     for name, value in target.items():
         if names.get(str(value), name) != name:
-            raise PlanningError(f"Labels clash: {value} is {names[str(value)]!r} in the source's dataset.json and "
-                                f"{name!r} in the target's ({target_name}). Make them agree, or take \"labels\" out of "
-                                "the target's.")
+            raise PlanningError(
+                f"Labels clash: {value} is {names[str(value)]!r} in the source's dataset.json and "
+                f'{name!r} in the target\'s ({target_name}). Make them agree, or take "labels" out of '
+                "the target's."
+            )
 
 
 def _check_low_resolution_axis(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:
     of_source, of_target = (np.median(spacings(domain, reader_class), axis=0) for domain in (source, target))
     axis_s, axis_t = low_resolution_axis(of_source), low_resolution_axis(of_target)
     if None not in (axis_s, axis_t) and axis_s != axis_t:
-        raise PlanningError(f"Low-resolution axis: array axis {axis_s} in the source (median spacing "
-                            f"{_mm(of_source)}), {axis_t} in the target ({_mm(of_target)}). nnU-Net slices both along "
-                            "the source's: reorient the target's images so that slices lie alike.")
+        raise PlanningError(
+            f"Low-resolution axis: array axis {axis_s} in the source (median spacing "
+            f"{_mm(of_source)}), {axis_t} in the target ({_mm(of_target)}). nnU-Net slices both along "
+            "the source's: reorient the target's images so that slices lie alike."
+        )
 
 
 def _mm(spacing: np.ndarray) -> str:
@@ -104,5 +121,6 @@ def check_dimension(configurations: list[str], plans: dict, target_fingerprint: 
     """
     is_3d = [c for c in configurations if "3d" in c]
     if is_3d and all(shape[0] == 1 for shape in target_fingerprint["shapes_after_crop"]):
-        raise PlanningError(f"The target's images are 2D, configuration {is_3d[0]} of plan {plans['plans_name']} is "
-                            "3D. Use -c 2d.")
+        raise PlanningError(
+            f"The target's images are 2D, configuration {is_3d[0]} of plan {plans['plans_name']} is 3D. Use -c 2d."
+        )

@@ -1,4 +1,5 @@
 """Which plan a command works on: an existing one extended, a copy of it under a new name, or a fresh one."""
+
 from __future__ import annotations
 
 import os
@@ -13,8 +14,12 @@ from nnuda.plan_key import KEY
 
 DEFAULT_PLANNER = "nnUDAPlanner"
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
-DEFAULT_NAMES = {"nnUDAPlanner": "nnUNetPlans", "nnUDAPlannerResEncM": "nnUNetResEncUNetMPlans",
-                 "nnUDAPlannerResEncL": "nnUNetResEncUNetLPlans", "nnUDAPlannerResEncXL": "nnUNetResEncUNetXLPlans"}
+DEFAULT_NAMES = {
+    "nnUDAPlanner": "nnUNetPlans",
+    "nnUDAPlannerResEncM": "nnUNetResEncUNetMPlans",
+    "nnUDAPlannerResEncL": "nnUNetResEncUNetLPlans",
+    "nnUDAPlannerResEncXL": "nnUNetResEncUNetXLPlans",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class PlanChoice:
         planner: for a fresh plan.
         gpu_memory_target: GB, for a fresh plan; None: the planner's own.
     """
+
     name: str
     base: str | None
     planner: str
@@ -44,9 +50,11 @@ def load_plan(source_name: str, plans_name: str) -> dict:
     """
     file = plan_file(source_name, plans_name)
     if not isfile(file):
-        raise PlanningError(f"No plan {plans_name} of {source_name} ({file}). There are: "
-                            f"{', '.join(existing_plans(source_name)) or 'none'}. Leave -p out for a fresh one, and "
-                            "name that with -overwrite_plans_name.")
+        raise PlanningError(
+            f"No plan {plans_name} of {source_name} ({file}). There are: "
+            f"{', '.join(existing_plans(source_name)) or 'none'}. Leave -p out for a fresh one, and "
+            "name that with -overwrite_plans_name."
+        )
     return load_json(file)
 
 
@@ -57,8 +65,14 @@ def existing_plans(source_name: str) -> list[str]:
     return [name[:-5] for name in names if "configurations" in load_json(join(folder, name))]
 
 
-def choose_plan(source_name: str, target_name: str, plans_name: str | None, planner: str | None,
-                gpu_memory_target: float | None, new_name: str | None) -> PlanChoice:
+def choose_plan(
+    source_name: str,
+    target_name: str,
+    plans_name: str | None,
+    planner: str | None,
+    gpu_memory_target: float | None,
+    new_name: str | None,
+) -> PlanChoice:
     """Decide from the command's options and the plans that exist.
 
     Args:
@@ -98,22 +112,28 @@ def _take_over(source_name: str, target_name: str, base: str, choice: PlanChoice
         base = choice.name
         named = load_plan(source_name, base).get(KEY, {}).get("target", {}).get("name", target_name)
         if named != target_name:
-            raise PlanningError(f"Plan {base} of {source_name} already names the target {named}. A second target needs "
-                                f"a plan of its own: add -overwrite_plans_name {base}_{target_name} (the source's "
-                                "preprocessed data is used as it is).")
+            raise PlanningError(
+                f"Plan {base} of {source_name} already names the target {named}. A second target needs "
+                f"a plan of its own: add -overwrite_plans_name {base}_{target_name} (the source's "
+                "preprocessed data is used as it is)."
+            )
     return PlanChoice(choice.name, base, choice.planner, None)
 
 
 def _check_free(source_name: str, name: str) -> None:
     if isfile(plan_file(source_name, name)):
-        raise PlanningError(f"Plan {name} of {source_name} exists and is never re-planned, so -pl and "
-                            "-gpu_memory_target cannot apply to it. Leave them out to use it as it is, or add "
-                            "-overwrite_plans_name NAME for a fresh plan beside it.")
+        raise PlanningError(
+            f"Plan {name} of {source_name} exists and is never re-planned, so -pl and "
+            "-gpu_memory_target cannot apply to it. Leave them out to use it as it is, or add "
+            "-overwrite_plans_name NAME for a fresh plan beside it."
+        )
     folder = join(nnUNet_preprocessed, source_name)
     taken = [f for f in (subdirs(folder, join=False) if isdir(folder) else []) if f.startswith(f"{name}_")]
     if taken:
-        raise PlanningError(f"There is no plan {name} of {source_name}, but preprocessed data of that name "
-                            f"({', '.join(taken)}), which another plan may use (there are: "
-                            f"{', '.join(existing_plans(source_name)) or 'none'}). Take one of those with -p, add "
-                            "-overwrite_plans_name NAME for a fresh plan beside it, or remove that data if nothing "
-                            "uses it.")
+        raise PlanningError(
+            f"There is no plan {name} of {source_name}, but preprocessed data of that name "
+            f"({', '.join(taken)}), which another plan may use (there are: "
+            f"{', '.join(existing_plans(source_name)) or 'none'}). Take one of those with -p, add "
+            "-overwrite_plans_name NAME for a fresh plan beside it, or remove that data if nothing "
+            "uses it."
+        )

@@ -1,4 +1,5 @@
 """Both domains' fingerprints: the source's by nnU-Net, the target's like it, but from images alone."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -17,7 +18,7 @@ from nnuda.processes import run_cases
 
 NON_ZERO, BODY = "non-zero voxels", "body"
 # nnU-Net draws 1e8 foreground voxels a dataset; a million a case already fixes every percentile to the third digit.
-MAX_VOXELS, MAX_VOXELS_PER_CASE = 10 ** 8, 10 ** 6
+MAX_VOXELS, MAX_VOXELS_PER_CASE = 10**8, 10**6
 
 
 def relative_target_folder(source_name: str, target_name: str) -> str:
@@ -44,19 +45,20 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     if isfile(file) and not overwrite:
         return load_json(file)
     labels, reader_class = label_files(source), source.reader_class()
-    arguments = [(files, labels[case], reader_class, MAX_VOXELS // len(labels))
-                 for case, files in source.images.items()]
-    results = run_cases(DatasetFingerprintExtractor.analyze_case, arguments, num_processes,
-                        f"Fingerprint of source {source.name}")
+    arguments = [
+        (files, labels[case], reader_class, MAX_VOXELS // len(labels)) for case, files in source.images.items()
+    ]
+    results = run_cases(
+        DatasetFingerprintExtractor.analyze_case, arguments, num_processes, f"Fingerprint of source {source.name}"
+    )
     fingerprint = _summarise([(shape, spacing, intensities, size) for shape, spacing, intensities, _, size in results])
     write_json(fingerprint, file)
     return fingerprint
 
 
-def extract_target_fingerprint(source_name: str,
-                               target: Domain,
-                               num_processes: int = 1,
-                               overwrite: bool = False) -> dict:
+def extract_target_fingerprint(
+    source_name: str, target: Domain, num_processes: int = 1, overwrite: bool = False
+) -> dict:
     """Read or make the target's fingerprint.
 
     Args:
@@ -88,8 +90,9 @@ def extract_target_fingerprint(source_name: str,
     return fingerprint
 
 
-def analyze_target_case(files: list[str], reader_class: type[BaseReaderWriter], ct_channels: list[bool],
-                        num_samples: int) -> tuple[tuple[int, ...], list[float], list[np.ndarray], float]:
+def analyze_target_case(
+    files: list[str], reader_class: type[BaseReaderWriter], ct_channels: list[bool], num_samples: int
+) -> tuple[tuple[int, ...], list[float], list[np.ndarray], float]:
     """One case's share of the fingerprint.
 
     Args:
@@ -106,8 +109,9 @@ def analyze_target_case(files: list[str], reader_class: type[BaseReaderWriter], 
     """
     images, properties = read_case(reader_class, files)
     if len(images) != len(ct_channels):
-        raise PlanningError(f"{files[0]}: expected {len(ct_channels)} channels as named in channel_names, got "
-                            f"{len(images)}.")
+        raise PlanningError(
+            f"{files[0]}: expected {len(ct_channels)} channels as named in channel_names, got {len(images)}."
+        )
     if np.isnan(images).any():
         raise PlanningError(f"{files[0]}: NaN in the image. Replace it with a value that makes sense in this modality.")
     cropped, outside, _ = crop_to_nonzero(images)
@@ -134,6 +138,11 @@ def _summarise(results: list[tuple]) -> dict:
 def _properties(values: np.ndarray) -> dict[str, float]:
     low, median, high = np.percentile(values, np.array((0.5, 50.0, 99.5)))
     return {
-        "mean": float(values.mean()), "median": float(median), "std": float(values.std()), "min": float(values.min()),
-        "max": float(values.max()), "percentile_99_5": float(high), "percentile_00_5": float(low)
+        "mean": float(values.mean()),
+        "median": float(median),
+        "std": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "percentile_99_5": float(high),
+        "percentile_00_5": float(low),
     }

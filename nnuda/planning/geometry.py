@@ -1,4 +1,5 @@
 """Spacing, low-resolution axis and orientation of a domain, from the image headers."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -57,8 +58,9 @@ def spacings(domain: Domain, reader_class: type[BaseReaderWriter]) -> np.ndarray
     """
     cases = list(domain.images.values())
     if reader_class.__name__ == "SimpleITKIO":
-        return np.array([_sitk_spacing(files[0]) or read_case(reader_class, files)[1]["spacing"] for files in cases],
-                        dtype=float)
+        return np.array(
+            [_sitk_spacing(files[0]) or read_case(reader_class, files)[1]["spacing"] for files in cases], dtype=float
+        )
     chosen = cases[:: max(1, len(cases) // CASES_READ_WHOLE)][:CASES_READ_WHOLE]
     return np.array([read_case(reader_class, files)[1]["spacing"] for files in chosen], dtype=float)
 
@@ -85,7 +87,8 @@ def geometry_facts(fingerprint: dict, codes: Counter) -> dict:
     median_spacing = np.median(fingerprint["spacings"], axis=0)
     median_shape = np.median(fingerprint["shapes_after_crop"], axis=0)
     return {
-        "median_spacing": [float(s) for s in median_spacing], "median_shape": [float(n) for n in median_shape],
+        "median_spacing": [float(s) for s in median_spacing],
+        "median_shape": [float(n) for n in median_shape],
         "low_resolution_axis": low_resolution_axis(median_spacing),
-        "orientation": codes.most_common(1)[0][0] if codes else None
+        "orientation": codes.most_common(1)[0][0] if codes else None,
     }

@@ -1,4 +1,5 @@
 """The content of the plan's `domain_adaptation` key."""
+
 from __future__ import annotations
 
 import nnuda
@@ -10,8 +11,16 @@ from nnuda.settings import settings_of_all_presets
 from nnuda.text.pretrained import resolve_pretrained
 
 
-def make_key(plans: dict, source: Domain, target: Domain, target_fingerprint: dict, geometry: dict, memory: dict,
-             settings: dict, plan: str) -> dict:
+def make_key(
+    plans: dict,
+    source: Domain,
+    target: Domain,
+    target_fingerprint: dict,
+    geometry: dict,
+    memory: dict,
+    settings: dict,
+    plan: str,
+) -> dict:
     """The key's content.
 
     Args:

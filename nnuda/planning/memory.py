@@ -1,4 +1,5 @@
 """What a training step is expected to take on the GPU, by nnU-Net's own estimate."""
+
 from __future__ import annotations
 
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -10,8 +11,12 @@ from nnuda.settings import effective_settings
 # nnU-Net calibrates feature-map elements against 8 GB: (elements, batch size) by network class and dimension
 # (ExperimentPlanner and ResEncUNetPlanner, UNet_reference_val_* and UNet_reference_val_corresp_bs_*)
 REFERENCE_GB = 8
-REFERENCES = {("PlainConvUNet", 2): (85e6, 12), ("PlainConvUNet", 3): (560e6, 2),
-              ("ResidualEncoderUNet", 2): (135e6, 12), ("ResidualEncoderUNet", 3): (680e6, 2)}
+REFERENCES = {
+    ("PlainConvUNet", 2): (85e6, 12),
+    ("PlainConvUNet", 3): (560e6, 2),
+    ("ResidualEncoderUNet", 2): (135e6, 12),
+    ("ResidualEncoderUNet", 3): (680e6, 2),
+}
 
 
 def memory_factor(trainer: str, settings: dict) -> float:
@@ -49,22 +54,30 @@ def expected_memory(plans: dict, dataset_json: dict, configuration: str, factor:
         return None
     channels = dataset_json.get("channel_names", dataset_json.get("modality"))
     elements = feature_map_elements(
-        tuple(manager.patch_size), len(channels), len(dataset_json["labels"]), manager.network_arch_class_name,
-        manager.network_arch_init_kwargs, manager.network_arch_init_kwargs_req_import)
+        tuple(manager.patch_size),
+        len(channels),
+        len(dataset_json["labels"]),
+        manager.network_arch_class_name,
+        manager.network_arch_init_kwargs,
+        manager.network_arch_init_kwargs_req_import,
+    )
     return float(round(elements / reference[0] * manager.batch_size / reference[1] * REFERENCE_GB * factor, 2))
 
 
-def feature_map_elements(patch_size: tuple[int, ...], input_channels: int, output_channels: int, arch_class_name: str,
-                         arch_kwargs: dict, arch_kwargs_req_import: tuple[str, ...]) -> float:
+def feature_map_elements(
+    patch_size: tuple[int, ...],
+    input_channels: int,
+    output_channels: int,
+    arch_class_name: str,
+    arch_kwargs: dict,
+    arch_kwargs_req_import: tuple[str, ...],
+) -> float:
     """ExperimentPlanner.static_estimate_VRAM_usage, which crashes where nnUNet_n_proc_DA is 0.
 
     Returns:
         elements of all convolutions' outputs for one patch.
     """
-    network = get_network_from_plans(arch_class_name,
-                                     arch_kwargs,
-                                     arch_kwargs_req_import,
-                                     input_channels,
-                                     output_channels,
-                                     allow_init=False)
+    network = get_network_from_plans(
+        arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
+    )
     return network.compute_conv_feature_map_size(patch_size)

@@ -1,4 +1,5 @@
 """How the target is normalised: by the scheme of its own channel names, with statistics of its own images."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -40,16 +41,22 @@ def target_normalization(plans: dict, target_channels: dict[str, str], fingerpri
         per_channel = source_properties if both_ct else fingerprint["foreground_intensity_properties_per_channel"]
         properties[str(c)] = deepcopy(per_channel[str(c)])
         origins.append(SOURCE_FOREGROUND if both_ct else f"target images, {fingerprint['intensities_from'][c]}")
-    return {"normalization_schemes": schemes, "use_mask_for_norm": _use_mask(target_channels, fingerprint),
-            "foreground_intensity_properties_per_channel": properties, "statistics_from": _join(origins)}
+    return {
+        "normalization_schemes": schemes,
+        "use_mask_for_norm": _use_mask(target_channels, fingerprint),
+        "foreground_intensity_properties_per_channel": properties,
+        "statistics_from": _join(origins),
+    }
 
 
 def _use_mask(channel_names: dict[str, str], fingerprint: dict) -> list[bool]:
     # nnU-Net's rule (ExperimentPlanner.determine_normalization_scheme_and_whether_mask_is_used_for_norm)
     if fingerprint["median_relative_size_after_cropping"] >= 3 / 4:
         return [False] * len(channel_names)
-    return [get_normalization_scheme(name).leaves_pixels_outside_mask_at_zero_if_use_mask_for_norm_is_true
-            for name in channel_names.values()]
+    return [
+        get_normalization_scheme(name).leaves_pixels_outside_mask_at_zero_if_use_mask_for_norm_is_true
+        for name in channel_names.values()
+    ]
 
 
 def _join(origins: list[str]) -> str:

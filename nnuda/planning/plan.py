@@ -1,4 +1,5 @@
 """From two fingerprints to a plan with the key `domain_adaptation`."""
+
 from __future__ import annotations
 
 import warnings
@@ -33,6 +34,7 @@ class PlanRequest:
         settings: overrides of presets; None keeps those of an existing plan.
         embeddings: of the classes; None keeps those of an existing plan.
     """
+
     source: Domain
     target: Domain
     choice: PlanChoice
@@ -61,11 +63,14 @@ def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprin
     if base and "memory" in old_key:
         target_gb = old_key["memory"]["target_gb"]
     reader_class = PlansManager(plans).image_reader_writer_class
-    geometry = {"source": geometry_facts(source_fingerprint, orientations(source, reader_class)),
-                "target": geometry_facts(target_fingerprint, orientations(target, reader_class))}
+    geometry = {
+        "source": geometry_facts(source_fingerprint, orientations(source, reader_class)),
+        "target": geometry_facts(target_fingerprint, orientations(target, reader_class)),
+    }
     memory = {
-        "target_gb": target_gb, "step": request.trainer,
-        "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor)
+        "target_gb": target_gb,
+        "step": request.trainer,
+        "expected_gb_per_configuration": _expected(plans, source.dataset_json, factor),
     }
     origin = old_key.get("plan", "extended") if base else "fresh"
     key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin)
@@ -80,8 +85,9 @@ def _plan_afresh(source: Domain, target_fingerprint: dict, choice: PlanChoice, f
     with warnings.catch_warnings():
         # the ResEnc planners warn when their GPU memory target is not the default one: here the user asked for it
         warnings.filterwarnings("ignore", message="WARNING: You are running nnUNetPlanner")
-        planner = PLANNERS[choice.planner](source.name, target_fingerprint, factor, choice.gpu_memory_target,
-                                           choice.name)
+        planner = PLANNERS[choice.planner](
+            source.name, target_fingerprint, factor, choice.gpu_memory_target, choice.name
+        )
     # nnU-Net prints each configuration as a dictionary of a screen's length
     with redirect_stdout(StringIO()):
         planner.plan_experiment()

@@ -1,4 +1,5 @@
 """Class embeddings that a planning command asks for: made before any long work, stored beside the plan."""
+
 from __future__ import annotations
 
 import os
@@ -23,14 +24,16 @@ class TextRequest:
         texts: --class-texts, a file.
         embeddings: --class-embeddings, a file.
     """
+
     model: str | None = None
     weights: str | None = None
     texts: str | None = None
     embeddings: str | None = None
 
 
-def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: dict[str, str],
-                          channels_t: dict[str, str]) -> ClassEmbeddings | None:
+def make_class_embeddings(
+    request: TextRequest, dataset_json: dict, channels_s: dict[str, str], channels_t: dict[str, str]
+) -> ClassEmbeddings | None:
     """What the options ask for; None where they ask for nothing.
 
     Args:
@@ -47,11 +50,14 @@ def make_class_embeddings(request: TextRequest, dataset_json: dict, channels_s: 
     if request == TextRequest():
         return None
     if request.embeddings and (request.model or request.weights or request.texts):
-        raise PlanningError("--class-embeddings are vectors already: leave --text-model, --text-weights and "
-                            "--class-texts out.")
+        raise PlanningError(
+            "--class-embeddings are vectors already: leave --text-model, --text-weights and --class-texts out."
+        )
     if not request.embeddings and not request.model:
-        raise PlanningError("--text-weights and --class-texts are for a text model: name it with --text-model (an "
-                            "open_clip model, hf:NAME, ngrams).")
+        raise PlanningError(
+            "--text-weights and --class-texts are for a text model: name it with --text-model (an "
+            "open_clip model, hf:NAME, ngrams)."
+        )
     names = class_names(dataset_json)
     if request.embeddings:
         return read_embeddings_file(request.embeddings, names)
@@ -76,10 +82,12 @@ def check_trainer(trainer: str, settings: dict, given: bool, dataset_json: dict)
     trainer_class = find_trainer(trainer)
     settings = effective_settings(trainer_class.preset, settings)
     if not given and trainer_class.reads_class_embeddings(settings):
-        raise PlanningError(f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
-                            "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
-                            "(nothing to download) or --class-embeddings FILE; or switch off what reads them (--set, "
-                            f"see the {trainer_class.preset} settings).")
+        raise PlanningError(
+            f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
+            "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
+            "(nothing to download) or --class-embeddings FILE; or switch off what reads them (--set, "
+            f"see the {trainer_class.preset} settings)."
+        )
     trainer_class.check(settings, class_names(dataset_json))
 
 

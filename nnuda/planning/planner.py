@@ -1,4 +1,5 @@
 """nnU-Net's planners, planning for two domains in one step."""
+
 from __future__ import annotations
 
 import math
@@ -32,8 +33,11 @@ def pool_fingerprints(source: dict, target: dict) -> dict:
     rows = max(min(math.lcm(*counts), MAX_POOLED_ROWS), *counts)
     pooled = deepcopy(source)
     for key in ("spacings", "shapes_after_crop"):
-        pooled[key] = [fingerprint[key][row * count // rows]
-                       for fingerprint, count in zip((source, target), counts) for row in range(rows)]
+        pooled[key] = [
+            fingerprint[key][row * count // rows]
+            for fingerprint, count in zip((source, target), counts)
+            for row in range(rows)
+        ]
     return pooled
 
 
@@ -63,15 +67,25 @@ class TwoDomainPlanning:
         plans_name: None: the stock planner's own.
     """
 
-    def __init__(self, source_name: str, target_fingerprint: dict, memory_factor: float = 2.0,
-                 gpu_memory_target_in_gb: float | None = None, plans_name: str | None = None) -> None:
+    def __init__(
+        self,
+        source_name: str,
+        target_fingerprint: dict,
+        memory_factor: float = 2.0,
+        gpu_memory_target_in_gb: float | None = None,
+        plans_name: str | None = None,
+    ) -> None:
         given = {"gpu_memory_target_in_gb": gpu_memory_target_in_gb, "plans_name": plans_name}
         super().__init__(source_name, **{key: value for key, value in given.items() if value is not None})
         self.gpu_memory_target_in_gb = self.UNet_vram_target_GB
         self.UNet_vram_target_GB /= memory_factor
         pooled = pool_fingerprints(self.dataset_fingerprint, target_fingerprint)
-        self.low_resolution_axis = slicing_axis(*(np.median(fingerprint["spacings"], axis=0) for fingerprint
-                                                  in (self.dataset_fingerprint, target_fingerprint, pooled)))
+        self.low_resolution_axis = slicing_axis(
+            *(
+                np.median(fingerprint["spacings"], axis=0)
+                for fingerprint in (self.dataset_fingerprint, target_fingerprint, pooled)
+            )
+        )
         self.dataset_fingerprint = pooled
 
     static_estimate_VRAM_usage = staticmethod(feature_map_elements)

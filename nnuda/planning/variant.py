@@ -1,4 +1,5 @@
 """A plan copied under another name with other settings."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -51,6 +52,7 @@ def free_plan_file(source_name: str, name: str) -> str:
     check_name(name, "--as")
     file = plan_file(source_name, name)
     if isfile(file):
-        raise PlanningError(f"A plan {name} is there already ({file}). Its runs belong to it: give another name with "
-                            "--as.")
+        raise PlanningError(
+            f"A plan {name} is there already ({file}). Its runs belong to it: give another name with --as."
+        )
     return file

@@ -1,4 +1,5 @@
 """What may be right and may be a mistake: said loudly, with the way out."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -11,8 +12,9 @@ from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
 
 
-def pair_warnings(source: Domain, target: Domain, reader_class: type[BaseReaderWriter],
-                  plans: dict | None = None) -> list[str]:
+def pair_warnings(
+    source: Domain, target: Domain, reader_class: type[BaseReaderWriter], plans: dict | None = None
+) -> list[str]:
     """Warnings about a pair that passed the checks.
 
     Args:
@@ -24,8 +26,9 @@ def pair_warnings(source: Domain, target: Domain, reader_class: type[BaseReaderW
     Returns:
         one text a warning.
     """
-    texts = _modalities(source, target) + _orientations(orientations(source, reader_class),
-                                                        orientations(target, reader_class))
+    texts = _modalities(source, target) + _orientations(
+        orientations(source, reader_class), orientations(target, reader_class)
+    )
     return texts + (_slices(plans, np.median(spacings(target, reader_class), axis=0)) if plans else [])
 
 
@@ -33,10 +36,12 @@ def _slices(plans: dict, target_spacing: np.ndarray) -> list[str]:
     planned, axis = plans["transpose_forward"][0], low_resolution_axis(target_spacing)
     if axis in (None, planned):
         return []
-    return [f"The target's slices are thick along array axis {axis} (median spacing "
-            f"{' x '.join(f'{s:.3g}' for s in target_spacing)} mm), and the plan {plans['plans_name']} cuts 2D slices "
-            f"along axis {planned}, across them. Make a fresh plan (-overwrite_plans_name NAME -pl nnUDAPlanner), "
-            "which slices along the target's thick axis where the source has none."]
+    return [
+        f"The target's slices are thick along array axis {axis} (median spacing "
+        f"{' x '.join(f'{s:.3g}' for s in target_spacing)} mm), and the plan {plans['plans_name']} cuts 2D slices "
+        f"along axis {planned}, across them. Make a fresh plan (-overwrite_plans_name NAME -pl nnUDAPlanner), "
+        "which slices along the target's thick axis where the source has none."
+    ]
 
 
 def _modalities(source: Domain, target: Domain) -> list[str]:
@@ -45,20 +50,24 @@ def _modalities(source: Domain, target: Domain) -> list[str]:
     schemes = zip(normalization_schemes(source.channel_names), normalization_schemes(target.channel_names))
     for ((channel, name_s), name_t), (scheme_s, scheme_t) in zip(pairs, schemes):
         if (scheme_s == CT) != (scheme_t == CT):
-            texts.append(f"Channel {channel}: the source's ({name_s}) is normalised with {scheme_s}, the target's "
-                         f"({name_t}) with {scheme_t}. That is right for CT against another modality. If both are CT, "
-                         "name the channel CT on both sides (channel_names in dataset.json, or "
-                         "--target-channel-names); if neither is, rename the one that says CT.")
+            texts.append(
+                f"Channel {channel}: the source's ({name_s}) is normalised with {scheme_s}, the target's "
+                f"({name_t}) with {scheme_t}. That is right for CT against another modality. If both are CT, "
+                "name the channel CT on both sides (channel_names in dataset.json, or "
+                "--target-channel-names); if neither is, rename the one that says CT."
+            )
     return texts
 
 
 def _orientations(codes_s: Counter, codes_t: Counter) -> list[str]:
     if len({*codes_s, *codes_t}) <= 1:
         return []
-    return [f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction "
-            "cosines, so left becomes right (or front becomes back) where they differ. Reorient all images and labels "
-            "to one code, or set \"overwrite_image_reader_writer\": \"NibabelIOWithReorient\" in both dataset.json "
-            "files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."]
+    return [
+        f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction "
+        "cosines, so left becomes right (or front becomes back) where they differ. Reorient all images and labels "
+        'to one code, or set "overwrite_image_reader_writer": "NibabelIOWithReorient" in both dataset.json '
+        "files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."
+    ]
 
 
 def _count(codes: Counter) -> str:

@@ -1,4 +1,5 @@
 """Which configurations to preprocess."""
+
 from __future__ import annotations
 
 from batchgenerators.utilities.file_and_folder_operations import join
@@ -26,8 +27,10 @@ def check_configurations(plans: dict | None, asked: list[str] | None) -> None:
     which = f"plan {plans['plans_name']}" if plans else "a fresh plan"
     for name in asked or []:
         if name == "3d_cascade_fullres" or (plans and name in plans["configurations"] and name not in trainable):
-            raise PlanningError(f"-c {name}: the second stage of a cascade, which nnuda does not train. Take one of: "
-                                f"{', '.join(trainable)}.")
+            raise PlanningError(
+                f"-c {name}: the second stage of a cascade, which nnuda does not train. Take one of: "
+                f"{', '.join(trainable)}."
+            )
         if name not in trainable:
             raise PlanningError(f"-c {name}: {which} has no such configuration. It has: {', '.join(trainable)}.")
 
@@ -48,8 +51,8 @@ def choose_configurations(source_name: str, plans: dict, asked: list[str] | None
         return asked
     trainable, manager = trainable_configurations(plans), PlansManager(plans)
     used = [
-        name for name in trainable
-        if preprocessed_cases(join(nnUNet_preprocessed, source_name,
-                                   manager.get_configuration(name).data_identifier))
+        name
+        for name in trainable
+        if preprocessed_cases(join(nnUNet_preprocessed, source_name, manager.get_configuration(name).data_identifier))
     ]
     return used or [name for name in STOCK_CONFIGURATIONS if name in trainable]

@@ -1,4 +1,5 @@
 """One case through nnU-Net's preprocessor, moved into its folder when it is whole."""
+
 from __future__ import annotations
 
 import os
@@ -9,8 +10,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.files import folder_aside
 
 
-def preprocess_case(case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str,
-                    dataset_json: dict) -> None:
+def preprocess_case(
+    case: str, images: list[str], label: str | None, folder: str, plans: dict, configuration: str, dataset_json: dict
+) -> None:
     """Preprocess a case into `folder`, in nnU-Net's own file format.
 
     Args:

@@ -1,4 +1,5 @@
 """Source cases: what stock nnU-Net has preprocessed stays as it is, what is missing is added in the same way."""
+
 from __future__ import annotations
 
 import os
@@ -44,12 +45,16 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
         if not missing:
             continue
         if present and infer_dataset_class(folder).__name__ == "nnUNetDatasetNumpy":
-            raise PlanningError(f"{folder} holds {len(present)} of {len(labels)} source cases in the .npz format of an "
-                                "older nnU-Net. Remove the folder and run this command again, or preprocess the "
-                                "source with that version.")
+            raise PlanningError(
+                f"{folder} holds {len(present)} of {len(labels)} source cases in the .npz format of an "
+                "older nnU-Net. Remove the folder and run this command again, or preprocess the "
+                "source with that version."
+            )
         maybe_mkdir_p(folder)
-        arguments = [(case, source.images[case], labels[case], folder, plans, configuration, source.dataset_json)
-                     for case in missing]
+        arguments = [
+            (case, source.images[case], labels[case], folder, plans, configuration, source.dataset_json)
+            for case in missing
+        ]
         run_cases(preprocess_case, arguments, num_processes, f"Preprocessing source {source.name}, {configuration}")
     _copy_reference_labels(source, labels)
 

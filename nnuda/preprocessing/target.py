@@ -1,4 +1,5 @@
 """Target cases: nnU-Net's preprocessor with the target's normalisation. No label is opened, or even looked for."""
+
 from __future__ import annotations
 
 import shutil
@@ -14,11 +15,9 @@ from nnuda.preprocessing.source import preprocessed_cases
 from nnuda.processes import run_cases
 
 
-def preprocess_target(target: Domain,
-                      plans: dict,
-                      configurations: list[str],
-                      num_processes: int = 1,
-                      overwrite: bool = False) -> None:
+def preprocess_target(
+    target: Domain, plans: dict, configurations: list[str], num_processes: int = 1, overwrite: bool = False
+) -> None:
     """Preprocess the target's images for a plan, into target_folder(key)/<data_identifier>/.
 
     Cases that are there stay, unless files were replaced or removed or the plan preprocesses in another way now.
@@ -42,8 +41,11 @@ def preprocess_target(target: Domain,
         maybe_mkdir_p(folder)
         write_json(recipe, recipe_file)
         present = preprocessed_cases(folder)
-        arguments = [(case, files, None, folder, as_target, configuration, {})
-                     for case, files in target.images.items() if case not in present]
+        arguments = [
+            (case, files, None, folder, as_target, configuration, {})
+            for case, files in target.images.items()
+            if case not in present
+        ]
         run_cases(preprocess_case, arguments, num_processes, f"Preprocessing target {target.name}, {configuration}")
 
 

@@ -1,4 +1,5 @@
 """Scores of predicted target cases: without labels for all, with labels where references are."""
+
 from __future__ import annotations
 
 import math
@@ -119,5 +120,7 @@ def mean_dice(scores: dict) -> dict[str, float]:
 
 def dice_of_epochs(run: Run, folders: dict[int, str], references: str, num_processes: int) -> dict[int, float]:
     """Mean Dice of the classes of each epoch's predictions, as nnUDA_evaluate finds it. It needs target labels."""
-    return {epoch: evaluate(run, references, folder, num_processes)["foreground_mean"]["Dice"]
-            for epoch, folder in sorted(folders.items())}
+    return {
+        epoch: evaluate(run, references, folder, num_processes)["foreground_mean"]["Dice"]
+        for epoch, folder in sorted(folders.items())
+    }

@@ -1,4 +1,5 @@
 """Predicted target cases on the page: best, median and worst as pictures, scores, and what is wrong with them."""
+
 from __future__ import annotations
 
 import math
@@ -21,14 +22,16 @@ from nnuda.report.run import Run, number
 
 MEANING = {
     ENTROPY: "the mean entropy of the saved probabilities over the voxels predicted as a class, in nats; a case "
-             "without any is the worst",
+    "without any is the worst",
     SIZES: "a fallback, since not every case has saved probabilities (nnUNetv2_predict --save_probabilities): how far "
-           "the sizes of the predicted classes lie from their medians over the cases, mean |ln ratio|; a class that is "
-           "missing counts as one voxel",
+    "the sizes of the predicted classes lie from their medians over the cases, mean |ln ratio|; a class that is "
+    "missing counts as one voxel",
 }
 SHORT = {ENTROPY: "entropy (nats)", SIZES: "distance of sizes"}
-NO_IMAGES = ("The images of these cases are neither where nnUNetv2_predict noted them nor in nnUNet_raw: no pictures. "
-             "Name their folder with -i.")
+NO_IMAGES = (
+    "The images of these cases are neither where nnUNetv2_predict noted them nor in nnUNet_raw: no pictures. "
+    "Name their folder with -i."
+)
 SMALL = 0.1  # of the median size: a class is as good as missing
 THIS, BEFORE, REFERENCE = "this run", "before", "reference"
 
@@ -44,14 +47,20 @@ def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[
             continue
         cases = tuple(case for case, size in sizes.items() if size < SMALL * np.median(list(sizes.values())))
         small.setdefault(cases, []).append(name)
-    alarms += [f"{', '.join(names)}: less than a tenth of the median size in {len(cases)} of {total} target cases, "
-               f"{first_names(list(cases), 3)}." for cases, names in small.items() if cases]
+    alarms += [
+        f"{', '.join(names)}: less than a tenth of the median size in {len(cases)} of {total} target cases, "
+        f"{first_names(list(cases), 3)}."
+        for cases, names in small.items()
+        if cases
+    ]
     beside = join(predictions.folder, "plans.json")
     if isfile(beside):
         plans = load_json(beside)
         if (plans["dataset_name"], plans["plans_name"]) != (run.plans["dataset_name"], run.plans["plans_name"]):
-            alarms.append(f"The predictions were made with the plan {plans['plans_name']} of {plans['dataset_name']}, "
-                          "not with this run's.")
+            alarms.append(
+                f"The predictions were made with the plan {plans['plans_name']} of {plans['dataset_name']}, "
+                "not with this run's."
+            )
     return alarms
 
 
@@ -75,8 +84,11 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
     views: dict[str, Slice] = {}
     for case in found.shown.values():
         folders = {REFERENCE: predictions.references, THIS: predictions.folder, BEFORE: predictions.before}
-        files = {name: join(folder, case + ending) for name, folder in folders.items()
-                 if folder is not None and (name != REFERENCE or isfile(join(folder, case + ending)))}
+        files = {
+            name: join(folder, case + ending)
+            for name, folder in folders.items()
+            if folder is not None and (name != REFERENCE or isfile(join(folder, case + ending)))
+        }
         views[case] = crop_to_foreground(read_slice(predictions.images[case][0], files, reader, allowed))
 
     def row(solid: str | None, caption: str) -> Pictures:
@@ -136,12 +148,18 @@ def _correlation(found: CaseScores, dice: dict[str, float]) -> list[Text]:
     if len(pairs) < 5 or any(len(set(column)) < 2 for column in zip(*pairs)):
         return []
     correlation = spearmanr(*zip(*pairs)).statistic
-    return [Text(f"Does the label-free score know the bad cases? Rank correlation with the Dice over {len(pairs)} "
-                 f"cases: {correlation:.2f} (-1: it orders them as the Dice does; 0: it knows nothing).")]
+    return [
+        Text(
+            f"Does the label-free score know the bad cases? Rank correlation with the Dice over {len(pairs)} "
+            f"cases: {correlation:.2f} (-1: it orders them as the Dice does; 0: it knows nothing)."
+        )
+    ]
 
 
 def _cases_table(run: Run, found: CaseScores, dice: dict[str, float]) -> Table:
     head = ["case", SHORT[found.kind], *(["Dice"] if dice else []), *(f"{name}, {found.unit}" for name in run.classes)]
-    rows = [[case, number(found.values[case]), *([number(dice.get(case))] if dice else []),
-             *map(number, found.sizes[case])] for case in found.ranked]
+    rows = [
+        [case, number(found.values[case]), *([number(dice.get(case))] if dice else []), *map(number, found.sizes[case])]
+        for case in found.ranked
+    ]
     return Table([head, *rows])

@@ -1,4 +1,5 @@
 """How classes lie to each other in what a method keeps (prototypes, means, texts), and what pictures training left."""
+
 from __future__ import annotations
 
 import os
@@ -16,11 +17,15 @@ from nnuda.report.page import Picture, Pictures, Section, Text
 from nnuda.report.run import Run, number
 from nnuda.training.pictures import FOLDER as PICTURES
 
-MEANING = ("Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and "
-           "the same class together across domains is what alignment aims at.")
+MEANING = (
+    "Cosines between vectors of classes that the method keeps in its checkpoint. Different classes apart and "
+    "the same class together across domains is what alignment aims at."
+)
 # what trainings drew before a checkpoint named its pictures, in folders of the fold's folder
-OLD_PICTURES = {"class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
-                "translations": "Translations: images of each domain through the cycle of generators"}
+OLD_PICTURES = {
+    "class_cosines": "Cosines between classes of texts and images, as the text loss compares them",
+    "translations": "Translations: images of each domain through the cycle of generators",
+}
 
 
 def class_vectors(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -31,8 +36,10 @@ def class_vectors(state: dict[str, Any]) -> dict[str, Tensor]:
     """
     if "class_vectors" not in state:
         return _from_statistics(state.get("statistics", {}))
-    return {title: entry["values"].float().masked_fill(~entry["there"][:, None], torch.nan)
-            for title, entry in state["class_vectors"].items()}
+    return {
+        title: entry["values"].float().masked_fill(~entry["there"][:, None], torch.nan)
+        for title, entry in state["class_vectors"].items()
+    }
 
 
 def _from_statistics(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -82,17 +89,24 @@ def relation_pictures(run: Run) -> list[Picture]:
     def names(rows: Tensor) -> list[str]:
         return classes if len(classes) == len(rows) else [str(index) for index in range(len(rows))]
 
-    pictures = [Picture(cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)),
-                        f"cosines between the classes, {name}") for name, rows in vectors.items()]
+    pictures = [
+        Picture(
+            cosine_matrix(name, names(rows), names(rows), cosines(rows, rows)), f"cosines between the classes, {name}"
+        )
+        for name, rows in vectors.items()
+    ]
     for source, target in _pairs(list(vectors)):
         matrix = cosines(vectors[source], vectors[target])
         same, other = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
         rows, columns = names(vectors[source]), names(vectors[target])
         title = f"{source} (rows), {target} (columns)"
-        pictures.append(Picture(cosine_matrix(title, rows, columns, matrix),
-                                f"cosines between the classes of both domains, {source} and {target}",
-                                f"across domains, on average: the same class {number(same)}, different classes "
-                                f"{number(other)}"))
+        pictures.append(
+            Picture(
+                cosine_matrix(title, rows, columns, matrix),
+                f"cosines between the classes of both domains, {source} and {target}",
+                f"across domains, on average: the same class {number(same)}, different classes {number(other)}",
+            )
+        )
     return pictures
 
 

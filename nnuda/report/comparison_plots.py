@@ -1,4 +1,5 @@
 """The score of every case, result below result."""
+
 from __future__ import annotations
 
 import io
@@ -24,8 +25,15 @@ def _draw_row(axes: Axes, row: int, name: str, values: np.ndarray) -> None:
     if known.size:
         axes.plot([known.mean()] * 2, [row - 0.22, row + 0.22], color=MEAN, linewidth=2, zorder=3)
     label = f"{name} ({missing} without a value)" if missing else name
-    text = axes.text(0, row - 0.28, label, transform=axes.get_yaxis_transform(), fontsize=8, parse_math=False,
-                     bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5})
+    text = axes.text(
+        0,
+        row - 0.28,
+        label,
+        transform=axes.get_yaxis_transform(),
+        fontsize=8,
+        parse_math=False,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+    )
     text.set_in_layout(False)  # a long name must not squeeze the axes
 
 

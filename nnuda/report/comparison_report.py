@@ -1,4 +1,5 @@
 """A comparison as CSV, Markdown and one HTML page that needs no other file."""
+
 from __future__ import annotations
 
 import csv
@@ -51,18 +52,24 @@ def metric_table(comparison: Comparison, metric: str) -> Rows:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader has to know beside the numbers."""
     cases = len(comparison.cases)
-    found = [f"{cases} cases; mean ± standard deviation over them. Labels of the target were used for these scores "
-             "(oracle: true): no model may have been trained or chosen with them.",
-             "There is no distance where a mask is empty: its mean is over fewer cases, and a case that lacks it for "
-             "one of its classes is in no pair of the test. Read distances beside the Dice."]
+    found = [
+        f"{cases} cases; mean ± standard deviation over them. Labels of the target were used for these scores "
+        "(oracle: true): no model may have been trained or chosen with them.",
+        "There is no distance where a mask is empty: its mean is over fewer cases, and a case that lacks it for "
+        "one of its classes is in no pair of the test. Read distances beside the Dice.",
+    ]
     if comparison.source_only and comparison.oracle:
         found.append(f"Gap closed: 0 % is {comparison.source_only}, 100 % is {comparison.oracle}.")
-    found.append(f"p: Wilcoxon's signed-rank test, two-sided, on the cases' means of the classes, against "
-                 f"{comparison.against}, after Holm's correction for the number of results; a metric at a time.")
+    found.append(
+        f"p: Wilcoxon's signed-rank test, two-sided, on the cases' means of the classes, against "
+        f"{comparison.against}, after Holm's correction for the number of results; a metric at a time."
+    )
     smallest = min(1.0, 2.0 ** (1 - cases)) * (len(comparison.scores) - 1)
     if smallest > 0.05:
-        found.append(f"With {cases} cases and {len(comparison.scores) - 1} tests no corrected p can be below "
-                     f"{min(1.0, smallest):.2g}: this comparison cannot reach 0.05, whatever the results.")
+        found.append(
+            f"With {cases} cases and {len(comparison.scores) - 1} tests no corrected p can be below "
+            f"{min(1.0, smallest):.2g}: this comparison cannot reach 0.05, whatever the results."
+        )
     return found
 
 
@@ -75,8 +82,13 @@ def csv_text(comparison: Comparison) -> str:
         tests = paired_tests(comparison, metric)
         for result in comparison.scores:
             for name in (ALL_CLASSES, *comparison.classes):
-                row = {"result": result, "class": name, "metric": metric, **summary(comparison, result, metric, name),
-                       **(tests.get(result, {}) if name == ALL_CLASSES else {})}
+                row = {
+                    "result": result,
+                    "class": name,
+                    "metric": metric,
+                    **summary(comparison, result, metric, name),
+                    **(tests.get(result, {}) if name == ALL_CLASSES else {}),
+                }
                 writer.writerow({key: "" if value != value else value for key, value in row.items()})
     return stream.getvalue()
 
@@ -99,9 +111,13 @@ def _plots(comparison: Comparison, metric: str) -> Pictures:
 
 def html_text(comparison: Comparison) -> str:
     """One page with tables, plots of each case, and then how to read them; it loads nothing."""
-    sections = [Section(metric_title(metric, _unit(comparison)),
-                        [Table(metric_table(comparison, metric)), _plots(comparison, metric)])
-                for metric in comparison.metrics]
+    sections = [
+        Section(
+            metric_title(metric, _unit(comparison)),
+            [Table(metric_table(comparison, metric)), _plots(comparison, metric)],
+        )
+        for metric in comparison.metrics
+    ]
     in_plots = "In the plots a dot is a case, a grey line joins the dots of one case, an upright stroke is the mean."
     cases, *others = notes(comparison)
     return page_html("Comparison", [Text(cases)], [*sections, Section("How to read it", [Notes([*others, in_plots])])])

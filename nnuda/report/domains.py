@@ -1,4 +1,5 @@
 """What was adapted to what: both fingerprints side by side, and intensities before and after normalisation."""
+
 from __future__ import annotations
 
 import os
@@ -44,9 +45,12 @@ def _geometry(run: Run, domain: str, fingerprint: dict | None) -> dict[str, str]
     else:
         spacing, shape = (_range(fingerprint[name], axes) for name in ("spacings", "shapes_after_crop"))
     cases = len(fingerprint["spacings"]) if fingerprint else "-"
-    return {"cases": str(run.key["target"]["num_cases"] if domain == "target" else cases),
-            "voxel spacing, mm (median)": spacing, "shape after crop, voxels (median)": shape,
-            "orientation of the arrays": facts.get("orientation") or "-"}
+    return {
+        "cases": str(run.key["target"]["num_cases"] if domain == "target" else cases),
+        "voxel spacing, mm (median)": spacing,
+        "shape after crop, voxels (median)": shape,
+        "orientation of the arrays": facts.get("orientation") or "-",
+    }
 
 
 def _channels(run: Run, domain: str) -> list[str]:
@@ -78,12 +82,17 @@ def fingerprint_table(run: Run) -> Table:
     columns = {}
     for domain in ("source", "target"):
         fingerprint = run.fingerprints[domain]
-        columns[domain] = {"dataset": run.source if domain == "source" else run.target,
-                           "labels": ", ".join(run.classes) if domain == "source" else "never opened by training",
-                           **_geometry(run, domain, fingerprint), **_intensities(run, domain, fingerprint)}
+        columns[domain] = {
+            "dataset": run.source if domain == "source" else run.target,
+            "labels": ", ".join(run.classes) if domain == "source" else "never opened by training",
+            **_geometry(run, domain, fingerprint),
+            **_intensities(run, domain, fingerprint),
+        }
     names = list(dict.fromkeys([*columns["source"], *columns["target"]]))
-    rows = [["", "source (labelled)", "target (unlabelled)"],
-            *([name, *(columns[domain].get(name, "-") for domain in columns)] for name in names)]
+    rows = [
+        ["", "source (labelled)", "target (unlabelled)"],
+        *([name, *(columns[domain].get(name, "-") for domain in columns)] for name in names),
+    ]
     return Table(rows, words=frozenset({1, 2}))
 
 
@@ -107,7 +116,7 @@ def _preprocessed_case(dataset: object, case: str) -> Intensities:
 
 
 def _thin(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values[::max(1, values.size // VOXELS_PER_CASE)], dtype=np.float32)
+    return np.asarray(values[:: max(1, values.size // VOXELS_PER_CASE)], dtype=np.float32)
 
 
 def _read(cases: Sequence[str], read: Callable[[str], Intensities], title: str) -> Intensities:
@@ -166,12 +175,15 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
         else:
             drawn["before normalisation"][domain] = raw
         if preprocessed is None:
-            missing.append(f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of "
-                           "them.")
+            missing.append(
+                f"Preprocessed cases of the {domain} were not found in nnUNet_preprocessed: no histogram of them."
+            )
         else:
             drawn["after normalisation"][domain] = preprocessed[1]
-    ct = any("CTNormalization" in PlansManager(plans).get_configuration(run.configuration).normalization_schemes
-             for plans in (run.plans, run.plans_source))
+    ct = any(
+        "CTNormalization" in PlansManager(plans).get_configuration(run.configuration).normalization_schemes
+        for plans in (run.plans, run.plans_source)
+    )
     pictures = []
     for title, domains in drawn.items():
         for channel in range(min(map(len, domains.values()), default=0)):
@@ -192,13 +204,18 @@ def domains_section(run: Run, limit: int) -> Section:
     """
     blocks: list = [fingerprint_table(run)]
     measured = run.key["target"]["normalization"]["statistics_from"].removeprefix("target images, ")
-    notes = [f"The source's intensities are those of the labelled structures, the target's those of {measured}: "
-             "without labels there are no others."]
+    notes = [
+        f"The source's intensities are those of the labelled structures, the target's those of {measured}: "
+        "without labels there are no others."
+    ]
     if run.fingerprints["target"] is None:
         notes.append("The target's fingerprint was not found in nnUNet_preprocessed: medians are those of the plan.")
     if limit:
         pictures, missing = histogram_pictures(run, limit)
         blocks += [Pictures(pictures)] if pictures else []
-        notes += [*missing, f"Histograms: at most {limit} cases a domain, voxels within nnU-Net's non-zero mask, from "
-                  "the 0.5th to the 99.5th percentile of both. The common area is 1 where both are alike."]
+        notes += [
+            *missing,
+            f"Histograms: at most {limit} cases a domain, voxels within nnU-Net's non-zero mask, from "
+            "the 0.5th to the 99.5th percentile of both. The common area is 1 where both are alike.",
+        ]
     return Section("Source and target", [*blocks, *map(Text, notes)])

@@ -1,4 +1,5 @@
 """Features of both domains in the plane, of this run and of a model before it."""
+
 from __future__ import annotations
 
 import os
@@ -22,9 +23,11 @@ from nnuda.report.run import ReportError, Run
 from nnuda.results import FOLD, find_checkpoint, find_fold, folds_in, split_fold
 
 TITLE = "Features of both domains"
-READING = ("Voxels as the network sees them in front of its last layer, put in the plane by t-SNE: circles are the "
-           "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. "
-           "Distances between clusters mean nothing in such a picture, and places in two pictures cannot be compared.")
+READING = (
+    "Voxels as the network sees them in front of its last layer, put in the plane by t-SNE: circles are the "
+    "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. "
+    "Distances between clusters mean nothing in such a picture, and places in two pictures cannot be compared."
+)
 NOT_CHEAP = "Not drawn: not asked for, or a 3D network without a GPU, which takes long. --feature-cases 3 draws them."
 
 
@@ -78,8 +81,10 @@ def _cases(run: Run, predictions: Predictions | None, limit: int) -> tuple[dict[
     if predictions and predictions.references and predictions.images:
         ending = run.dataset_json["file_ending"]
         known = [case for case in predictions.images if isfile(join(predictions.references, case + ending))]
-        return chosen_s, {case: (predictions.images[case], join(predictions.references, case + ending))
-                          for case in spread(known, limit)}
+        return chosen_s, {
+            case: (predictions.images[case], join(predictions.references, case + ending))
+            for case in spread(known, limit)
+        }
     images = predictions.images if predictions and predictions.images else load_dataset(run.target).images
     return chosen_s, {case: (images[case], None) for case in spread(list(images), limit)}
 
@@ -102,8 +107,15 @@ def features_section(run: Run, predictions: Predictions | None, before: Model | 
     except NnudaError as error:
         return Section(TITLE, [Text(f"Not drawn. {error}")])
     except RuntimeError as error:  # a GPU that a training has to itself
-        return Section(TITLE, [Text(f"Not drawn. The network did not run: {error}. Make the report when the GPU is "
-                                    "free, or leave this out with --feature-cases 0.")])
+        return Section(
+            TITLE,
+            [
+                Text(
+                    f"Not drawn. The network did not run: {error}. Make the report when the GPU is "
+                    "free, or leave this out with --feature-cases 0."
+                )
+            ],
+        )
     pseudo = next(iter(collected.values())).pseudo_labels
     kind = "what the network predicts" if pseudo else "their reference labels (oracle: true)"
     texts = [READING, f"At most {limit} cases a domain; classes of target voxels are {kind}."]
@@ -126,6 +138,9 @@ def _picture(title: str, features: ClassFeatures) -> Picture:
         file = join(folder, "features.png")
         draw({title: (features, embed(features))}, file)
         with open(file, "rb") as content:
-            return Picture(content.read(), f"features of both domains, {title}",
-                           f"{title}: of the nearest neighbours {100 * other:.0f} % are of the other domain (50 % "
-                           f"where both are mixed), {100 * same:.0f} % of the same class")
+            return Picture(
+                content.read(),
+                f"features of both domains, {title}",
+                f"{title}: of the nearest neighbours {100 * other:.0f} % are of the other domain (50 % "
+                f"where both are mixed), {100 * same:.0f} % of the same class",
+            )

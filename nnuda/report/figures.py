@@ -1,4 +1,5 @@
 """Small figures: each as wide as a telephone shows it, so that its letters keep their size there."""
+
 from __future__ import annotations
 
 import io
@@ -42,8 +43,13 @@ def panel(height: float = 2.4) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def curves(title: str, series: Mapping[str, Sequence[float | None]], epochs: Sequence[int] | None = None,
-           chosen: int | None = None, crossed: Sequence[int] = ()) -> bytes:
+def curves(
+    title: str,
+    series: Mapping[str, Sequence[float | None]],
+    epochs: Sequence[int] | None = None,
+    chosen: int | None = None,
+    crossed: Sequence[int] = (),
+) -> bytes:
     """Values over epochs.
 
     Args:
@@ -104,7 +110,14 @@ def cosine_matrix(title: str, rows: Sequence[str], columns: Sequence[str], matri
     size = 8 if len(columns) <= 6 else 5
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=size,
-                      color="white" if abs(value) > 0.6 else "black")
+            axes.text(
+                column,
+                row,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                fontsize=size,
+                color="white" if abs(value) > 0.6 else "black",
+            )
     figure.suptitle(title, fontsize=9)
     return png(figure)

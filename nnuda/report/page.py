@@ -1,4 +1,5 @@
 """One HTML page that needs no other file: tables, pictures and text in the order in which they are given."""
+
 from __future__ import annotations
 
 import base64

@@ -1,4 +1,5 @@
 """Folders of predicted target cases, found complete before any long work."""
+
 from __future__ import annotations
 
 import os
@@ -32,8 +33,9 @@ class Predictions:
     images: dict[str, list[str]]
 
 
-def find_predictions(run: Run, folder: str, before: str | None = None, references: str | None = None,
-                     images: str | None = None) -> Predictions:
+def find_predictions(
+    run: Run, folder: str, before: str | None = None, references: str | None = None, images: str | None = None
+) -> Predictions:
     """Checks the folders before any long work.
 
     Args:
@@ -52,13 +54,16 @@ def find_predictions(run: Run, folder: str, before: str | None = None, reference
     if references is not None:
         missing = find_cases(references, ending, "reference") - cases
         if missing:
-            raise EvaluationError(f"Expected a prediction for each reference; {len(missing)} are missing in {folder}: "
-                                  f"{first_names(sorted(missing))}. Predict them, or move these references away.")
+            raise EvaluationError(
+                f"Expected a prediction for each reference; {len(missing)} are missing in {folder}: "
+                f"{first_names(sorted(missing))}. Predict them, or move these references away."
+            )
     if before is not None:
         missing = cases - find_cases(before, ending, "prediction")
         if missing:
-            raise EvaluationError(f"Expected the same cases before and after; {before} lacks "
-                                  f"{first_names(sorted(missing))}.")
+            raise EvaluationError(
+                f"Expected the same cases before and after; {before} lacks {first_names(sorted(missing))}."
+            )
     return Predictions(folder, sorted(cases), before, references, _find_images(run, folder, images, sorted(cases)))
 
 

@@ -1,4 +1,5 @@
 """A trained run as its results folder has it."""
+
 from __future__ import annotations
 
 import json
@@ -113,7 +114,7 @@ class Run:
 
     @cached_property
     def fingerprints(self) -> dict[str, dict | None]:
-        """"source" and "target": content of the fingerprints, None where one cannot be found."""
+        """ "source" and "target": content of the fingerprints, None where one cannot be found."""
         files = {"source": join(os.path.dirname(self.folder), "dataset_fingerprint.json"), "target": None}
         if nnUNet_preprocessed.is_set():
             files["target"] = join(target_folder(self.key), "fingerprint.json")
@@ -138,8 +139,9 @@ def read_run(folder: str) -> Run:
     if not os.path.isdir(folder):
         raise ReportError(f"Expected a fold folder of nnUNet_results; {folder} does not exist.")
     if folds_in(folder):
-        raise ReportError(f"Expected a fold folder, such as {join(folder, 'fold_' + folds_in(folder)[0])}; got the "
-                          "folder above it.")
+        raise ReportError(
+            f"Expected a fold folder, such as {join(folder, 'fold_' + folds_in(folder)[0])}; got the folder above it."
+        )
     require_nnuda(above)
     file = find_checkpoint(folder, option="fold_folder")
     plans = load_json(join(above, PLANS))
@@ -149,8 +151,15 @@ def read_run(folder: str) -> Run:
     del checkpoint["optimizer_state"]
     checkpoint["parameters"] = parameters
     selection = join(folder, SELECTION)
-    return Run(folder, plans, load_json(join(above, PLANS_SOURCE)), load_json(join(above, "dataset.json")),
-               os.path.basename(file), checkpoint, load_selection(selection) if isfile(selection) else None)
+    return Run(
+        folder,
+        plans,
+        load_json(join(above, PLANS_SOURCE)),
+        load_json(join(above, "dataset.json")),
+        os.path.basename(file),
+        checkpoint,
+        load_selection(selection) if isfile(selection) else None,
+    )
 
 
 def load_selection(path: str) -> dict:
@@ -162,8 +171,10 @@ def load_selection(path: str) -> dict:
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
     if not {"rule", "epochs", "selected_epoch"} <= set(content):
-        raise ReportError(f"Expected {path} to hold rule, epochs and selected_epoch, as training writes it; got "
-                          f"{', '.join(content)}. Move it away to make the report without it.")
+        raise ReportError(
+            f"Expected {path} to hold rule, epochs and selected_epoch, as training writes it; got "
+            f"{', '.join(content)}. Move it away to make the report without it."
+        )
     return content
 
 

@@ -1,4 +1,5 @@
 """The report's page: the answers first, then what they rest on."""
+
 from __future__ import annotations
 
 import os
@@ -22,8 +23,10 @@ from nnuda.report.run import Run, number
 from nnuda.report.settings_and_cost import changed_settings, cost_section, settings_section
 from nnuda.report.training import KINDS, losses_section, selection_section, training_alarms
 
-NO_PREDICTIONS = ("No predictions of target images were given: no pictures, and nothing is known of single cases. "
-                  "Predict with nnUNetv2_predict --save_probabilities and give the folder with --predictions.")
+NO_PREDICTIONS = (
+    "No predictions of target images were given: no pictures, and nothing is known of single cases. "
+    "Predict with nnUNetv2_predict --save_probabilities and give the folder with --predictions."
+)
 SHOWN_ALARMS = 6
 
 
@@ -60,10 +63,17 @@ def report_html(run: Run, request: Request) -> str:
     if request.epoch_folders:
         dice = dice_of_epochs(run, request.epoch_folders, predictions.references, request.num_processes)
     cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
-    sections = [cases, selection_section(run, dice), losses_section(run),
-                features_section(run, predictions, request.before, request.feature_cases), relations_section(run),
-                domains_section(run, request.histogram_cases), settings_section(run), cost_section(run),
-                _origin(run, request)]
+    sections = [
+        cases,
+        selection_section(run, dice),
+        losses_section(run),
+        features_section(run, predictions, request.before, request.feature_cases),
+        relations_section(run),
+        domains_section(run, request.histogram_cases),
+        settings_section(run),
+        cost_section(run),
+        _origin(run, request),
+    ]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
     top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms, predictions is not None)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
@@ -72,10 +82,12 @@ def report_html(run: Run, request: Request) -> str:
 def _adapted(run: Run) -> Fact:
     terms = list(run.weights)
     changed = changed_settings(run)
-    more = [f"{run.plans['plans_name']}, {run.configuration}, {os.path.basename(run.folder)}",
-            f"labelled: {', '.join(run.classes)}; {run.key['target']['num_cases']} unlabelled target cases",
-            f"terms on the target: {', '.join(terms)}" if terms else "no term reads the target: nothing is adapted",
-            f"{len(changed)} settings differ from the preset" if changed else "all settings are the preset's"]
+    more = [
+        f"{run.plans['plans_name']}, {run.configuration}, {os.path.basename(run.folder)}",
+        f"labelled: {', '.join(run.classes)}; {run.key['target']['num_cases']} unlabelled target cases",
+        f"terms on the target: {', '.join(terms)}" if terms else "no term reads the target: nothing is adapted",
+        f"{len(changed)} settings differ from the preset" if changed else "all settings are the preset's",
+    ]
     over = run.settings["training.num_epochs"]
     state = f"{run.epochs} of {over} epochs"
     if not run.finished:
@@ -92,8 +104,10 @@ def _worked(run: Run, found: CaseScores | None) -> Fact:
     dice, classes = found.scores["foreground_mean"]["Dice"], found.scores["per_class"]
     worst = min(classes, key=lambda name: np.nan_to_num(classes[name]["Dice"]["mean"], nan=2.0))
     lowest = number(classes[worst]["Dice"]["mean"])
-    more = [f"{found.scores['num_cases']} target cases; weakest class: {worst}, {lowest}",
-            "oracle: true. Target labels were used for this score; no model may be chosen by it."]
+    more = [
+        f"{found.scores['num_cases']} target cases; weakest class: {worst}, {lowest}",
+        "oracle: true. Target labels were used for this score; no model may be chosen by it.",
+    ]
     if found.before is None:
         more.append("Nothing to compare it with: no predictions before the adaptation were given.")
         return Fact(question, f"Dice {dice:.3f} on the target", more)
@@ -112,8 +126,11 @@ def _signs(run: Run) -> list[str]:
     if run.selection is None or not run.selection["epochs"]:
         return [*signs, "Label-free scores were not logged."]
     first, last = run.selection["epochs"][0], run.selection["epochs"][-1]
-    texts = {"entropy": "entropy on the target, nats", "agreement": f"agreement of {KINDS[last['agreement_kind']]}",
-             "class_prior": "distance of class sizes to the source's, nats"}
+    texts = {
+        "entropy": "entropy on the target, nats",
+        "agreement": f"agreement of {KINDS[last['agreement_kind']]}",
+        "class_prior": "distance of class sizes to the source's, nats",
+    }
     for name, text in texts.items():
         if last[name] is not None:
             signs.append(f"{text}: {number(first[name])} → {number(last[name])}")
@@ -136,10 +153,16 @@ def _origin(run: Run, request: Request) -> Section:
     rows = [["", ""], ["fold folder", run.folder], ["checkpoint", f"{run.checkpoint_name}, after {run.epochs} epochs"]]
     if request.predictions:
         given = request.predictions
-        folders = {"predictions": given.folder, "predictions before": given.before,
-                   "reference labels": given.references}
+        folders = {
+            "predictions": given.folder,
+            "predictions before": given.before,
+            "reference labels": given.references,
+        }
         rows += [[name, os.path.abspath(folder)] for name, folder in folders.items() if folder]
     packages = f"nnuda {nnuda.__version__}, nnunetv2 {version('nnunetv2')}, python {platform.python_version()}"
-    rows += [["planned by", run.key["planned_by"]], ["report by", packages],
-             ["made on", datetime.now().strftime("%Y-%m-%d %H:%M")]]
+    rows += [
+        ["planned by", run.key["planned_by"]],
+        ["report by", packages],
+        ["made on", datetime.now().strftime("%Y-%m-%d %H:%M")],
+    ]
     return Section("How this page was made", [Table(rows, words=frozenset({1}))])

@@ -1,4 +1,5 @@
 """Tables of what a run was made with and what it cost: settings and their sources, time and memory."""
+
 from __future__ import annotations
 
 import json
@@ -36,8 +37,16 @@ def settings_section(run: Run) -> Section:
     def rows(keys: list[str]) -> list[list[str]]:
         unknown = {"value": None, "help": "not in this version's preset", "source": "-"}
         known = {key: entries.get(key, unknown) for key in keys}
-        return [[key, json.dumps(run.settings[key], ensure_ascii=False), json.dumps(entry["value"], ensure_ascii=False),
-                 entry.get("help", "-"), entry["source"]] for key, entry in known.items()]
+        return [
+            [
+                key,
+                json.dumps(run.settings[key], ensure_ascii=False),
+                json.dumps(entry["value"], ensure_ascii=False),
+                entry.get("help", "-"),
+                entry["source"],
+            ]
+            for key, entry in known.items()
+        ]
 
     words, keys = frozenset({3, 4}), list(run.settings)
     marked = frozenset(index for index, key in enumerate(keys) if key in changed)
@@ -58,14 +67,17 @@ def cost_section(run: Run) -> Section:
     """Step time and memory."""
     logged, settings, debug = run.logged, run.settings, run.debug
     ends = np.array(logged["epoch_end_timestamps"])
-    times = ends - np.array(logged["epoch_start_timestamps"])[:len(ends)]
+    times = ends - np.array(logged["epoch_start_timestamps"])[: len(ends)]
     usual = times[1:] if len(times) > 1 else times  # the first one starts the workers and compiles
     steps, checks = settings["training.num_iterations_per_epoch"], settings["training.num_val_iterations_per_epoch"]
     seconds, memory = (np.array(logged.get(name, []), dtype=float) for name in (STEP_SECONDS, MEMORY_GB))
     epoch = float(np.median(usual))
-    rows = [["", ""], ["epochs", f"{run.epochs} of {settings['training.num_epochs']}"],
-            ["all epochs together", _duration(float(times.sum()))],
-            ["an epoch (median)", f"{_duration(epoch)}: {steps} training and {checks} validation steps"]]
+    rows = [
+        ["", ""],
+        ["epochs", f"{run.epochs} of {settings['training.num_epochs']}"],
+        ["all epochs together", _duration(float(times.sum()))],
+        ["an epoch (median)", f"{_duration(epoch)}: {steps} training and {checks} validation steps"],
+    ]
     known = seconds[np.isfinite(seconds)]
     if known.size:
         step = float(np.median(known[1:] if known.size > 1 else known))
@@ -85,8 +97,11 @@ def cost_section(run: Run) -> Section:
         rows.append(["GPU memory expected at planning", f"{expected} GB for the step of {run.key['memory']['step']}"])
     configuration = PlansManager(run.plans).get_configuration(run.configuration)
     batch = debug.get("batch_size", configuration.batch_size)
-    rows += [["batch", f"{batch} of the source, {debug.get('batch_size_target', '-')} of the target"],
-             ["patch, voxels", " × ".join(map(str, configuration.patch_size))],
-             ["parameters of the network", f"{run.checkpoint['parameters'] / 1e6:.2f} million"],
-             ["device", debug.get("gpu_name", debug.get("device", "-"))], ["torch", debug.get("torch_version", "-")]]
+    rows += [
+        ["batch", f"{batch} of the source, {debug.get('batch_size_target', '-')} of the target"],
+        ["patch, voxels", " × ".join(map(str, configuration.patch_size))],
+        ["parameters of the network", f"{run.checkpoint['parameters'] / 1e6:.2f} million"],
+        ["device", debug.get("gpu_name", debug.get("device", "-"))],
+        ["torch", debug.get("torch_version", "-")],
+    ]
     return Section("Time and memory", [Table(rows, words=frozenset({1}))])

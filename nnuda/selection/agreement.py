@@ -1,4 +1,5 @@
 """Whether two predictions of the same voxels agree: of teacher and student, or of an image and its mirror image."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

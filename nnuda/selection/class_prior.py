@@ -1,4 +1,5 @@
 """Whether the sizes of the predicted classes are those of the source."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Soft neighbourhood density: whether predictions form clusters."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """What a training remembers of its scores, and the file that it leaves."""
+
 from __future__ import annotations
 
 import os
@@ -23,8 +24,14 @@ class History:
         self.epochs: list[Record] = []
         self.selected: Record | None = None
 
-    def add(self, epoch: int, scores: dict[str, Any], agreement_kind: str | None, source_dice: float | None,
-            rule: dict[str, Any]) -> Record:
+    def add(
+        self,
+        epoch: int,
+        scores: dict[str, Any],
+        agreement_kind: str | None,
+        source_dice: float | None,
+        rule: dict[str, Any],
+    ) -> Record:
         """Judge an epoch and remember it.
 
         Args:
@@ -37,9 +44,16 @@ class History:
         Returns:
             The epoch's record.
         """
-        record = {"epoch": epoch, "entropy": scores["entropy"], "class_prior": scores["class_prior"],
-                  "agreement": scores["agreement"], "agreement_kind": agreement_kind, "density": scores["density"],
-                  "source_dice": source_dice, "class_shares": scores["class_shares"]}
+        record = {
+            "epoch": epoch,
+            "entropy": scores["entropy"],
+            "class_prior": scores["class_prior"],
+            "agreement": scores["agreement"],
+            "agreement_kind": agreement_kind,
+            "density": scores["density"],
+            "source_dice": source_dice,
+            "class_shares": scores["class_shares"],
+        }
         known = [*self.epochs, record]
         record["vetoed"] = vetoes(record, known, rule)
         record["selected"] = replaces(record, self.selected, known, rule)

@@ -1,4 +1,5 @@
 """The fixed patches that are scored: drawn once, by a generator of their own, alike from both domains."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -44,8 +45,9 @@ class SourceShares:
     watched: list[bool]
 
 
-def draw_patches(shapes: dict[str, Sequence[int]], patch_size: Sequence[int], number: int,
-                 seed: int) -> list[tuple[str, list[list[int]]]]:
+def draw_patches(
+    shapes: dict[str, Sequence[int]], patch_size: Sequence[int], number: int, seed: int
+) -> list[tuple[str, list[list[int]]]]:
     """Boxes spread over the cases, and over the first axis of each; elsewhere anywhere; around a case that is smaller.
 
     Args:
@@ -81,8 +83,9 @@ def _deal(cases: list[str], positions: dict[str, int], number: int) -> dict[str,
     return counts
 
 
-def read_target(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int,
-                sampled: int) -> TargetPatches:
+def read_target(
+    dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int, sampled: int
+) -> TargetPatches:
     """Read `number` patches of preprocessed target cases, and draw `sampled` of their voxels."""
     images, inside = [], []
     for case, box in _draw(dataset, patch_size, number, seed):
@@ -97,8 +100,9 @@ def read_target(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: i
     return TargetPatches(image, inside, voxels[inside.flatten()[voxels]])
 
 
-def read_source_shares(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int,
-                       labels: LabelManager) -> SourceShares:
+def read_source_shares(
+    dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int, labels: LabelManager
+) -> SourceShares:
     """Count the labels of `number` patches of source cases; voxels with the ignore label do not count."""
     classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
     counts, voxels, seen = np.zeros(len(classes)), 0, np.zeros(len(classes), int)
@@ -110,7 +114,8 @@ def read_source_shares(dataset: nnUNetBaseDataset, patch_size: Sequence[int], nu
     return SourceShares((counts / max(1, voxels)).tolist(), (seen >= SEEN_IN).tolist())
 
 
-def _draw(dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int,
-          seed: int) -> list[tuple[str, list[list[int]]]]:
+def _draw(
+    dataset: nnUNetBaseDataset, patch_size: Sequence[int], number: int, seed: int
+) -> list[tuple[str, list[list[int]]]]:
     shapes = {case: dataset.load_case(case)[0].shape[1:] for case in dataset.identifiers}
     return draw_patches(shapes, patch_size, number, seed)

@@ -1,4 +1,5 @@
 """The picture of the scores over the epochs."""
+
 from __future__ import annotations
 
 import os
@@ -13,9 +14,13 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 
 FILE = "nnuda_selection.png"
-TITLES = {"entropy": "entropy [nats], low is good", "class_prior": "class prior distance [nats], low is good",
-          "agreement": "agreement, high is good", "density": "neighbourhood density",
-          "source_dice": "source pseudo Dice (a veto)"}
+TITLES = {
+    "entropy": "entropy [nats], low is good",
+    "class_prior": "class prior distance [nats], low is good",
+    "agreement": "agreement, high is good",
+    "density": "neighbourhood density",
+    "source_dice": "source pseudo Dice (a veto)",
+}
 
 
 def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[str, Any], folder: str) -> None:
@@ -54,8 +59,11 @@ def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[st
 
 
 def _points(axis: Any, epochs: Sequence[Record], values: Sequence[float | None]) -> None:
-    known = [(epoch["epoch"], value, "tab:red" if epoch["alarm"] else "0.6" if epoch["vetoed"] else "tab:blue")
-             for epoch, value in zip(epochs, values) if value is not None]
+    known = [
+        (epoch["epoch"], value, "tab:red" if epoch["alarm"] else "0.6" if epoch["vetoed"] else "tab:blue")
+        for epoch, value in zip(epochs, values)
+        if value is not None
+    ]
     if known:
         x, y, colours = zip(*known)
         axis.plot(x, y, color="0.8", linewidth=1)

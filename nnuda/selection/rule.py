@@ -3,6 +3,7 @@
 It works on the content of selection.json: an epoch's record has the keys that `History.add` writes, `rule` is what
 stands under "rule".
 """
+
 from __future__ import annotations
 
 import math
@@ -34,8 +35,11 @@ def vetoes(record: Record, known: Sequence[Record], rule: dict[str, Any]) -> lis
     best = max((epoch["source_dice"] for epoch in known if epoch["source_dice"] is not None), default=0)
     if dice is not None and dice < part * best:
         reasons.append(f"source Dice {dice:.3f} is below {part:g} of its best, {best:.3f}")
-    return reasons + [f"{name} has {_ratio(record, c, rule):.3f} of its share of the source"
-                      for c, name in enumerate(rule["classes"]) if _missing(record, c, rule)]
+    return reasons + [
+        f"{name} has {_ratio(record, c, rule):.3f} of its share of the source"
+        for c, name in enumerate(rule["classes"])
+        if _missing(record, c, rule)
+    ]
 
 
 def _ratio(record: Record, c: int, rule: dict[str, Any]) -> float:
@@ -86,8 +90,11 @@ def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> li
         before: the earlier epochs.
         rule: see `vetoes`.
     """
-    reasons = [f"{name} has vanished" for c, name in enumerate(rule["classes"])
-               if _missing(record, c, rule) and any(_ratio(epoch, c, rule) >= FOUND for epoch in before)]
+    reasons = [
+        f"{name} has vanished"
+        for c, name in enumerate(rule["classes"])
+        if _missing(record, c, rule) and any(_ratio(epoch, c, rule) >= FOUND for epoch in before)
+    ]
     if record["entropy"] is None:
         return [*reasons, "the network's output is no number"]
     largest = largest_entropy(len(rule["classes"]) + 1, rule["regions"])
@@ -133,14 +140,21 @@ def regret(selection: dict[str, Any], dice: Sequence[float]) -> dict[str, float]
     """
     epochs = selection["epochs"]
     if len(dice) != len(epochs) or all(map(math.isnan, dice)):
-        raise ValueError(f"Expected the target Dice of {len(epochs)} epochs, NaN where it was not measured; got "
-                         f"{len(dice)} values, {sum(not math.isnan(value) for value in dice)} of them measured.")
+        raise ValueError(
+            f"Expected the target Dice of {len(epochs)} epochs, NaN where it was not measured; got "
+            f"{len(dice)} values, {sum(not math.isnan(value) for value in dice)} of them measured."
+        )
     measured = {epoch["epoch"]: value for epoch, value in zip(epochs, dice) if not math.isnan(value)}
     some = [epoch for epoch in epochs if epoch["epoch"] in measured]
-    chosen = {name: _best({epoch["epoch"]: sign * epoch[name] for epoch in some if epoch[name] is not None})
-              for name, sign in SIGN.items()}
+    chosen = {
+        name: _best({epoch["epoch"]: sign * epoch[name] for epoch in some if epoch[name] is not None})
+        for name, sign in SIGN.items()
+    }
     last, selected = epochs[-1]["epoch"], selection["selected_epoch"]
-    chosen |= {"rule": last if selected is None else selected, "hindsight": hindsight({**selection, "epochs": some}),
-               "last": last}
+    chosen |= {
+        "rule": last if selected is None else selected,
+        "hindsight": hindsight({**selection, "epochs": some}),
+        "last": last,
+    }
     best = max(measured.values())
     return {name: best - measured.get(epoch, math.nan) for name, epoch in chosen.items()}

@@ -1,4 +1,5 @@
 """The scores of one network on the fixed target patches."""
+
 from __future__ import annotations
 
 import math
@@ -17,9 +18,17 @@ Predict = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def score_target(patches: TargetPatches, source: SourceShares, predict: Predict, second: Predict | None,
-                 batch_size: int, regions: bool, density_voxels: int, temperature: float,
-                 device: torch.device) -> dict[str, float | list[float] | None]:
+def score_target(
+    patches: TargetPatches,
+    source: SourceShares,
+    predict: Predict,
+    second: Predict | None,
+    batch_size: int,
+    regions: bool,
+    density_voxels: int,
+    temperature: float,
+    device: torch.device,
+) -> dict[str, float | list[float] | None]:
     """Entropy, class prior, agreement and density of a network's predictions.
 
     Args:
@@ -40,8 +49,8 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
     entropies, both, sampled = [], [], []
     counts, voxels, size = 0, int(patches.inside.sum()), patches.inside[0].numel()
     for start in range(0, len(patches.image), batch_size):
-        image = patches.image[start:start + batch_size].to(device, non_blocking=True)
-        inside = patches.inside[start:start + batch_size].to(device, non_blocking=True)
+        image = patches.image[start : start + batch_size].to(device, non_blocking=True)
+        inside = patches.inside[start : start + batch_size].to(device, non_blocking=True)
         all_p = _probabilities(predict(image), regions)
         p = all_p[inside]
         predicted = foreground(p, regions)
@@ -52,10 +61,13 @@ def score_target(patches: TargetPatches, source: SourceShares, predict: Predict,
         if second is not None:
             both.append(overlap(predicted, foreground(_probabilities(second(image), regions)[inside], regions)))
     shares = [count / max(1, voxels) for count in counts.tolist()]
-    return {"entropy": _finite(float(torch.stack(entropies).cpu().double().sum()) / max(1, voxels)),
-            "class_prior": _prior(shares, source, voxels),
-            "agreement": agreement(torch.stack(both).sum(0)) if both else None,
-            "density": _density(torch.cat(sampled), regions, density_voxels, temperature), "class_shares": shares}
+    return {
+        "entropy": _finite(float(torch.stack(entropies).cpu().double().sum()) / max(1, voxels)),
+        "class_prior": _prior(shares, source, voxels),
+        "agreement": agreement(torch.stack(both).sum(0)) if both else None,
+        "density": _density(torch.cat(sampled), regions, density_voxels, temperature),
+        "class_shares": shares,
+    }
 
 
 def _probabilities(logits: Tensor, regions: bool) -> Tensor:

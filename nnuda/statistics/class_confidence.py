@@ -1,4 +1,5 @@
 """How sure a teacher is of each class, and the thresholds that follow from it."""
+
 from __future__ import annotations
 
 import torch

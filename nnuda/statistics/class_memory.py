@@ -1,4 +1,5 @@
 """Moving class prototypes of one domain (the memory of TCSA-UDA's losses)."""
+
 from __future__ import annotations
 
 import torch
@@ -28,8 +29,10 @@ class ClassMemory(nn.Module):
     def __init__(self, num_classes: int, channels: int, momentum: float) -> None:
         super().__init__()
         if min(num_classes, channels) < 1 or not 0 <= momentum < 1:
-            raise ValueError("ClassMemory expects positive sizes and a momentum in [0, 1); got "
-                             f"{num_classes} classes, {channels} channels and {momentum}.")
+            raise ValueError(
+                "ClassMemory expects positive sizes and a momentum in [0, 1); got "
+                f"{num_classes} classes, {channels} channels and {momentum}."
+            )
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(num_classes, channels))
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))

@@ -1,4 +1,5 @@
 """Running mean and covariance of each class's features (the memory of TransMedSeg; ISDA, TSA)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -41,8 +42,10 @@ class ClassStatistics(nn.Module):
     def __init__(self, num_classes: int, channels: int, covariance: str = "full", momentum: float = 0.99) -> None:
         super().__init__()
         if covariance not in ("full", "diagonal") or not 0 < momentum <= 1:
-            raise ValueError("ClassStatistics expects covariance full or diagonal and a momentum in (0, 1]; got "
-                             f"{covariance!r} and {momentum}.")
+            raise ValueError(
+                "ClassStatistics expects covariance full or diagonal and a momentum in (0, 1]; got "
+                f"{covariance!r} and {momentum}."
+            )
         self.full = covariance == "full"
         self.momentum = momentum
         self.register_buffer("count", torch.zeros(num_classes))
@@ -129,8 +132,11 @@ def merge_moments(old: ClassMoments, new: ClassMoments, weight: Tensor) -> Class
         between, v = gap[:, :, None] * gap[:, None, :], w[:, :, None]
     else:
         between, v = gap.square(), w
-    return ClassMoments(old.count + new.count, (1 - w) * old.mean + w * new.mean,
-                        (1 - v) * old.covariance + v * new.covariance + v * (1 - v) * between)
+    return ClassMoments(
+        old.count + new.count,
+        (1 - w) * old.mean + w * new.mean,
+        (1 - v) * old.covariance + v * new.covariance + v * (1 - v) * between,
+    )
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
 """Feature dictionaries of similarity-based prototypes: the latest prototypes of each class, from many images."""
+
 from __future__ import annotations
 
 import torch
@@ -21,8 +22,10 @@ class PrototypeDictionary(nn.Module):
     def __init__(self, num_classes: int, size: int, channels: int) -> None:
         super().__init__()
         if min(num_classes, size, channels) < 1:
-            raise ValueError(f"PrototypeDictionary expects positive sizes; got {num_classes} classes, {size} entries "
-                             f"and {channels} channels.")
+            raise ValueError(
+                f"PrototypeDictionary expects positive sizes; got {num_classes} classes, {size} entries "
+                f"and {channels} channels."
+            )
         self.register_buffer("entries", torch.zeros(num_classes, size, channels))
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))
 
@@ -82,7 +85,7 @@ class PrototypeDictionary(nn.Module):
 def _gather(tensor: Tensor, sizes: list[int]) -> Tensor:
     """The ranks' tensors along axis 0, which has sizes[rank] rows on each."""
     padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
-    padded[:len(tensor)] = tensor
+    padded[: len(tensor)] = tensor
     gathered = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(gathered, padded)
     return torch.cat([part[:size] for part, size in zip(gathered, sizes)])

@@ -1,4 +1,5 @@
 """Fixed class embeddings: encoded once at planning, kept beside the plan, read by training."""
+
 from __future__ import annotations
 
 import hashlib
@@ -36,6 +37,7 @@ class ClassEmbeddings:
             no words enter.
         origin: what they were made by: model, weights, templates, texts.
     """
+
     names: tuple[str, ...]
     by_domain: np.ndarray
     origin: dict[str, Any]
@@ -61,12 +63,16 @@ def encode_class_texts(texts: ClassTexts, model: str, weights: str | None = None
     """
     if model in (NGRAMS, RANDOM) or model.startswith((f"{RANDOM}:", HUGGING_FACE)):
         if weights is not None:
-            raise ClassTextsError(f"--text-weights {weights} belongs to an open_clip model; --text-model {model} takes "
-                                  "none. Leave it out.")
+            raise ClassTextsError(
+                f"--text-weights {weights} belongs to an open_clip model; --text-model {model} takes "
+                "none. Leave it out."
+            )
     elif weights is None:
-        raise ClassTextsError(f"--text-model {model} needs --text-weights: a hub tag or a local file. Without weights "
-                              f"there are --text-model {NGRAMS} (words and letters of the descriptions) and "
-                              "--class-embeddings (vectors of your own).")
+        raise ClassTextsError(
+            f"--text-model {model} needs --text-weights: a hub tag or a local file. Without weights "
+            f"there are --text-model {NGRAMS} (words and letters of the descriptions) and "
+            "--class-embeddings (vectors of your own)."
+        )
     origin = {"model": model, "weights": None, "descriptions": dict(zip(texts.names, texts.descriptions))}
     if model == NGRAMS:
         return _checked(texts.names, np.stack([ngram_vectors(texts.descriptions)] * 2), origin)
@@ -102,16 +108,21 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
                 raise ValueError("not an object")
         vectors = {name: np.asarray(vector, np.float64) for name, vector in content.items()}
     except (OSError, ValueError, TypeError) as error:
-        raise ClassTextsError("--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector a class "
-                              f"in {file}: {error}") from error
+        raise ClassTextsError(
+            "--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector a class "
+            f"in {file}: {error}"
+        ) from error
     missing, other = [name for name in names if name not in vectors], [name for name in vectors if name not in names]
     if missing or other:
-        raise ClassTextsError(f"{file}: expected one vector for each of {', '.join(names)}; missing: "
-                              f"{', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}.")
+        raise ClassTextsError(
+            f"{file}: expected one vector for each of {', '.join(names)}; missing: "
+            f"{', '.join(missing) or 'none'}; unknown: {', '.join(other) or 'none'}."
+        )
     shapes = {vectors[name].shape for name in names}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
-        raise ClassTextsError(f"{file}: expected vectors of one length; got the shapes "
-                              f"{', '.join(map(str, sorted(shapes)))}.")
+        raise ClassTextsError(
+            f"{file}: expected vectors of one length; got the shapes {', '.join(map(str, sorted(shapes)))}."
+        )
     stacked = np.stack([vectors[name] for name in names])
     origin = {"model": "file", "weights": {"file": os.path.abspath(file), "sha256": _sha256(file)}}
     return _checked(tuple(names), np.stack([stacked] * 2), origin)
@@ -120,15 +131,24 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
 def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
     """Write the .npz, named by its content, and return the entry of the plan's key."""
     buffer = io.BytesIO()
-    np.savez(buffer, names=np.array(embeddings.names), by_domain=embeddings.by_domain,
-             origin=np.array(json.dumps(embeddings.origin)))
+    np.savez(
+        buffer,
+        names=np.array(embeddings.names),
+        by_domain=embeddings.by_domain,
+        origin=np.array(json.dumps(embeddings.origin)),
+    )
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     name = f"nnUDA_{ENTRY}_{digest[:12]}.npz"
     with replacing(os.path.join(folder, name)) as aside:
         Path(aside).write_bytes(content)
-    return {"file": name, "sha256": digest, "dimension": embeddings.by_domain.shape[2],
-            "classes": list(embeddings.names), **embeddings.origin}
+    return {
+        "file": name,
+        "sha256": digest,
+        "dimension": embeddings.by_domain.shape[2],
+        "classes": list(embeddings.names),
+        **embeddings.origin,
+    }
 
 
 def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name: str = "PLANS") -> ClassEmbeddings:
@@ -143,20 +163,25 @@ def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name
     Raises:
         ClassTextsError: none in the plan, file gone or changed, or other classes.
     """
-    again = (f"Make a plan with them: nnUDA_configure -d {os.path.basename(folder)} -p {plans_name} --as NAME "
-             f"--text-model MODEL --text-weights WEIGHTS (nothing to download: --text-model {NGRAMS}).")
+    again = (
+        f"Make a plan with them: nnUDA_configure -d {os.path.basename(folder)} -p {plans_name} --as NAME "
+        f"--text-model MODEL --text-weights WEIGHTS (nothing to download: --text-model {NGRAMS})."
+    )
     if entry is None:
         raise ClassTextsError(f"The plan {plans_name} has no class embeddings. {again}")
     file = os.path.join(folder, entry["file"])
     if not os.path.isfile(file) or _sha256(file) != entry["sha256"]:
-        raise ClassTextsError(f"Expected the class embeddings that the plan was made with in {file} (sha256 "
-                              f"{entry['sha256'][:12]}...); they are gone or others. Put the file back. {again}")
+        raise ClassTextsError(
+            f"Expected the class embeddings that the plan was made with in {file} (sha256 "
+            f"{entry['sha256'][:12]}...); they are gone or others. Put the file back. {again}"
+        )
     with np.load(file, allow_pickle=False) as arrays:
         origin = json.loads(str(arrays["origin"]))
         embeddings = ClassEmbeddings(tuple(arrays["names"].tolist()), arrays["by_domain"], origin)
     if list(embeddings.names) != list(names):
-        raise ClassTextsError(f"{file}: expected embeddings of {', '.join(names)}; got {', '.join(embeddings.names)}. "
-                              f"{again}")
+        raise ClassTextsError(
+            f"{file}: expected embeddings of {', '.join(names)}; got {', '.join(embeddings.names)}. {again}"
+        )
     return embeddings
 
 
@@ -186,8 +211,10 @@ def _checked(names: tuple[str, ...], by_domain: np.ndarray, origin: dict[str, An
     for a in range(len(names)):
         for b in range(a):
             if np.linalg.norm(mean[a] - mean[b]) < SAME:
-                raise ClassTextsError(f"The classes {names[b]} and {names[a]} have the same embedding: no loss can "
-                                      "tell them apart. Describe them in other words (--class-texts).")
+                raise ClassTextsError(
+                    f"The classes {names[b]} and {names[a]} have the same embedding: no loss can "
+                    "tell them apart. Describe them in other words (--class-texts)."
+                )
     return ClassEmbeddings(tuple(names), by_domain.astype(np.float32), origin)
 
 

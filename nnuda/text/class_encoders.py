@@ -1,4 +1,5 @@
 """Encoders of fixed class texts: CLIP, a text model of Hugging Face, and two that need no weights."""
+
 from __future__ import annotations
 
 import hashlib
@@ -38,7 +39,7 @@ def ngram_vectors(descriptions: Sequence[str]) -> np.ndarray:
 def _terms(text: str) -> list[str]:
     words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
     padded = [f" {word} " for word in words]
-    return [f"word {word}" for word in words] + [word[i:i + 3] for word in padded for i in range(len(word) - 2)]
+    return [f"word {word}" for word in words] + [word[i : i + 3] for word in padded for i in range(len(word) - 2)]
 
 
 def random_vectors(number: int, seed: int) -> np.ndarray:
@@ -71,7 +72,10 @@ def clip_encoder(model: str, pretrained: str) -> tuple[Encoder, dict[str, str]]:
             f"{error.reason} Three ways out:\n"
             f"  1. a local file: {error.fetch}, and give its path: --text-weights FILE;\n"
             f"  2. another encoder: --text-model {HUGGING_FACE}FOLDER, or --text-model {NGRAMS}, which needs none;\n"
-            "  3. --class-embeddings FILE: vectors that were made elsewhere.", error.reason, error.fetch) from error
+            "  3. --class-embeddings FILE: vectors that were made elsewhere.",
+            error.reason,
+            error.fetch,
+        ) from error
     return _clip_texts(load_clip(model, Path(weights["file"])), open_clip.get_tokenizer(model)), weights
 
 
@@ -111,9 +115,10 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
         raise TextEncoderUnavailable(
-            f"--text-model {HUGGING_FACE}{name} needs transformers: pip install \"nnuda[hf]\". Without it "
+            f'--text-model {HUGGING_FACE}{name} needs transformers: pip install "nnuda[hf]". Without it '
             f"there are an open_clip model with --text-weights, {NGRAMS}, and --class-embeddings with vectors of "
-            "your own.") from error
+            "your own."
+        ) from error
     import torch
 
     folder = hub_folder(name, ["*.json", "*.txt", "*.model", *WEIGHT_FILES])
@@ -148,7 +153,8 @@ def _open_clip_folder(folder: Path) -> tuple[Encoder, dict[str, str]]:
         raise TextEncoderUnavailable(
             f"Expected a model of open_clip's with its weights in {folder}: {error}\nA text tower of Hugging Face's "
             "(BiomedCLIP has one) needs nnuda[hf], and the configuration that hf_model_name in "
-            f"{OPEN_CLIP_CONFIG} names: a folder, or a repository in the local cache.") from error
+            f"{OPEN_CLIP_CONFIG} names: a folder, or a repository in the local cache."
+        ) from error
     return _clip_texts(clip, tokenizer), _hashed(folder)
 
 

@@ -1,4 +1,5 @@
 """The words that stand for each class: names, descriptions, modality words and the prompts made of them."""
+
 from __future__ import annotations
 
 import difflib
@@ -29,6 +30,7 @@ class ClassTexts:
         modalities: what {m} stands for in the source and in the target, one or more each.
         templates: prompts with {c}, and {m} in some of them.
     """
+
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
     modalities: tuple[tuple[str, ...], tuple[str, ...]]
@@ -36,8 +38,11 @@ class ClassTexts:
 
     def prompts(self, name: int, domain: int) -> list[str]:
         """Every template of a class with every modality word of a domain (0 source, 1 target)."""
-        return [template.format(c=self.descriptions[name], m=word)
-                for word in self.modalities[domain] for template in self.templates]
+        return [
+            template.format(c=self.descriptions[name], m=word)
+            for word in self.modalities[domain]
+            for template in self.templates
+        ]
 
 
 def default_texts(names: list[str], channels_s: dict[str, str], channels_t: dict[str, str]) -> ClassTexts:
@@ -62,8 +67,9 @@ def read_class_texts(file: str, texts: ClassTexts) -> ClassTexts:
     classes, modalities = content.get("classes", {}), content.get("modalities", {})
     templates = content.get("templates", list(texts.templates))
     if not isinstance(classes, dict) or not isinstance(modalities, dict):
-        raise ClassTextsError(f"{file}: expected objects under classes and modalities, for example "
-                              "{\"classes\": {\"liver\": \"liver\"}}.")
+        raise ClassTextsError(
+            f'{file}: expected objects under classes and modalities, for example {{"classes": {{"liver": "liver"}}}}.'
+        )
     _check_names(classes, texts.names, f"{file}: class")
     _check_names(modalities, ("source", "target"), f"{file}: domain under modalities")
     for where, words in {"templates": templates, **modalities, "classes": list(classes.values())}.items():
@@ -91,8 +97,10 @@ def _check_template(file: str, template: str) -> None:
     except ValueError:
         fields = set()
     if "c" not in fields or not fields <= {"c", "m"}:
-        raise ClassTextsError(f"{file}: expected a template with {{c}} for the class and, if anything, {{m}} for the "
-                              f"modality; got {template!r}.")
+        raise ClassTextsError(
+            f"{file}: expected a template with {{c}} for the class and, if anything, {{m}} for the "
+            f"modality; got {template!r}."
+        )
 
 
 def _read_object(file: str) -> dict:
@@ -101,8 +109,9 @@ def _read_object(file: str) -> dict:
     except (OSError, ValueError) as error:
         raise ClassTextsError(f"Expected a JSON file of class texts in {file}: {error}") from error
     if not isinstance(content, dict):
-        raise ClassTextsError(f"{file}: expected an object with classes, modalities or templates; got "
-                              f"{type(content).__name__}.")
+        raise ClassTextsError(
+            f"{file}: expected an object with classes, modalities or templates; got {type(content).__name__}."
+        )
     return content
 
 

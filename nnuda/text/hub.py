@@ -1,4 +1,5 @@
 """A model's folder from Hugging Face: local, in the cache, or downloaded where the hub answers."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Pretrained weights that settings name: found once at planning, checked again at training."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -24,7 +25,7 @@ def resolve_pretrained(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
         return {}
     from nnuda.text.weights import resolve_weights  # open_clip takes seconds to import
 
-    return {key: resolve_weights(settings[key[:-len(_SUFFIX)] + ".model"], settings[key]) for key in named}
+    return {key: resolve_weights(settings[key[: -len(_SUFFIX)] + ".model"], settings[key]) for key in named}
 
 
 def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str, str]]) -> str | None:
@@ -47,9 +48,11 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
     from nnuda.text.clip_models import TextModelError
     from nnuda.text.weights import find_weights, sha256
 
-    file = find_weights(settings[key[:-len(_SUFFIX)] + ".model"], settings[key])
+    file = find_weights(settings[key[: -len(_SUFFIX)] + ".model"], settings[key])
     if key in planned and sha256(file) != planned[key]["sha256"]:
-        raise TextModelError(f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "
-                             f"{planned[key]['sha256'][:12]}...); {file} holds others. Put the planned file back, or "
-                             "make a new plan with nnUDA_configure.")
+        raise TextModelError(
+            f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "
+            f"{planned[key]['sha256'][:12]}...); {file} holds others. Put the planned file back, or "
+            "make a new plan with nnUDA_configure."
+        )
     return str(file)

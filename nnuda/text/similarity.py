@@ -1,4 +1,5 @@
 """How alike the texts of the classes are: their Gram matrix, in numbers and as a picture."""
+
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
@@ -33,8 +34,9 @@ def loss_of_equal_classes(matrix: np.ndarray) -> tuple[float, float]:
 def draw_gram(names: tuple[str, ...], matrices: dict[str, np.ndarray], title: str, file: str) -> None:
     """One panel a matrix, with its numbers, as PNG; NaN is left blank."""
     size = 1 + 0.55 * len(names)
-    figure, axes = plt.subplots(1, len(matrices), figsize=(len(matrices) * size + 1, size + 1), squeeze=False,
-                                sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(len(matrices) * size + 1, size + 1), squeeze=False, sharey=True, layout="constrained"
+    )
     try:
         for axis, (name, matrix) in zip(axes[0], matrices.items()):
             axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")

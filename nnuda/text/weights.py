@@ -193,4 +193,6 @@ def _unavailable(reason: str, tag: dict[str, Any] | None = None) -> TextEncoderU
         f"  2. another encoder; in the local cache ({huggingface_hub.constants.HF_HUB_CACHE}): "
         f"{', '.join(_cached_encoders()) or 'none'};\n"
         "  3. `pretrained` null: with no model a small text tower, with one its architecture, trained from scratch.",
-        reason, fetch)
+        reason,
+        fetch,
+    )

@@ -1,4 +1,5 @@
 """Checkpoints: nnU-Net's own file, with the state of the adaptation under one more key."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -49,8 +50,10 @@ def random_states() -> list[dict]:
 
 def vectors_on_cpu(vectors: dict[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
     """What the report compares: title -> values (K, A), and of which classes there are some, bool (K,)."""
-    return {title: {"values": values.detach().cpu().clone(), "there": there.cpu().clone()}
-            for title, (values, there) in vectors.items()}
+    return {
+        title: {"values": values.detach().cpu().clone(), "there": there.cpu().clone()}
+        for title, (values, there) in vectors.items()
+    }
 
 
 def write_checkpoint(filename: str, stock: BytesIO, state: dict[str, Any], student_is_stored: bool) -> None:
@@ -79,6 +82,8 @@ def read_state(filename: str, device: torch.device) -> dict[str, Any]:
     """
     state = torch.load(filename, map_location=device, weights_only=False).get(STATE)
     if state is None:
-        raise RuntimeError(f"{filename} was not written by nnuda and cannot be continued. To start from its weights, use "
-                           "nnUDA_configure --set training.init_from=...")
+        raise RuntimeError(
+            f"{filename} was not written by nnuda and cannot be continued. To start from its weights, use "
+            "nnUDA_configure --set training.init_from=..."
+        )
     return state

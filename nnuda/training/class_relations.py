@@ -2,6 +2,7 @@
 
 Each function returns the value and whether there is one, both on the device: nothing here waits for it.
 """
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """What the training steps of an epoch cost: time and memory."""
+
 from __future__ import annotations
 
 import math
@@ -32,5 +33,7 @@ class StepCost:
         nnU-Net's steps wait for the device, so nothing is still to be computed.
         """
         on_gpu = self.device.type == "cuda"
-        return {STEP_SECONDS: (perf_counter() - self.started) / steps,
-                MEMORY_GB: torch.cuda.max_memory_allocated(self.device) / 1e9 if on_gpu else math.nan}
+        return {
+            STEP_SECONDS: (perf_counter() - self.started) / steps,
+            MEMORY_GB: torch.cuda.max_memory_allocated(self.device) / 1e9 if on_gpu else math.nan,
+        }

@@ -1,4 +1,5 @@
 """Per-term curves: sums on the device while an epoch runs, one value a term at its end, a picture of all of them."""
+
 from __future__ import annotations
 
 import math
@@ -64,7 +65,7 @@ def plot_curves(logged: dict[str, list[float]], folder: str) -> None:
             axis.grid(alpha=0.3)
             if len(lines) > 1:
                 axis.legend(fontsize="small", ncols=math.ceil(len(lines) / 8))
-        for axis in list(axes.flat)[len(panels):]:
+        for axis in list(axes.flat)[len(panels) :]:
             axis.set_axis_off()
         figure.tight_layout()
         figure.savefig(join(folder, "nnuda_progress.png"), dpi=80)

@@ -1,4 +1,5 @@
 """What DDP does for the network and must be done by hand for the modules beside it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -66,9 +67,11 @@ def split_batch(batch_size: int, mode: str) -> tuple[int, int]:
     if mode == "each":
         return batch_size, batch_size
     if batch_size < 2:
-        raise ValueError("training.batch = total needs a batch of at least 2 to take half of it from each domain; "
-                         f"got {batch_size} (with DDP: on this GPU). Use training.batch = each, or a plan with a "
-                         "larger batch.")
+        raise ValueError(
+            "training.batch = total needs a batch of at least 2 to take half of it from each domain; "
+            f"got {batch_size} (with DDP: on this GPU). Use training.batch = each, or a plan with a "
+            "larger batch."
+        )
     return batch_size - batch_size // 2, batch_size // 2
 
 

@@ -1,4 +1,5 @@
 """Several batches through one network."""
+
 from __future__ import annotations
 
 from typing import Any

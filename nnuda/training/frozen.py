@@ -1,5 +1,6 @@
 """The frozen configuration: what a results folder was trained with, written into its plans.json at the start
 and never changed after."""
+
 from __future__ import annotations
 
 import json
@@ -65,8 +66,9 @@ def frozen_classes(plans: dict) -> list[str]:
     return plans[KEY]["foreground_classes"]
 
 
-def refuse_other_configuration(plans: dict, configuration: str, output_folder_base: str,
-                               reads_embeddings: bool = False) -> None:
+def refuse_other_configuration(
+    plans: dict, configuration: str, output_folder_base: str, reads_embeddings: bool = False
+) -> None:
     """Stop where the results folder was made with another target, settings or configuration.
 
     Args:
@@ -81,22 +83,29 @@ def refuse_other_configuration(plans: dict, configuration: str, output_folder_ba
     path = join(output_folder_base, PLANS_SOURCE)
     if not isfile(path):
         return
-    before, now = (_facts(p, configuration, reads_embeddings)
-                   for p in (load_json(path), json.loads(json.dumps(plans))))
+    before, now = (_facts(p, configuration, reads_embeddings) for p in (load_json(path), json.loads(json.dumps(plans))))
     changed = [f"  {key}: was {before[key]!r}, now {now.get(key)!r}" for key in before if before[key] != now.get(key)]
     if changed:
         raise FrozenConfigurationError(
-            f"{output_folder_base} was made with another configuration:\n" + "\n".join(changed) +
-            "\nNothing was changed. Give the variant a plan of its own name (nnUDA_configure -d ... -p ... --as NAME "
-            "--set ...) and train with -p NAME, or move that folder away.")
+            f"{output_folder_base} was made with another configuration:\n"
+            + "\n".join(changed)
+            + "\nNothing was changed. Give the variant a plan of its own name (nnUDA_configure -d ... -p ... --as NAME "
+            "--set ...) and train with -p NAME, or move that folder away."
+        )
 
 
 def _facts(plans: dict, configuration: str, reads_embeddings: bool) -> dict[str, Any]:
     key = plans[KEY]
-    plan = {f"{configuration}.{name}": value
-            for name, value in _inherited(plans["configurations"], configuration).items()}
-    facts = {"target": key["target"]["name"], "target normalization": key["target"]["normalization"],
-             "foreground classes": key["foreground_classes"], **key["effective_settings"], **plan}
+    plan = {
+        f"{configuration}.{name}": value for name, value in _inherited(plans["configurations"], configuration).items()
+    }
+    facts = {
+        "target": key["target"]["name"],
+        "target normalization": key["target"]["normalization"],
+        "foreground classes": key["foreground_classes"],
+        **key["effective_settings"],
+        **plan,
+    }
     if reads_embeddings:
         facts["class embeddings (sha256)"] = key.get(ENTRY, {}).get("sha256")
     return facts

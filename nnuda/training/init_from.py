@@ -1,4 +1,5 @@
 """`training.init_from`: start from the weights of a plain nnU-Net."""
+
 from __future__ import annotations
 
 import torch
@@ -26,14 +27,18 @@ def init_from(network: nn.Module, path: str) -> str:
     checkpoint = find_checkpoint(path, option=SETTING)
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
     if not isinstance(content, dict) or "network_weights" not in content:
-        raise ValueError(f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "
-                         "Expected a checkpoint_*.pth of a plain nnU-Net.")
+        raise ValueError(
+            f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "
+            "Expected a checkpoint_*.pth of a plain nnU-Net."
+        )
     given = content["network_weights"]
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ValueError(f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. "
-                         "Expected a plain nnU-Net trained with the same plan and configuration.")
+        raise ValueError(
+            f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. "
+            "Expected a plain nnU-Net trained with the same plan and configuration."
+        )
     network.load_state_dict({**own, **taken})
     missing = [name for name in own if name not in taken]
     unused = [name for name in given if name not in taken]

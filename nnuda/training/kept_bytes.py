@@ -1,4 +1,5 @@
 """Bytes that a step keeps for its backward pass: what `planning.memory_factor` is measured by, without a GPU."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """Named loss terms: their weights, and how these grow over a training."""
+
 from __future__ import annotations
 
 from collections.abc import Collection
@@ -51,15 +52,22 @@ def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
     Returns:
         Terms by name; "uuds.contrast.weight" makes the term "contrast".
     """
-    prefixes = [key[:-len(_SUFFIX)] for key, value in settings.items() if key.endswith(_SUFFIX) and value > 0]
-    terms = [LossTerm(prefix.rsplit(".", 1)[-1], settings[prefix + _SUFFIX], settings.get(f"{prefix}.start", 0.0),
-                      settings.get(f"{prefix}.ramp", 0.0)) for prefix in prefixes]
+    prefixes = [key[: -len(_SUFFIX)] for key, value in settings.items() if key.endswith(_SUFFIX) and value > 0]
+    terms = [
+        LossTerm(
+            prefix.rsplit(".", 1)[-1],
+            settings[prefix + _SUFFIX],
+            settings.get(f"{prefix}.start", 0.0),
+            settings.get(f"{prefix}.ramp", 0.0),
+        )
+        for prefix in prefixes
+    ]
     return {term.name: term for term in terms}
 
 
 def term_names(settings: dict[str, Any]) -> list[str]:
     """Names of all terms that a preset has, on or off."""
-    return [key[:-len(_SUFFIX)].rsplit(".", 1)[-1] for key in settings if key.endswith(_SUFFIX)]
+    return [key[: -len(_SUFFIX)].rsplit(".", 1)[-1] for key in settings if key.endswith(_SUFFIX)]
 
 
 def check_name(name: str, known: Collection[str], preset: str) -> None:
@@ -73,8 +81,10 @@ def check_name(name: str, known: Collection[str], preset: str) -> None:
         LossTermError: there is no such term.
     """
     if name not in known:
-        raise LossTermError(f"Terms of the preset {preset}: {', '.join(dict.fromkeys(known))}; got {name!r}. A term is "
-                            f"the last word of a setting {preset}.<term>.weight: correct the name, or add the setting.")
+        raise LossTermError(
+            f"Terms of the preset {preset}: {', '.join(dict.fromkeys(known))}; got {name!r}. A term is "
+            f"the last word of a setting {preset}.<term>.weight: correct the name, or add the setting."
+        )
 
 
 def check_losses(losses: dict[str, Any], active: set[str], known: Collection[str], preset: str) -> None:
@@ -94,16 +104,26 @@ def check_losses(losses: dict[str, Any], active: set[str], known: Collection[str
         check_name(name, known, preset)
     surplus, missing = sorted(losses.keys() - active), sorted(active - losses.keys())
     if surplus or missing:
-        raise LossTermError(f"adaptation_losses: expected the terms that are active in this step, "
-                            f"{', '.join(sorted(active)) or 'none'}; missing: {', '.join(missing) or 'none'}; returned "
-                            f"though off: {', '.join(surplus) or 'none'}. Compute each term under `if "
-                            "self.active(name)`, and only there.")
+        raise LossTermError(
+            f"adaptation_losses: expected the terms that are active in this step, "
+            f"{', '.join(sorted(active)) or 'none'}; missing: {', '.join(missing) or 'none'}; returned "
+            f"though off: {', '.join(surplus) or 'none'}. Compute each term under `if "
+            "self.active(name)`, and only there."
+        )
     for name, loss in losses.items():
         if not isinstance(loss, Tensor) or loss.ndim:
-            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__} {loss}"
-            raise LossTermError(f"adaptation_losses: expected a scalar tensor for the term {name}; got {got}. Nothing "
-                                "can be learnt from a number: leave .item() and float() out, and take the mean.")
+            got = (
+                f"a tensor of shape {tuple(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else f"{type(loss).__name__} {loss}"
+            )
+            raise LossTermError(
+                f"adaptation_losses: expected a scalar tensor for the term {name}; got {got}. Nothing "
+                "can be learnt from a number: leave .item() and float() out, and take the mean."
+            )
         if not loss.requires_grad:
-            raise LossTermError(f"adaptation_losses: the term {name} has no graph, so nothing would be learnt from it. "
-                                "Compute it from the outputs with their gradient: no detach(), no torch.no_grad() "
-                                "around all of it.")
+            raise LossTermError(
+                f"adaptation_losses: the term {name} has no graph, so nothing would be learnt from it. "
+                "Compute it from the outputs with their gradient: no detach(), no torch.no_grad() "
+                "around all of it."
+            )

@@ -1,5 +1,6 @@
 """Several optimisers behind one, because nnU-Net steps, unscales and checkpoints one;
 and nnU-Net's schedule for groups of different rates."""
+
 from __future__ import annotations
 
 from torch.optim import Optimizer
@@ -15,8 +16,15 @@ class JointOptimizer(Optimizer):
 
     def __init__(self, optimizers: list[Optimizer]) -> None:
         self.optimizers = optimizers
-        super().__init__([parameter for optimizer in optimizers for group in optimizer.param_groups
-                          for parameter in group["params"]], {})
+        super().__init__(
+            [
+                parameter
+                for optimizer in optimizers
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+            ],
+            {},
+        )
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def step(self, closure=None) -> None:

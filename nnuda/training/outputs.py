@@ -1,4 +1,5 @@
 """What a network gives: logits of one resolution, or of several with deep supervision, finest first."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

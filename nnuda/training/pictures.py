@@ -1,4 +1,5 @@
 """Pictures that a training leaves besides its curves."""
+
 from __future__ import annotations
 
 import os

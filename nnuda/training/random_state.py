@@ -1,4 +1,5 @@
 """The random state of a training process, as tensors and Python builtins."""
+
 from __future__ import annotations
 
 import random
@@ -18,9 +19,12 @@ def seed_everything(seed: int) -> None:
 def get_random_state() -> dict[str, Any]:
     """Present state of Python's, NumPy's, torch's and, where a GPU is in use, CUDA's generator."""
     name, keys, position, has_gauss, cached = np.random.get_state()
-    return {"python": random.getstate(), "numpy": (name, keys.tolist(), position, has_gauss, cached),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None}
+    return {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
 
 
 def set_random_state(state: dict[str, Any]) -> None:

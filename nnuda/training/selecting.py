@@ -1,4 +1,5 @@
 """Each epoch scored on the target without labels, and the best one kept."""
+
 from __future__ import annotations
 
 import math
@@ -45,14 +46,21 @@ class EpochSelection:
         history: the records of the epochs.
     """
 
-    def __init__(self, settings: dict[str, Any], classes: list[str], labels: LabelManager, folder: str,
-                 log: Callable[..., None]) -> None:
+    def __init__(
+        self, settings: dict[str, Any], classes: list[str], labels: LabelManager, folder: str, log: Callable[..., None]
+    ) -> None:
         self.settings, self.classes, self.labels, self.folder, self.log = settings, classes, labels, folder, log
         self.rule: dict[str, Any] | None = None
         self.history = History()
 
-    def start(self, domains: tuple[nnUNetBaseDataset, nnUNetBaseDataset] | None, patch_size: Sequence[int],
-              batch_size: int, agreement_kind: str | None, resumed: bool) -> None:
+    def start(
+        self,
+        domains: tuple[nnUNetBaseDataset, nnUNetBaseDataset] | None,
+        patch_size: Sequence[int],
+        batch_size: int,
+        agreement_kind: str | None,
+        resumed: bool,
+    ) -> None:
         """Draw the patches, read the source's class sizes, and find out what checkpoint_selected.pth holds.
 
         Args:
@@ -68,8 +76,14 @@ class EpochSelection:
         if self.rule is not None:
             self.history.selected = from_first(self.selected_on_disk(resumed) if domains is not None else None)
 
-    def read(self, source: nnUNetBaseDataset, target: nnUNetBaseDataset, patch_size: Sequence[int], batch_size: int,
-             agreement_kind: str | None) -> dict[str, Any]:
+    def read(
+        self,
+        source: nnUNetBaseDataset,
+        target: nnUNetBaseDataset,
+        patch_size: Sequence[int],
+        batch_size: int,
+        agreement_kind: str | None,
+    ) -> dict[str, Any]:
         """Keep the patches; returns the rule."""
         number, seed = self.settings["selection.batches"] * batch_size, self.settings["training.seed"] or 0
         self.target_patches = read_target(target, patch_size, number, seed, POOL * self.settings["selection.voxels"])
@@ -87,15 +101,25 @@ class EpochSelection:
         without = ["agreement"] * (agreement_kind is None) + ["class_prior"] * (not any(source.watched))
         scores = [name for name in settings["selection.scores"] if name not in without]
         if not scores:
-            raise SettingsError(f"Expected a score that can be computed; got selection.scores={', '.join(without)}. "
-                                "Without a teacher or mirroring there is no agreement, and without a class that four "
-                                "patches of the source show no class_prior. Add entropy.")
-        return {"scores": scores, "source_dice": settings["selection.source_dice"],
-                "class_share": settings["selection.class_share"], "classes": self.classes,
-                "source_shares": source.share, "watched": source.watched, "regions": self.labels.has_regions,
-                "patches": len(patches.image), "voxels": int(patches.inside.sum()),
-                "density_voxels": settings["selection.voxels"], "temperature": settings["selection.temperature"],
-                "seed": settings["training.seed"] or 0}
+            raise SettingsError(
+                f"Expected a score that can be computed; got selection.scores={', '.join(without)}. "
+                "Without a teacher or mirroring there is no agreement, and without a class that four "
+                "patches of the source show no class_prior. Add entropy."
+            )
+        return {
+            "scores": scores,
+            "source_dice": settings["selection.source_dice"],
+            "class_share": settings["selection.class_share"],
+            "classes": self.classes,
+            "source_shares": source.share,
+            "watched": source.watched,
+            "regions": self.labels.has_regions,
+            "patches": len(patches.image),
+            "voxels": int(patches.inside.sum()),
+            "density_voxels": settings["selection.voxels"],
+            "temperature": settings["selection.temperature"],
+            "seed": settings["training.seed"] or 0,
+        }
 
     def selected_on_disk(self, resumed: bool) -> Record | None:
         """The record of the epoch in checkpoint_selected.pth; a new training removes that of an earlier one.
@@ -111,12 +135,21 @@ class EpochSelection:
             return None
         selected = torch.load(path, map_location="cpu", weights_only=False)[STATE]["selection"]["selected"]
         if selected != self.history.selected:
-            self.log(f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
-                     "it stays until an epoch beats it.")
+            self.log(
+                f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
+                "it stays until an epoch beats it."
+            )
         return selected
 
-    def score(self, epoch: int, source_dice: float, predict: Predict, compare: Predict | None, first: bool,
-              device: torch.device) -> dict[str, float]:
+    def score(
+        self,
+        epoch: int,
+        source_dice: float,
+        predict: Predict,
+        compare: Predict | None,
+        first: bool,
+        device: torch.device,
+    ) -> dict[str, float]:
         """Score an epoch, judge it by the rule, log both.
 
         Args:
@@ -132,14 +165,27 @@ class EpochSelection:
         """
         scores = None
         if first:
-            scores = score_target(self.target_patches, self.source_shares, predict, compare, self.batch_size,
-                                  self.rule["regions"], self.rule["density_voxels"], self.rule["temperature"], device)
+            scores = score_target(
+                self.target_patches,
+                self.source_shares,
+                predict,
+                compare,
+                self.batch_size,
+                self.rule["regions"],
+                self.rule["density_voxels"],
+                self.rule["temperature"],
+                device,
+            )
         before = self.history.epochs[-1]["alarm"] if self.history.epochs else []
-        record = self.history.add(epoch, from_first(scores), from_first(self.agreement_kind if first else None),
-                                  source_dice if math.isfinite(source_dice) else None, self.rule)
+        record = self.history.add(
+            epoch,
+            from_first(scores),
+            from_first(self.agreement_kind if first else None),
+            source_dice if math.isfinite(source_dice) else None,
+            self.rule,
+        )
         rounded = {name: record[name] if record[name] is None else round(record[name], 4) for name in SCORES}
-        self.log("label-free scores", rounded,
-                 *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
+        self.log("label-free scores", rounded, *(["vetoed:", "; ".join(record["vetoed"])] if record["vetoed"] else []))
         if set(record["alarm"]) - set(before):
             self.log(f"COLLAPSE ALARM on the target in epoch {epoch}: {'; '.join(record['alarm'])}")
         return {name: math.nan if record[name] is None else record[name] for name in SCORES}

@@ -1,4 +1,5 @@
 """The EMA teacher: a moving average of the student's weights."""
+
 from __future__ import annotations
 
 from copy import deepcopy

@@ -1,4 +1,5 @@
 """The base trainer: nnU-Net's, with a second, unlabelled domain."""
+
 from __future__ import annotations
 
 import math
@@ -61,12 +62,19 @@ class nnUDATrainer(nnUNetTrainer):
 
     preset = "base"
 
-    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
-                 device: torch.device = torch.device("cuda")):
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),
+    ):
         folder = None
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
-            folder = join(nnUNet_results, plans["dataset_name"],
-                          f"{type(self).__name__}__{plans['plans_name']}__{configuration}")
+            folder = join(
+                nnUNet_results, plans["dataset_name"], f"{type(self).__name__}__{plans['plans_name']}__{configuration}"
+            )
         self.settings = freeze(plans, self.preset, dataset_json, folder)
         if folder is not None:
             refuse_other_configuration(plans, configuration, folder, self.reads_class_embeddings(self.settings))
@@ -77,8 +85,9 @@ class nnUDATrainer(nnUNetTrainer):
             find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
-            raise NotImplementedError("nnuda does not adapt the cascade's second stage. "
-                                      "Train 2d, 3d_fullres or 3d_lowres.")
+            raise NotImplementedError(
+                "nnuda does not adapt the cascade's second stage. Train 2d, 3d_fullres or 3d_lowres."
+            )
 
         ### Some hyperparameters for you to fiddle with (with nnUDA_configure --set training.<name>=...)
         self.initial_lr = self.settings["training.initial_lr"]
@@ -98,15 +107,22 @@ class nnUDATrainer(nnUNetTrainer):
         self.step_in_epoch = 0
         self.checked_terms: set[str] | None = None
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
-        self.selection = EpochSelection(self.settings, frozen_classes(self.plans_manager.plans), self.label_manager,
-                                        self.output_folder, self.print_to_log_file)
+        self.selection = EpochSelection(
+            self.settings,
+            frozen_classes(self.plans_manager.plans),
+            self.label_manager,
+            self.output_folder,
+            self.print_to_log_file,
+        )
         self.resumed = False
         self.resumed_random_state: dict | None = None
         for name in self.logged_names():
             self.logger.local_logger.my_fantastic_logging[LOGGED + name] = []
-        self.print_to_log_file(f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
-                               f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
-                               add_timestamp=False)
+        self.print_to_log_file(
+            f"labelled source {self.plans_manager.dataset_name} -> unlabelled target "
+            f"{self.target['name']}, loss terms: {', '.join(['source', *self.loss_terms])}",
+            add_timestamp=False,
+        )
 
     # ---- what planning asks the class -------------------------------------------------------------------------------
 
@@ -163,8 +179,11 @@ class nnUDATrainer(nnUNetTrainer):
     def class_vectors(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Vectors of the classes that the report compares, by title: (K, A), and of which classes there is one, (K,)
         bool. Titles that end with "source" and "target" are compared with each other. Those of the statistics."""
-        return {name.replace("_", " "): module.class_vectors() for name, module in self.statistics.items()
-                if hasattr(module, "class_vectors")}
+        return {
+            name.replace("_", " "): module.class_vectors()
+            for name, module in self.statistics.items()
+            if hasattr(module, "class_vectors")
+        }
 
     def pictures(self) -> dict[str, Drawing]:
         """Pictures for the report, by a name that is fit for a folder. Drawn each `<preset>.pictures.every` epochs."""
@@ -214,9 +233,11 @@ class nnUDATrainer(nnUNetTrainer):
         self.extra_modules = self.build_modules().to(self.device)
         self.statistics = self.build_statistics().to(self.device)
         if "teacher" in self.loss_terms and self.settings["teacher.threshold"] == "class":
-            self.class_confidence = ClassConfidence(self.label_manager.num_segmentation_heads,
-                                                    self.settings["teacher.confidence"],
-                                                    self.settings["teacher.threshold_floor"]).to(self.device)
+            self.class_confidence = ClassConfidence(
+                self.label_manager.num_segmentation_heads,
+                self.settings["teacher.confidence"],
+                self.settings["teacher.threshold_floor"],
+            ).to(self.device)
         self.adversary, self.adversary_optimizer = self.configure_adversary()
         self.adversary.to(self.device)
         if self.adversary_optimizer is not None:
@@ -249,8 +270,9 @@ class nnUDATrainer(nnUNetTrainer):
         if not self.adapts:
             return source, validation
         processes = get_allowed_n_proc_DA()
-        target = target_augmenter(self.target_loader(), processes if processes == 0 else max(1, processes // 2),
-                                  self.device.type == "cuda")
+        target = target_augmenter(
+            self.target_loader(), processes if processes == 0 else max(1, processes // 2), self.device.type == "cuda"
+        )
         next(target)
         return TwoDomainStream(source, target), validation
 
@@ -264,23 +286,38 @@ class nnUDATrainer(nnUNetTrainer):
         dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
         found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
         if found != planned:
-            raise FileNotFoundError(f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
-                                    f"{folder}; found {found}. Run: nnUDA_preprocess "
-                                    f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} "
-                                    f"-c {self.configuration_name}")
+            raise FileNotFoundError(
+                f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
+                f"{folder}; found {found}. Run: nnUDA_preprocess "
+                f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} "
+                f"-c {self.configuration_name}"
+            )
         return dataset
 
     def target_loader(self) -> TargetLoader:
         """Patches of the target in two views, through nnU-Net's own transforms."""
         rotation, dummy_2d, initial_patch, mirror_axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size())
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
         patch_size, turns = self.configuration_manager.patch_size, None
         if self.settings["augmentation.target_geometry"] == "quarters":
             initial_patch, turns = patch_size, quarter_turns(patch_size, rotation, dummy_2d)
-        pipeline = self.get_training_transforms(patch_size, rotation, None, mirror_axes, dummy_2d,
-                                                use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"])
-        return TargetLoader(self.target_dataset(), self.batch_size_target, initial_patch, patch_size,
-                            self.label_manager, transforms=TwoViews(pipeline, turns))
+        pipeline = self.get_training_transforms(
+            patch_size,
+            rotation,
+            None,
+            mirror_axes,
+            dummy_2d,
+            use_mask_for_norm=self.target["normalization"]["use_mask_for_norm"],
+        )
+        return TargetLoader(
+            self.target_dataset(),
+            self.batch_size_target,
+            initial_patch,
+            patch_size,
+            self.label_manager,
+            transforms=TwoViews(pipeline, turns),
+        )
 
     def on_train_start(self) -> None:
         """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
@@ -349,8 +386,9 @@ class nnUDATrainer(nnUNetTrainer):
         if not self.reads_target:
             target = target.without_images()
         elif self.active("teacher") and self.settings["teacher.mixing"] > 0:
-            mixed = paste_boxes(source.image, target.image, self.settings["teacher.mixing_box"],
-                                self.settings["teacher.mixing"])
+            mixed = paste_boxes(
+                source.image, target.image, self.settings["teacher.mixing_box"], self.settings["teacher.mixing"]
+            )
             target = replace(target, image=mixed.image, from_source=mixed.from_source)
         with self.mixed_precision():
             outputs = self.forward_domains(source, target)
@@ -484,7 +522,9 @@ class nnUDATrainer(nnUNetTrainer):
         """nnU-Net's; the scores on the target; draw the curves."""
         if self.selection.rule is not None:
             dice = float(self.logger.get_value("mean_fg_dice", step=-1))
-            scores = self.selection.score(self.current_epoch, dice, *self.predictions(), self.local_rank == 0, self.device)
+            scores = self.selection.score(
+                self.current_epoch, dice, *self.predictions(), self.local_rank == 0, self.device
+            )
             for name, value in scores.items():
                 self.logger.log(SELECTION + name, value, self.current_epoch)
         super().on_epoch_end()
@@ -541,12 +581,18 @@ class nnUDATrainer(nnUNetTrainer):
         if not self.settings["selection.enabled"]:
             return
         domains = self.domains_to_score() if self.local_rank == 0 else None
-        self.selection.start(domains, self.configuration_manager.patch_size, self.configuration_manager.batch_size,
-                             self.agreement_kind, self.resumed)
+        self.selection.start(
+            domains,
+            self.configuration_manager.patch_size,
+            self.configuration_manager.batch_size,
+            self.agreement_kind,
+            self.resumed,
+        )
         if self.selection.rule is not None:
             for name in SCORES:
-                self.logger.local_logger.my_fantastic_logging.setdefault(SELECTION + name,
-                                                                         [math.nan] * self.current_epoch)
+                self.logger.local_logger.my_fantastic_logging.setdefault(
+                    SELECTION + name, [math.nan] * self.current_epoch
+                )
 
     def domains_to_score(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset] | None:
         """Source cases of the fold's training, and the target's; None where no target was preprocessed and none is
@@ -608,13 +654,18 @@ class nnUDATrainer(nnUNetTrainer):
     def adaptation_state(self) -> dict[str, Any]:
         """What a resumed training needs besides nnU-Net's own checkpoint. Tensors and builtins only."""
         optimizer = self.adversary_optimizer
-        return {"student": self.bare_network.state_dict(), "modules": self.extra_modules.state_dict(),
-                "statistics": self.statistics.state_dict(), "adversary": self.adversary.state_dict(),
-                "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
-                "teacher": None if self.teacher is None else self.teacher.state_dict(),
-                "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
-                "selection": self.selection.history.state_dict(), "class_vectors": vectors_on_cpu(self.class_vectors()),
-                "pictures": {name: drawing.caption for name, drawing in self.pictures().items()}}
+        return {
+            "student": self.bare_network.state_dict(),
+            "modules": self.extra_modules.state_dict(),
+            "statistics": self.statistics.state_dict(),
+            "adversary": self.adversary.state_dict(),
+            "adversary_optimizer": None if optimizer is None else optimizer.state_dict(),
+            "teacher": None if self.teacher is None else self.teacher.state_dict(),
+            "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
+            "selection": self.selection.history.state_dict(),
+            "class_vectors": vectors_on_cpu(self.class_vectors()),
+            "pictures": {name: drawing.caption for name, drawing in self.pictures().items()},
+        }
 
     def load_adaptation_state(self, state: dict[str, Any]) -> None:
         """Put back what `adaptation_state` returned."""
@@ -639,17 +690,27 @@ class nnUDATrainer(nnUNetTrainer):
         stock = BytesIO()
         with self.prediction_weights():
             super().save_checkpoint(stock)
-        write_checkpoint(filename, stock, {**self.adaptation_state(), "random_states": states},
-                         self.settings["training.predict_with"] == "student")
+        write_checkpoint(
+            filename,
+            stock,
+            {**self.adaptation_state(), "random_states": states},
+            self.settings["training.predict_with"] == "student",
+        )
 
     def save_weights(self, filename: str) -> None:
         """What prediction reads of a checkpoint, nothing to continue with; written aside, then renamed."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
         with self.prediction_weights(), replacing(filename) as aside:
-            torch.save({"network_weights": self.bare_network.state_dict(), "trainer_name": type(self).__name__,
-                        "init_args": self.my_init_kwargs,
-                        "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes}, aside)
+            torch.save(
+                {
+                    "network_weights": self.bare_network.state_dict(),
+                    "trainer_name": type(self).__name__,
+                    "init_args": self.my_init_kwargs,
+                    "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+                },
+                aside,
+            )
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """nnU-Net's, then the adaptation's state.

@@ -1,4 +1,5 @@
 """nnUDA_compare as a user runs it."""
+
 from __future__ import annotations
 
 import json
@@ -23,7 +24,7 @@ def folders(tmp_path: Path) -> Path:
         (tmp_path / name / "dataset.json").write_text(json.dumps(DATASET_JSON))
         for case in range(2):
             labels = np.zeros((24, 24), np.uint8)
-            labels[5 + offset:13 + offset, 5 + case:13] = 1
+            labels[5 + offset : 13 + offset, 5 + case : 13] = 1
             io.imsave(tmp_path / name / f"{case}.png", labels, check_contrast=False)
     return tmp_path
 
@@ -34,8 +35,20 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 
 
 def test_scored_on_the_fly(folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    run(monkeypatch, *(folders / name for name in ("source", "method", "oracle")), "-gt", folders / "labels", "-np", 1,
-        "--source-only", "source", "--oracle", "oracle", "-o", folders / "out")
+    run(
+        monkeypatch,
+        *(folders / name for name in ("source", "method", "oracle")),
+        "-gt",
+        folders / "labels",
+        "-np",
+        1,
+        "--source-only",
+        "source",
+        "--oracle",
+        "oracle",
+        "-o",
+        folders / "out",
+    )
     text = capsys.readouterr().out
     assert "| method | 0.750 ± 0.000 | 50 % |" in text and "p (Holm) against source" in text
     assert (folders / "out" / "comparison.html").is_file()
@@ -52,6 +65,9 @@ def test_errors_are_one_clear_line(folders: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_names() -> None:
     assert named_paths(["x/first/", "name=y/second", "z/scores.json"]) == {
-        "first": "x/first/", "name": "y/second", "scores": "z/scores.json"}
+        "first": "x/first/",
+        "name": "y/second",
+        "scores": "z/scores.json",
+    }
     with pytest.raises(EvaluationError, match="both called a"):
         named_paths(["x/a", "y/a"])

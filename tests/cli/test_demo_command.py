@@ -1,4 +1,5 @@
 """nnUDA_demo as a user calls it."""
+
 from __future__ import annotations
 
 import sys

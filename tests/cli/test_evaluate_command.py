@@ -1,4 +1,5 @@
 """nnUDA_evaluate as a user runs it."""
+
 from __future__ import annotations
 
 import json
@@ -31,7 +32,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 
 
 def test_table_and_json(
-        folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     io.imsave(folders[1] / "extra.png", np.zeros((20, 20), np.uint8), check_contrast=False)
     run(monkeypatch, *folders)
     text = capsys.readouterr().out
@@ -42,7 +44,8 @@ def test_table_and_json(
 
 
 def test_preset_and_tolerance(
-        folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     run(monkeypatch, *folders, "--preset", "crossmoda", "--nsd-tolerance", "2", "disc=0.5")
     text = capsys.readouterr().out
     assert "ASSD" in text and "HD95" not in text and "NSD" not in text

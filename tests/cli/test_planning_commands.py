@@ -1,4 +1,5 @@
 """The planning commands as a user meets them: what they say first, what they refuse, what they leave on disk."""
+
 from __future__ import annotations
 
 import json
@@ -21,10 +22,16 @@ def refused(command, arguments: list[str]) -> str:
     return stop.value.code
 
 
-@pytest.mark.parametrize("command, arguments",
-                         [(plan_and_preprocess, [*PAIR, "-c", "2d"]), (plan_experiment, PAIR),
-                          (extract_fingerprint, PAIR), (preprocess, ["-d", "701", "-np", "1"]),
-                          (configure, ["-d", "701", "--as", "seed1", "--set", "training.seed=1"])])
+@pytest.mark.parametrize(
+    "command, arguments",
+    [
+        (plan_and_preprocess, [*PAIR, "-c", "2d"]),
+        (plan_experiment, PAIR),
+        (extract_fingerprint, PAIR),
+        (preprocess, ["-d", "701", "-np", "1"]),
+        (configure, ["-d", "701", "--as", "seed1", "--set", "training.seed=1"]),
+    ],
+)
 def test_the_first_lines_say_which_domain_is_which(planned, capsys, command, arguments):
     command.main(arguments)
     lines = capsys.readouterr().out.splitlines()
@@ -41,9 +48,9 @@ def test_the_parts_do_what_the_whole_does(pair, planned, tmp_path):
     preprocess.main(["-d", "701", "-c", "2d", "-np", "1"])
     parts = checksums(planned.of_target)
     assert parts.keys() == whole.keys()
-    assert {name
-            for name in whole
-            if whole[name] != parts[name] and not name.endswith(".b2nd")} == set(), "blosc2 stamps its files"
+    assert {name for name in whole if whole[name] != parts[name] and not name.endswith(".b2nd")} == set(), (
+        "blosc2 stamps its files"
+    )
 
 
 def test_an_existing_deployment(stock, capsys):
@@ -63,8 +70,10 @@ def test_stock_nnunet_on_the_labelled_target_before_and_after(stock):
     """A stock deployment of the target under its own name: untouched by ours, and the same when made afterwards."""
     for case in (stock.raw / TARGET / "imagesTr").iterdir():
         (stock.raw / TARGET / "labelsTr").mkdir(exist_ok=True)
-        shutil.copy(stock.raw / SOURCE / "labelsTr" / "case0.nii.gz",
-                    stock.raw / TARGET / "labelsTr" / case.name.replace("_0000", ""))
+        shutil.copy(
+            stock.raw / SOURCE / "labelsTr" / "case0.nii.gz",
+            stock.raw / TARGET / "labelsTr" / case.name.replace("_0000", ""),
+        )
     shutil.rmtree(stock.raw / TARGET / "imagesTr")
     write_images(stock.raw / TARGET / "imagesTr", cases=4, seed=5)
     run_stock(702)
@@ -82,7 +91,10 @@ def test_stock_nnunet_on_the_labelled_target_before_and_after(stock):
 def test_a_hand_made_configuration_that_inherits(stock):
     plans = stock.plan()
     plans["configurations"]["2d_small"] = {
-        "inherits_from": "2d", "data_identifier": "nnUNetPlans_2d_small", "spacing": [2.0, 2.0], "patch_size": [16, 16]
+        "inherits_from": "2d",
+        "data_identifier": "nnUNetPlans_2d_small",
+        "spacing": [2.0, 2.0],
+        "patch_size": [16, 16],
     }
     (stock.of_source / "nnUNetPlans.json").write_text(json.dumps(plans))
     plan_and_preprocess.main([*PAIR, "-c", "2d_small"])
@@ -109,28 +121,37 @@ def test_a_folder_of_images(pair, tmp_path):
     assert "--target-channel-names" in refused(plan_and_preprocess, folder)
     plan_and_preprocess.main([*folder, "--target-channel-names", "CT", "--target-name", "Clinic", "-c", "2d"])
     target = pair.plan()[KEY]["target"]
-    assert target["name"] == "Clinic" and target["folder"] == f"{SOURCE}/nnUDA_target_Clinic" and target[
-        "channel_names"] == {"0": "CT"}
+    assert (
+        target["name"] == "Clinic"
+        and target["folder"] == f"{SOURCE}/nnUDA_target_Clinic"
+        and target["channel_names"] == {"0": "CT"}
+    )
     assert target["normalization"]["normalization_schemes"] == ["CTNormalization"]
     assert "is gone or is a folder of images: for a folder give -t FOLDER --target-name Clinic" in refused(
-        preprocess, ["-d", "701", "-np", "1"])
+        preprocess, ["-d", "701", "-np", "1"]
+    )
     preprocess.main([*folder, "--target-channel-names", "CT", "--target-name", "Clinic", "-c", "2d"])
     assert "leave --target-channel-names" in refused(plan_and_preprocess, [*PAIR, "--target-name", "Clinic"])
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["-d", "799", "-t", "702"], "No dataset 799"),
-    (["-d", "701", "-t", "799"], "No dataset 799"),
-    (["-d", "701", "-t", "701"], "is the source"),
-    (["-d", "701", "-t", "/nowhere/at/all", "--target-name", "X", "--target-channel-names", "MR"
-      ], "No folder /nowhere/at/all"),
-    ([*PAIR, "--set", "training.num_epoch=3"], "Did you mean training.num_epochs?"),
-    ([*PAIR, "--set", "training.num_epochs=many"], "training.num_epochs"),
-    ([*PAIR, "-tr", "nnUNetTrainer"], "-tr: expected one of"),
-    ([*PAIR, "-pl", "ExperimentPlanner"], "-pl: expected one of nnUDAPlanner"),
-    ([*PAIR, "-p", "mine"], "No plan mine"),
-    ([*PAIR, "-c", "2d", "4d"], "-c 4d: a fresh plan has no such configuration"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["-d", "799", "-t", "702"], "No dataset 799"),
+        (["-d", "701", "-t", "799"], "No dataset 799"),
+        (["-d", "701", "-t", "701"], "is the source"),
+        (
+            ["-d", "701", "-t", "/nowhere/at/all", "--target-name", "X", "--target-channel-names", "MR"],
+            "No folder /nowhere/at/all",
+        ),
+        ([*PAIR, "--set", "training.num_epoch=3"], "Did you mean training.num_epochs?"),
+        ([*PAIR, "--set", "training.num_epochs=many"], "training.num_epochs"),
+        ([*PAIR, "-tr", "nnUNetTrainer"], "-tr: expected one of"),
+        ([*PAIR, "-pl", "ExperimentPlanner"], "-pl: expected one of nnUDAPlanner"),
+        ([*PAIR, "-p", "mine"], "No plan mine"),
+        ([*PAIR, "-c", "2d", "4d"], "-c 4d: a fresh plan has no such configuration"),
+    ],
+)
 def test_refused_before_any_work(pair, arguments, message):
     assert message in refused(plan_and_preprocess, arguments)
     assert not list(pair.preprocessed.rglob("*")), "nothing was written"
@@ -138,10 +159,11 @@ def test_refused_before_any_work(pair, arguments, message):
 
 def test_refused_for_an_existing_plan(planned):
     before = checksums(planned.preprocessed)
-    for options, message in ((["-pl",
-                               "nnUDAPlanner"], "-overwrite_plans_name NAME"), (["-gpu_memory_target",
-                                                                                 "20"], "-overwrite_plans_name NAME"),
-                             (["-c", "3d_lowres"], "has no such configuration. It has: 2d, 3d_fullres")):
+    for options, message in (
+        (["-pl", "nnUDAPlanner"], "-overwrite_plans_name NAME"),
+        (["-gpu_memory_target", "20"], "-overwrite_plans_name NAME"),
+        (["-c", "3d_lowres"], "has no such configuration. It has: 2d, 3d_fullres"),
+    ):
         assert message in refused(plan_and_preprocess, [*PAIR, *options])
     assert "A plan nnUNetPlans is there already" in refused(configure, ["-d", "701", "--as", "nnUNetPlans"])
     assert "Did you mean training.seed?" in refused(configure, ["-d", "701", "--as", "x", "--set", "training.sead=1"])
@@ -159,7 +181,8 @@ def test_a_plan_whose_target_is_gone(planned):
 
 def test_a_plan_of_stock_nnunet_is_not_preprocessed(stock):
     assert f"names no unlabelled target. Run: nnUDA_plan_and_preprocess -d {SOURCE}" in refused(
-        preprocess, ["-d", "701"])
+        preprocess, ["-d", "701"]
+    )
 
 
 def test_an_unset_path(pair, monkeypatch):
@@ -177,8 +200,10 @@ def test_warnings_are_loud_and_do_not_stop(pair, capsys):
 
 def test_integrity_is_nnunets_for_the_source_and_reads_every_target_image(planned):
     write_images(planned.raw / TARGET / "imagesTr", cases=1, prefix="case3x")
-    shutil.move(planned.raw / TARGET / "imagesTr" / "case3x0_0000.nii.gz",
-                planned.raw / TARGET / "imagesTr" / "case3_0000.nii.gz")
+    shutil.move(
+        planned.raw / TARGET / "imagesTr" / "case3x0_0000.nii.gz",
+        planned.raw / TARGET / "imagesTr" / "case3_0000.nii.gz",
+    )
     edit_json(planned.raw / SOURCE / "dataset.json", numTraining=99)
     message = refused(plan_and_preprocess, [*PAIR, "--verify_dataset_integrity"])
     assert "did not pass nnU-Net's integrity check" in message and "99" in message
@@ -189,6 +214,8 @@ def test_clean_makes_the_targets_part_again_and_leaves_the_source(planned):
     plan_and_preprocess.main([*PAIR, "--clean"])
     remade = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert {"fingerprint.json", "case0.b2nd", "nnUNetPlans.json"} <= remade
-    assert all(planned.of_target in path.parents or path.name == "nnUNetPlans.json"
-               for path, time in before.items()
-               if path.stat().st_mtime_ns != time)
+    assert all(
+        planned.of_target in path.parents or path.name == "nnUNetPlans.json"
+        for path, time in before.items()
+        if path.stat().st_mtime_ns != time
+    )

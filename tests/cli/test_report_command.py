@@ -1,4 +1,5 @@
 """nnUDA_report as a user runs it."""
+
 from __future__ import annotations
 
 import sys
@@ -23,8 +24,24 @@ def test_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     write_predictions(tmp_path / "predictions" / "epoch_0001", {"a": 0, "b": 3})
     predictions = tmp_path / "predictions" / "epoch_0001"
     labels, images = write_predictions(tmp_path / "labels", {"a": 0}), write_images(tmp_path / "images", ["a", "b"])
-    run(monkeypatch, folder, "--predictions", predictions, "-i", images, "-gt", labels, "--epoch-predictions",
-        tmp_path / "predictions", "-np", 1, "--histogram-cases", 0, "--feature-cases", 0)
+    run(
+        monkeypatch,
+        folder,
+        "--predictions",
+        predictions,
+        "-i",
+        images,
+        "-gt",
+        labels,
+        "--epoch-predictions",
+        tmp_path / "predictions",
+        "-np",
+        1,
+        "--histogram-cases",
+        0,
+        "--feature-cases",
+        0,
+    )
     page = folder / "nnuda_report.html"
     assert f"Written: {page}" in capsys.readouterr().out
     assert "the best of the 1 epochs that were predicted is epoch 1, Dice 1.000" in page.read_text()

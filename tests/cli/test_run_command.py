@@ -1,4 +1,5 @@
 """Every command ends alike where the user has something to put right."""
+
 from __future__ import annotations
 
 import importlib
@@ -42,9 +43,16 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
 
 def test_all_errors_of_the_package_are_for_the_user() -> None:
-    modules = [importlib.import_module(module.name) for module in pkgutil.walk_packages(nnuda.__path__, "nnuda.")
-               if not module.name.startswith("nnuda.trainers")]
-    errors = {item for module in modules for _, item in inspect.getmembers(module, inspect.isclass)
-              if issubclass(item, Exception) and item.__module__.startswith("nnuda")}
+    modules = [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(nnuda.__path__, "nnuda.")
+        if not module.name.startswith("nnuda.trainers")
+    ]
+    errors = {
+        item
+        for module in modules
+        for _, item in inspect.getmembers(module, inspect.isclass)
+        if issubclass(item, Exception) and item.__module__.startswith("nnuda")
+    }
     assert len(errors) > 10
     assert all(issubclass(error, NnudaError) for error in errors)

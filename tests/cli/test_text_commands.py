@@ -27,8 +27,11 @@ def test_configure_adds_embeddings_and_a_copy_keeps_them(planned, capsys):
     entry = planned.plan("variant")[KEY]["class_embeddings"]
     new = checksums(planned.preprocessed).keys() - before.keys()
     assert new == {f"{SOURCE}/variant.json", f"{SOURCE}/{entry['file']}"}
-    assert (entry["classes"] == ["background", "box"] and entry["model"] == "ngrams"
-            and entry["sha256"][:12] in entry["file"])
+    assert (
+        entry["classes"] == ["background", "box"]
+        and entry["model"] == "ngrams"
+        and entry["sha256"][:12] in entry["file"]
+    )
     assert "class_embeddings" not in planned.plan()[KEY]
     configure.main(["-d", "701", "-p", "variant", "--as", "copy"])
     assert planned.plan("copy")[KEY]["class_embeddings"] == entry
@@ -66,12 +69,15 @@ def test_words_come_from_both_domains_and_the_file(planned, tmp_path, monkeypatc
     seen = []
     monkeypatch.setattr("nnuda.planning.plan_embeddings.encode_class_texts", lambda *arguments: seen.append(arguments))
     (tmp_path / "texts.json").write_text(json.dumps({"classes": {"box": "a box"}, "modalities": {"target": ["scan"]}}))
-    configure.main([*VARIANT, "--text-model", "RN50", "--text-weights", "w.pt",
-                    "--class-texts", str(tmp_path / "texts.json")])
+    configure.main(
+        [*VARIANT, "--text-model", "RN50", "--text-weights", "w.pt", "--class-texts", str(tmp_path / "texts.json")]
+    )
     texts, model, weights = seen[0]
     assert (model, weights) == ("RN50", "w.pt")
-    assert (texts.prompts(1, 0)[0] == "A magnetic resonance imaging of a a box."
-            and texts.prompts(1, 1)[1] == "There is a a box in this scan.")
+    assert (
+        texts.prompts(1, 0)[0] == "A magnetic resonance imaging of a a box."
+        and texts.prompts(1, 1)[1] == "There is a a box in this scan."
+    )
 
 
 @pytest.mark.parametrize("arguments, message", [

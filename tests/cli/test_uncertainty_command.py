@@ -1,4 +1,5 @@
 """nnUDA_uncertainty as a user runs it."""
+
 from __future__ import annotations
 
 import json

@@ -32,8 +32,16 @@ def write_cases(tmp_path) -> Callable[..., Path]:
             if old_format:
                 nnUNetDatasetNumpy.save_case(image, nonzero, {}, str(tmp_path / f"case{i}"))
             else:
-                nnUNetDatasetBlosc2.save_case(image, nonzero, {}, str(tmp_path / f"case{i}"), chunks=image.shape,
-                                              blocks=image.shape, chunks_seg=nonzero.shape, blocks_seg=nonzero.shape)
+                nnUNetDatasetBlosc2.save_case(
+                    image,
+                    nonzero,
+                    {},
+                    str(tmp_path / f"case{i}"),
+                    chunks=image.shape,
+                    blocks=image.shape,
+                    chunks_seg=nonzero.shape,
+                    blocks_seg=nonzero.shape,
+                )
         return tmp_path
 
     return write

@@ -17,8 +17,12 @@ from nnuda.data.strong_augmentation import (
     strong_transforms,
 )
 
-TRANSFORMS = {"rising": RandomIntensityCurve(BezierCurves(0.0)), "falling": RandomIntensityCurve(BezierCurves(1.0)),
-              "knots": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6)), "convolution": RandomConvolution(4, 2)}
+TRANSFORMS = {
+    "rising": RandomIntensityCurve(BezierCurves(0.0)),
+    "falling": RandomIntensityCurve(BezierCurves(1.0)),
+    "knots": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6)),
+    "convolution": RandomConvolution(4, 2),
+}
 SHAPES = [(1, 12, 14), (3, 6, 8, 10)]
 
 
@@ -28,8 +32,13 @@ def ranks(value: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("falling", [False, True])
 def test_a_curve_is_monotone_and_stays_in_the_unit_square(falling):
-    corners = [torch.tensor([[a, b], [c, d]], dtype=torch.float32)
-               for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)]
+    corners = [
+        torch.tensor([[a, b], [c, d]], dtype=torch.float32)
+        for a in (0, 1)
+        for b in (0, 1)
+        for c in (0, 1)
+        for d in (0, 1)
+    ]
     for inner in [*corners, *torch.rand(50, 2, 2)]:
         x, y = bezier_curve(inner, falling)
         assert (x.diff() >= 0).all() and (y.diff() * (-1 if falling else 1) >= 0).all()
@@ -40,8 +49,8 @@ def test_a_curve_is_monotone_and_stays_in_the_unit_square(falling):
 def test_a_curve_is_the_bezier_curve_of_its_points():
     x, y = bezier_curve(torch.tensor([[0.2, 0.7], [0.5, 0.9]]), False)
     t = 51 / 255
-    assert x[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.2 + 3 * (1 - t) * t ** 2 * 0.5 + t ** 3, abs=1e-6)
-    assert y[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.7 + 3 * (1 - t) * t ** 2 * 0.9 + t ** 3, abs=1e-6)
+    assert x[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.2 + 3 * (1 - t) * t**2 * 0.5 + t**3, abs=1e-6)
+    assert y[51].item() == pytest.approx(3 * (1 - t) ** 2 * t * 0.7 + 3 * (1 - t) * t**2 * 0.9 + t**3, abs=1e-6)
 
 
 def test_points_on_the_diagonal_change_nothing():
@@ -71,8 +80,8 @@ def test_each_channel_has_its_own_range_and_curve():
     curves = transform.get_parameters(image=image)["curves"]
     both = transform._apply_to_image(image, curves, [None, None])
     for i in range(2):
-        alone = transform._apply_to_image(image[i:i + 1], curves[i:i + 1], [None])
-        assert torch.allclose(both[i:i + 1], alone, rtol=1e-4)
+        alone = transform._apply_to_image(image[i : i + 1], curves[i : i + 1], [None])
+        assert torch.allclose(both[i : i + 1], alone, rtol=1e-4)
     assert not torch.equal(*(torch.stack(curve) for curve in curves))
 
 
@@ -162,8 +171,11 @@ def test_only_the_mixture_of_a_convolution_depends_on_its_share():
 def test_the_convolution_network_has_the_asked_layers_and_channels():
     drawn = RandomConvolution(layers=3, channels=5).get_parameters(image=torch.zeros(2, 4, 4))
     assert [tuple(kernel.shape[:2]) for kernel in drawn["kernels"]] == [(5, 2), (5, 5), (2, 5)]
-    sizes = {kernel.shape[-1] for _ in range(20)
-             for kernel in TRANSFORMS["convolution"].get_parameters(image=torch.zeros(1, 4, 4))["kernels"]}
+    sizes = {
+        kernel.shape[-1]
+        for _ in range(20)
+        for kernel in TRANSFORMS["convolution"].get_parameters(image=torch.zeros(1, 4, 4))["kernels"]
+    }
     assert sizes == {1, 3}
 
 
@@ -184,9 +196,14 @@ def test_the_draw_alone_is_random(name):
 
 
 def settings(probability: float) -> dict:
-    return {"augmentation.curve_probability": probability, "augmentation.convolution_probability": probability,
-            "augmentation.curve": "bezier", "augmentation.curve_inversion": 0.5,
-            "augmentation.convolution_layers": 4, "augmentation.convolution_channels": 2}
+    return {
+        "augmentation.curve_probability": probability,
+        "augmentation.convolution_probability": probability,
+        "augmentation.curve": "bezier",
+        "augmentation.curve_inversion": 0.5,
+        "augmentation.convolution_layers": 4,
+        "augmentation.convolution_channels": 2,
+    }
 
 
 def test_probability_0_changes_nothing_and_1_always_something():

@@ -31,8 +31,11 @@ def loader(folder, batch_size: int, initial: tuple[int, ...], final: tuple[int, 
 
 
 def views(final: tuple[int, ...]) -> TwoViews:
-    return TwoViews(nnUNetTrainer.get_training_transforms(final, (-0.5, 0.5), None, tuple(range(len(final))), False,
-                                                          use_mask_for_norm=[False]))
+    return TwoViews(
+        nnUNetTrainer.get_training_transforms(
+            final, (-0.5, 0.5), None, tuple(range(len(final))), False, use_mask_for_norm=[False]
+        )
+    )
 
 
 @pytest.mark.parametrize("old_format", [False, True])

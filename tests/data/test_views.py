@@ -17,17 +17,33 @@ from nnuda.data.strong_augmentation import RandomConvolution, RandomIntensityCur
 from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.settings import effective_settings
 
-STRONG = {**effective_settings("source_only", {}), "training.augmentation": "strong",
-          "augmentation.curve_probability": 1.0, "augmentation.convolution_probability": 1.0}
+STRONG = {
+    **effective_settings("source_only", {}),
+    "training.augmentation": "strong",
+    "augmentation.curve_probability": 1.0,
+    "augmentation.convolution_probability": 1.0,
+}
 PLAIN = {**STRONG, "training.augmentation": "nnunet"}
 
 
-def pipeline(patch_size: tuple[int, ...] = (16, 16), mirror_axes: tuple[int, ...] | None = (0, 1),
-             dummy_2d: bool = False, masks: list[bool] | None = None, moves: float = 1.0,
-             **labels) -> ComposeTransforms:
+def pipeline(
+    patch_size: tuple[int, ...] = (16, 16),
+    mirror_axes: tuple[int, ...] | None = (0, 1),
+    dummy_2d: bool = False,
+    masks: list[bool] | None = None,
+    moves: float = 1.0,
+    **labels,
+) -> ComposeTransforms:
     """nnU-Net's own training pipeline; `moves` is how often it rotates and scales."""
-    made = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), labels.pop("deep_supervision_scales", None),
-                                                 mirror_axes, dummy_2d, use_mask_for_norm=masks, **labels)
+    made = nnUNetTrainer.get_training_transforms(
+        patch_size,
+        (-0.5, 0.5),
+        labels.pop("deep_supervision_scales", None),
+        mirror_axes,
+        dummy_2d,
+        use_mask_for_norm=masks,
+        **labels,
+    )
     spatial = next(transform for transform in made.transforms if isinstance(transform, SpatialTransform))
     spatial.p_rotation = spatial.p_scaling = moves
     return made
@@ -118,7 +134,8 @@ def test_the_dummy_2d_pipeline_keeps_slices_apart():
 
 def test_3d():
     made = TwoViews(with_strong_augmentation(pipeline((8, 16, 16), mirror_axes=(0, 1, 2)), STRONG))(
-        **patch(10, 22, 22, channels=2))
+        **patch(10, 22, 22, channels=2)
+    )
     assert made["weak"].shape == made["strong"].shape == (2, 8, 16, 16)
     assert all(view.isfinite().all() for view in made.values())
 
@@ -152,8 +169,9 @@ def test_strong_transforms_stand_between_nnunets_intensities_and_what_follows(mi
     assert [type(transform.transform) for transform in added] == [RandomIntensityCurve, RandomConvolution]
     assert [transform for transform in new if transform in old] == old and len(before.transforms) == len(old)
     place = new.index(added[0])
-    assert (isinstance(new[place - 1], RandomTransform)
-            and not isinstance(new[place + 2], (RandomTransform, SpatialTransform)))
+    assert isinstance(new[place - 1], RandomTransform) and not isinstance(
+        new[place + 2], (RandomTransform, SpatialTransform)
+    )
 
 
 def test_strong_source_patches_keep_their_labels_and_stay_zero_outside_the_mask():
@@ -171,8 +189,10 @@ def test_mirroring_moves_both_views():
     assert any(isinstance(transform, MirrorTransform) for transform in views.spatial.transforms)
     image = patch(16, 16)["image"]
     seen = [views(image=image.clone(), segmentation=torch.zeros(1, 16, 16)) for _ in range(20)]
-    assert ({(torch.equal(made["weak"], image), torch.equal(made["strong"], image)) for made in seen}
-            == {(True, True), (False, False)})
+    assert {(torch.equal(made["weak"], image), torch.equal(made["strong"], image)) for made in seen} == {
+        (True, True),
+        (False, False),
+    }
 
 
 def test_quarter_turns_leave_every_voxel_as_it_is():
@@ -180,8 +200,11 @@ def test_quarter_turns_leave_every_voxel_as_it_is():
     views = TwoViews(pipeline(), quarter_turns((16, 16), (-np.pi, np.pi), False))
     views.intensity = ComposeTransforms([])
     image = torch.arange(256.0).view(1, 16, 16)
-    wanted = {tuple(np.rot90(flipped, k).flatten()) for k in range(4)
-              for flipped in (image[0].numpy(), image[0].numpy()[::-1])}
+    wanted = {
+        tuple(np.rot90(flipped, k).flatten())
+        for k in range(4)
+        for flipped in (image[0].numpy(), image[0].numpy()[::-1])
+    }
     seen = set()
     for _ in range(100):
         made = views(image=image.clone(), segmentation=torch.zeros(1, 16, 16))
@@ -190,9 +213,17 @@ def test_quarter_turns_leave_every_voxel_as_it_is():
     assert seen == wanted
 
 
-@pytest.mark.parametrize("size, angle, dummy_2d, turned", [
-    ((16, 16), np.pi, False, True), ((16, 20), np.pi, False, False), ((16, 16), 0.26, False, False),
-    ((4, 16, 16), np.pi, True, True), ((16, 16, 16), 0.52, False, False), ((4, 16, 20), np.pi, True, False)])
+@pytest.mark.parametrize(
+    "size, angle, dummy_2d, turned",
+    [
+        ((16, 16), np.pi, False, True),
+        ((16, 20), np.pi, False, False),
+        ((16, 16), 0.26, False, False),
+        ((4, 16, 16), np.pi, True, True),
+        ((16, 16, 16), 0.52, False, False),
+        ((4, 16, 20), np.pi, True, False),
+    ],
+)
 def test_a_patch_is_turned_only_where_nnunet_turns_the_source_as_far(size, angle, dummy_2d, turned):
     turns = quarter_turns(size, (-angle, angle), dummy_2d)
     assert bool(turns) == turned

@@ -1,4 +1,5 @@
 """Commands as the demo runs them."""
+
 from __future__ import annotations
 
 import shlex

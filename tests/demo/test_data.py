@@ -1,4 +1,5 @@
 """The demo's data as nnU-Net datasets."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The drawn domains."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -44,7 +45,8 @@ def test_without_texture_noise_and_bias_a_tissue_has_its_intensity() -> None:
 def test_the_scanners_differ_in_what_they_show_not_in_what_is_there() -> None:
     tissues = draw_tissues(np.random.default_rng(0))
     a, b = (show(tissues, contrast, np.random.default_rng(1)).astype(float) for contrast in (SOURCE, TARGET))
-    orders = [np.argsort([image[tissues == tissue].mean() for tissue in (BODY, VESSEL, LIVER, KIDNEY)])
-              for image in (a, b)]
+    orders = [
+        np.argsort([image[tissues == tissue].mean() for tissue in (BODY, VESSEL, LIVER, KIDNEY)]) for image in (a, b)
+    ]
     assert orders[0].tolist() != orders[1].tolist()
     assert LABEL_OF_TISSUE[tissues].max() == 2

@@ -1,4 +1,5 @@
 """The demo's steps."""
+
 from __future__ import annotations
 
 import json
@@ -14,18 +15,27 @@ from nnuda.settings import validate_overrides
 
 def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> None:
     file = tmp_path / "nnUNetPlans.json"
-    large = {"data_identifier": "nnUNetPlans_2d", "patch_size": [64, 64], "batch_size": 999, "spacing": [1.0, 1.0],
-             "architecture": {"network_class_name": "a.b.C", "arch_kwargs": {}, "_kw_requires_import": []}}
-    file.write_text(json.dumps({"plans_name": "nnUNetPlans", "dataset_name": "Dataset901_DemoSource",
-                                "configurations": {"2d": large}}))
+    large = {
+        "data_identifier": "nnUNetPlans_2d",
+        "patch_size": [64, 64],
+        "batch_size": 999,
+        "spacing": [1.0, 1.0],
+        "architecture": {"network_class_name": "a.b.C", "arch_kwargs": {}, "_kw_requires_import": []},
+    }
+    file.write_text(
+        json.dumps(
+            {"plans_name": "nnUNetPlans", "dataset_name": "Dataset901_DemoSource", "configurations": {"2d": large}}
+        )
+    )
     add_small_configuration(file)
     plans = json.loads(file.read_text())
     assert plans["configurations"]["2d"] == large
     small = PlansManager(plans).get_configuration(CONFIGURATION)
     assert small.data_identifier == "nnUNetPlans_2d"  # what was preprocessed for 2d serves it
     assert (small.batch_size, small.patch_size) == (SMALL["batch_size"], [64, 64])
-    network = get_network_from_plans(small.network_arch_class_name, small.network_arch_init_kwargs,
-                                     small.network_arch_init_kwargs_req_import, 1, 3)
+    network = get_network_from_plans(
+        small.network_arch_class_name, small.network_arch_init_kwargs, small.network_arch_init_kwargs_req_import, 1, 3
+    )
     assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
 
 

@@ -1,4 +1,5 @@
 """Class features of both domains, from a network on the toy's images."""
+
 from __future__ import annotations
 
 import shutil
@@ -76,8 +77,13 @@ def test_deepest_features_and_at_most_so_many(toy_environment, untrained):
 
 
 def test_a_network_that_tells_the_domains_apart_is_told(toy_environment, monkeypatch):
-    trainer = make_trainer(toy_environment, "nnUDATrainerPrototypes", "2d_toy", "features_cycle",
-                           {"prototypes.form": "cycle", "prototypes.discriminator.channels": 4})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerPrototypes",
+        "2d_toy",
+        "features_cycle",
+        {"prototypes.form": "cycle", "prototypes.discriminator.channels": 4},
+    )
     trainer.on_train_start()
     trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
     seen = []

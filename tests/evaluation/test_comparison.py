@@ -1,4 +1,5 @@
 """Several results on the same cases: means, shares of the gap, paired tests."""
+
 from __future__ import annotations
 
 import math
@@ -40,7 +41,7 @@ def test_exact_p_values_after_holm() -> None:
     tests = paired_tests(compare(three_results(), "source-only", "oracle"), "Dice")
     assert set(tests) == {"method", "oracle"}
     for test in tests.values():
-        assert (test["p"], test["p_holm"]) == (pytest.approx(2 / 2 ** 8), pytest.approx(4 / 2 ** 8))
+        assert (test["p"], test["p_holm"]) == (pytest.approx(2 / 2**8), pytest.approx(4 / 2**8))
         assert test["pairs"] == CASES
 
 
@@ -59,12 +60,16 @@ def test_a_missed_class_makes_the_mean_of_a_distance_missing_and_an_absent_one_d
     assert case_values(scores, "ASSD")[1] == pytest.approx(9.0) and case_values(scores, "Dice")[1] == 0.1
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda other: other["per_case"].pop("case0"), "same cases .* other has 7 and source-only 8, .* case0"),
-    (lambda other: other.update(labels={"wall": 1}), "same classes"),
-    (lambda other: other.update(unit="pixels"), "same unit"),
-    (lambda other: other["per_case"]["case1"]["wall"].update(n_reference=3), "same reference labels .* case1"),
-    (lambda other: other.update(rules={"wall": {"tolerance": 2}}), "same rules and NSD tolerances")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda other: other["per_case"].pop("case0"), "same cases .* other has 7 and source-only 8, .* case0"),
+        (lambda other: other.update(labels={"wall": 1}), "same classes"),
+        (lambda other: other.update(unit="pixels"), "same unit"),
+        (lambda other: other["per_case"]["case1"]["wall"].update(n_reference=3), "same reference labels .* case1"),
+        (lambda other: other.update(rules={"wall": {"tolerance": 2}}), "same rules and NSD tolerances"),
+    ],
+)
 def test_what_cannot_be_compared_is_one_clear_error(change, message: str) -> None:
     scores = three_results()
     scores["other"] = result([0.5] * CASES)

@@ -1,4 +1,5 @@
 """Tolerances, empty masks and slices of the presets."""
+
 from __future__ import annotations
 
 import math

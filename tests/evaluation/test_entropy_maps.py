@@ -1,4 +1,5 @@
 """Entropy maps: values, geometry, and probabilities that do not belong to their label file."""
+
 from __future__ import annotations
 
 import json
@@ -16,8 +17,11 @@ from nnuda.evaluation.entropy_maps import SUMMARY_NAME, entropy_map, uncertainty
 from nnuda.evaluation.reading import EvaluationError
 
 DATASET_JSON = {"labels": {"background": 0, "liver": 1, "spleen": 2}, "file_ending": ".nii.gz"}
-REGIONS_JSON = {"labels": {"background": 0, "both": [1, 2], "spleen": 2}, "regions_class_order": [1, 2],
-                "file_ending": ".nii.gz"}
+REGIONS_JSON = {
+    "labels": {"background": 0, "both": [1, 2], "spleen": 2},
+    "regions_class_order": [1, 2],
+    "file_ending": ".nii.gz",
+}
 SHAPE = (4, 6, 5)
 GEOMETRY = {"Spacing": (0.7, 0.8, 3.0), "Origin": (5.0, -7.0, 2.0), "Direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}
 
@@ -39,7 +43,8 @@ def test_nats_of_known_probabilities() -> None:
     probabilities = np.array([[1.0, 0.5, 1 / 3], [0.0, 0.5, 1 / 3], [0.0, 0.0, 1 / 3]])
     assert entropy_map(probabilities, regions=False) == pytest.approx([0, math.log(2), math.log(3)], abs=1e-6)
     assert entropy_map(np.array([[1.0, 0.5, 0.5], [0.0, 0.0, 0.5]]), regions=True) == pytest.approx(
-        [0, math.log(2) / 2, math.log(2)], abs=1e-6)
+        [0, math.log(2) / 2, math.log(2)], abs=1e-6
+    )
 
 
 def test_rounding_of_stored_probabilities_gives_no_nan() -> None:

@@ -1,4 +1,5 @@
 """Share of the gap between source-only and oracle."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +18,9 @@ def test_distances_shrink() -> None:
     assert gap_closed(8.0, 5.0, 2.0, higher_is_better=False) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("source_only, method, oracle", [(0.8, 0.9, 0.8), (0.8, 0.9, 0.7), (math.nan, 0.9, 0.9),
-                                                         (0.5, math.nan, 0.9), (0.5, 0.6, math.nan)])
+@pytest.mark.parametrize(
+    "source_only, method, oracle",
+    [(0.8, 0.9, 0.8), (0.8, 0.9, 0.7), (math.nan, 0.9, 0.9), (0.5, math.nan, 0.9), (0.5, 0.6, math.nan)],
+)
 def test_no_share_where_there_is_no_gap(source_only: float, method: float, oracle: float) -> None:
     assert math.isnan(gap_closed(source_only, method, oracle))

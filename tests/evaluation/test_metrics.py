@@ -1,4 +1,5 @@
 """Definitions of the scores: closed forms, and a naive loop over voxels."""
+
 from __future__ import annotations
 
 import itertools
@@ -58,13 +59,16 @@ def test_equals_the_library_s_own_reductions() -> None:
     scores = mask_metrics(a, b, (0.8, 0.9, 3.0))
     options = {"y_pred": b[None, None], "y": a[None, None], "include_background": True}
     assert scores["ASSD"] == pytest.approx(
-        compute_average_surface_distance(**options, symmetric=True, spacing=(0.8, 0.9, 3.0)).item(), rel=1e-6)
+        compute_average_surface_distance(**options, symmetric=True, spacing=(0.8, 0.9, 3.0)).item(), rel=1e-6
+    )
     assert scores["HD95"] == pytest.approx(
-        compute_hausdorff_distance(**options, percentile=95, spacing=(0.8, 0.9, 3.0)).item(), rel=1e-6)
+        compute_hausdorff_distance(**options, percentile=95, spacing=(0.8, 0.9, 3.0)).item(), rel=1e-6
+    )
 
 
-@pytest.mark.parametrize("spacing, inside", [((0.5, 2.0, 3.0), 64 * 0.5),
-                                             ((5.0, 1.0, 1.0), 28 * 1 + 20 * 2 + 12 * 3 + 4 * 4)])
+@pytest.mark.parametrize(
+    "spacing, inside", [((0.5, 2.0, 3.0), 64 * 0.5), ((5.0, 1.0, 1.0), 28 * 1 + 20 * 2 + 12 * 3 + 4 * 4)]
+)
 def test_cubes_shifted_by_one_voxel(spacing: tuple[float, ...], inside: float) -> None:
     """Of the 10^3 - 8^3 surface voxels of each cube the near face (100) is one step away from the other cube; the inner
     64 of the far face lie inside the other cube, their distance is that to its nearest side; the rest lies on both."""
@@ -97,8 +101,10 @@ def test_the_image_border_is_surface() -> None:
     assert len(to_other) == 16
 
 
-@pytest.mark.parametrize("n_reference, n_prediction, dice, empty",
-                         [(0, 0, math.nan, "both"), (3, 0, 0.0, "prediction"), (0, 3, 0.0, "reference")])
+@pytest.mark.parametrize(
+    "n_reference, n_prediction, dice, empty",
+    [(0, 0, math.nan, "both"), (3, 0, 0.0, "prediction"), (0, 3, 0.0, "reference")],
+)
 def test_empty_masks_never_flatter(n_reference: int, n_prediction: int, dice: float, empty: str) -> None:
     masks = [np.arange(25).reshape(5, 5) < n for n in (n_reference, n_prediction)]
     scores = mask_metrics(*masks, (1, 1))

@@ -1,4 +1,5 @@
 """Pictures of outlines."""
+
 from __future__ import annotations
 
 from pathlib import Path

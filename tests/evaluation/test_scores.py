@@ -1,4 +1,5 @@
 """A folder of predictions against a folder of references."""
+
 from __future__ import annotations
 
 import csv
@@ -25,8 +26,8 @@ DATASET_JSON = {"labels": {"background": 0, **LABELS}, "file_ending": ".nii.gz"}
 def blob(shape: tuple[int, ...], shift: int = 0) -> np.ndarray:
     """A liver and a spleen, moved along the last axis."""
     labels = np.zeros(shape, np.uint8)
-    labels[..., 4:12, 3 + shift:10 + shift] = 1
-    labels[..., 14:18, 6 + shift:12 + shift] = 2
+    labels[..., 4:12, 3 + shift : 10 + shift] = 1
+    labels[..., 14:18, 6 + shift : 12 + shift] = 2
     return labels
 
 
@@ -94,12 +95,18 @@ def test_nothing_to_score_is_an_error_even_if_missing_is_allowed(folders: tuple[
         evaluate_folder(*map(str, folders), DATASET_JSON, missing_ok=True)
 
 
-@pytest.mark.parametrize("what, shape, geometry", [
-    ("shape", (5, 24, 21), {}), ("spacing", (5, 24, 20), {"spacing": (0.8, 0.9, 3.1)}),
-    ("origin", (5, 24, 20), {"origin": (0.0, 0.5, 0.0)}),
-    ("direction", (5, 24, 20), {"direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)})])
+@pytest.mark.parametrize(
+    "what, shape, geometry",
+    [
+        ("shape", (5, 24, 21), {}),
+        ("spacing", (5, 24, 20), {"spacing": (0.8, 0.9, 3.1)}),
+        ("origin", (5, 24, 20), {"origin": (0.0, 0.5, 0.0)}),
+        ("direction", (5, 24, 20), {"direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}),
+    ],
+)
 def test_another_grid_is_an_error_that_names_the_case(
-        folders: tuple[Path, Path], what: str, shape: tuple[int, ...], geometry: dict) -> None:
+    folders: tuple[Path, Path], what: str, shape: tuple[int, ...], geometry: dict
+) -> None:
     write_nifti(folders[1] / "b.nii.gz", blob(shape), **geometry)
     with pytest.raises(EvaluationError, match=f"Case b: .* {what}: reference"):
         evaluate_folder(*map(str, folders), DATASET_JSON)
@@ -125,8 +132,11 @@ def test_labels_that_dataset_json_does_not_name(folders: tuple[Path, Path]) -> N
 
 
 def test_regions_and_ignore_label(tmp_path: Path) -> None:
-    dataset_json = {"labels": {"background": 0, "both": [1, 2], "spleen": 2, "ignore": 3},
-                    "regions_class_order": [1, 2], "file_ending": ".nii.gz"}
+    dataset_json = {
+        "labels": {"background": 0, "both": [1, 2], "spleen": 2, "ignore": 3},
+        "regions_class_order": [1, 2],
+        "file_ending": ".nii.gz",
+    }
     reference, prediction = blob((5, 24, 20)), blob((5, 24, 20))
     reference[..., :4], prediction[..., :4], prediction[prediction == 1] = 3, 1, 2
     write_nifti(tmp_path / "reference" / "a.nii.gz", reference)
@@ -145,7 +155,8 @@ def test_png_is_scored_in_pixels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spacing_file, unit, hd95", [(True, "mm", 0.5), (False, "pixels", 1.0)])
 def test_tif_has_millimetres_where_a_spacing_file_says_so(
-        tmp_path: Path, spacing_file: bool, unit: str, hd95: float) -> None:
+    tmp_path: Path, spacing_file: bool, unit: str, hd95: float
+) -> None:
     for folder, shift in (("reference", 0), ("prediction", 1)):
         (tmp_path / folder).mkdir()
         tifffile.imwrite(tmp_path / folder / "a.tiff", blob((5, 24, 20), shift))

@@ -1,4 +1,5 @@
 """The scores of a second library: SimpleITK for Dice, ASSD and HD95, scikit-image's marching cubes for NSD."""
+
 from __future__ import annotations
 
 import os
@@ -27,12 +28,19 @@ def itk_scores(reference: np.ndarray, prediction: np.ndarray, spacing: tuple[flo
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(*images)
     surfaces = [sitk.LabelContour(image, fullyConnected=False) for image in images]
-    maps = [sitk.Abs(sitk.SignedMaurerDistanceMap(surface, squaredDistance=False, useImageSpacing=True))
-            for surface in surfaces]
-    one, other = (sitk.GetArrayFromImage(distance)[sitk.GetArrayFromImage(surface) > 0]
-                  for distance, surface in zip(maps, surfaces[::-1]))
-    return (overlap.GetDiceCoefficient(), np.concatenate([one, other]).mean(),
-            max(np.percentile(one, 95), np.percentile(other, 95)))
+    maps = [
+        sitk.Abs(sitk.SignedMaurerDistanceMap(surface, squaredDistance=False, useImageSpacing=True))
+        for surface in surfaces
+    ]
+    one, other = (
+        sitk.GetArrayFromImage(distance)[sitk.GetArrayFromImage(surface) > 0]
+        for distance, surface in zip(maps, surfaces[::-1])
+    )
+    return (
+        overlap.GetDiceCoefficient(),
+        np.concatenate([one, other]).mean(),
+        max(np.percentile(one, 95), np.percentile(other, 95)),
+    )
 
 
 def cell_areas(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +86,9 @@ def test_noise(spacing: tuple[float, ...]) -> None:
     rng = np.random.default_rng(0)
     reference, prediction = rng.random((8, 12, 10)) < 0.3, rng.random((8, 12, 10)) < 0.2
     scores = mask_metrics(reference, prediction, spacing)
-    np.testing.assert_allclose([scores[name] for name in ("Dice", "ASSD", "HD95")],
-                               itk_scores(reference, prediction, spacing), atol=1e-3)
+    np.testing.assert_allclose(
+        [scores[name] for name in ("Dice", "ASSD", "HD95")], itk_scores(reference, prediction, spacing), atol=1e-3
+    )
 
 
 @pytest.mark.skipif(DATA is None, reason="nnUDA_DATA is not set: the folder with the real MR set")

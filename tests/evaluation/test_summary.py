@@ -1,4 +1,5 @@
 """Statistics per class."""
+
 from __future__ import annotations
 
 import math
@@ -24,8 +25,12 @@ def test_too_few_values_are_nan() -> None:
 
 
 def test_counts_and_means_per_class() -> None:
-    per_case = {"a": {"organ": scores(0.8, 1.0)}, "b": {"organ": scores(0.0, math.nan, "prediction")},
-                "c": {"organ": scores(math.nan, math.nan, "both")}, "d": {"organ": scores(0.0, math.nan, "reference")}}
+    per_case = {
+        "a": {"organ": scores(0.8, 1.0)},
+        "b": {"organ": scores(0.0, math.nan, "prediction")},
+        "c": {"organ": scores(math.nan, math.nan, "both")},
+        "d": {"organ": scores(0.0, math.nan, "reference")},
+    }
     organ = summarize(per_case)["per_class"]["organ"]
     assert organ["Dice"]["mean"] == pytest.approx(0.8 / 3)
     assert (organ["Dice"]["n"], organ["ASSD"]["n"], organ["ASSD"]["mean"], organ["HD95"]["mean"]) == (3, 1, 1.0, 2.0)

@@ -1,4 +1,5 @@
 """What the terminal shows."""
+
 from __future__ import annotations
 
 import math

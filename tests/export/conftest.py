@@ -1,4 +1,5 @@
 """Models to export: one of plain nnU-Net's network, trained by the stock command, and one of a network of its own."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """documentation/how-to/challenge/predict.py as a container runs it: none of nnU-Net's variables, no network."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -60,8 +61,9 @@ def test_an_exported_model_in_an_environment_without_nnuda(toy_environment, trai
     model = find_model("501", "nnUDATrainerSourceOnly", "exported", "2d_toy", ["0", "1"], "checkpoint_final.pth")
     exported = export_model(model, None, torch.device("cpu"), str(tmp_path)).folder
     write_inputs(toy, tmp_path / "input")
-    said = plain.execute({}, SCRIPT, "-i", tmp_path / "input", "-o", tmp_path / "output", "-m", exported,
-                         "-device", "cpu")
+    said = plain.execute(
+        {}, SCRIPT, "-i", tmp_path / "input", "-o", tmp_path / "output", "-m", exported, "-device", "cpu"
+    )
     assert "folds 0 1, on cpu" in said
     check_outputs(tmp_path / "input", tmp_path / "output", labels_of(model, toy))
 
@@ -84,21 +86,27 @@ def find(script, tmp_path: Path, names: list[str], channels: int) -> dict[str, l
     return {case: [path.name for path in files] for case, files in cases.items()}
 
 
-@pytest.mark.parametrize("names, channels, expected", [
-    (["a_0000.nii.gz", "b_0000.nii.gz"], 1, {"a": ["a_0000.nii.gz"], "b": ["b_0000.nii.gz"]}),
-    (["a_0000.mha", "a_0001.mha"], 1, {"a_0000": ["a_0000.mha"], "a_0001": ["a_0001.mha"]}),
-    (["a_0001.mha", "a_0000.mha"], 2, {"a": ["a_0000.mha", "a_0001.mha"]}),
-    (["uuid.mha", "note.json"], 1, {"uuid": ["uuid.mha"]}),
-])
+@pytest.mark.parametrize(
+    "names, channels, expected",
+    [
+        (["a_0000.nii.gz", "b_0000.nii.gz"], 1, {"a": ["a_0000.nii.gz"], "b": ["b_0000.nii.gz"]}),
+        (["a_0000.mha", "a_0001.mha"], 1, {"a_0000": ["a_0000.mha"], "a_0001": ["a_0001.mha"]}),
+        (["a_0001.mha", "a_0000.mha"], 2, {"a": ["a_0000.mha", "a_0001.mha"]}),
+        (["uuid.mha", "note.json"], 1, {"uuid": ["uuid.mha"]}),
+    ],
+)
 def test_cases_by_name(script, tmp_path, names, channels, expected):
     assert find(script, tmp_path, names, channels) == expected
 
 
-@pytest.mark.parametrize("names, channels, message", [
-    (["a.png"], 1, "end with .mha or .nii.gz or .nii or .nrrd: 1 a case.*a.png"),
-    (["a_0000.mha"], 2, "2 a case.*Found a has 1"),
-    (["a.mha", "a.nii.gz"], 1, "Found a has 2"),
-])
+@pytest.mark.parametrize(
+    "names, channels, message",
+    [
+        (["a.png"], 1, "end with .mha or .nii.gz or .nii or .nrrd: 1 a case.*a.png"),
+        (["a_0000.mha"], 2, "2 a case.*Found a has 1"),
+        (["a.mha", "a.nii.gz"], 1, "Found a has 2"),
+    ],
+)
 def test_other_files_stop_with_what_was_found(script, tmp_path, names, channels, message):
     with pytest.raises(SystemExit, match=message):
         find(script, tmp_path, names, channels)

@@ -1,4 +1,5 @@
 """Every trainer, by discovery: exported where the README calls its test-time network nnU-Net's, refused where not."""
+
 from __future__ import annotations
 
 import pytest

@@ -29,8 +29,9 @@ class nnUDATrainerFlipped(nnUDATrainer):
 
 def find(folder: Path, *folds: str) -> TrainedModel:
     trainer, plans_name, configuration = folder.name.split("__")
-    return find_model(folder.parent.name, trainer, plans_name, configuration, list(folds or ["all"]),
-                      "checkpoint_final.pth")
+    return find_model(
+        folder.parent.name, trainer, plans_name, configuration, list(folds or ["all"]), "checkpoint_final.pth"
+    )
 
 
 def export(folder: Path, results: Path, *folds: str, images: str | None = None):
@@ -46,8 +47,11 @@ def equal(weights: dict, expected: dict) -> bool:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_what_is_written_is_plain_nnunets(toy_environment, trained, tmp_path):
@@ -59,8 +63,10 @@ def test_what_is_written_is_plain_nnunets(toy_environment, trained, tmp_path):
     assert case.differing == 0 and case.foreground > 0 and Path(case.files[0]).parts[-3] == TARGET
 
     plans, before = (json.loads((path / "plans.json").read_text()) for path in (folder, trained))
-    assert plans == {**{key: value for key, value in before.items() if key != "domain_adaptation"},
-                     "plans_name": "exported_SourceOnly_toDataset502_ToyTarget"}
+    assert plans == {
+        **{key: value for key, value in before.items() if key != "domain_adaptation"},
+        "plans_name": "exported_SourceOnly_toDataset502_ToyTarget",
+    }
     checkpoint, original = load(folder), load(trained)
     assert checkpoint.keys() == {"network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes"}
     assert checkpoint["trainer_name"] == "nnUNetTrainer" and checkpoint["init_args"]["plans"] == plans
@@ -89,9 +95,13 @@ def test_several_folds_and_what_the_zip_takes(toy_environment, trained, tmp_path
     for fold in ("0", "1"):
         assert equal(load(folder, fold)["network_weights"], load(trained, fold)["network_weights"])
     of_fold = {"checkpoint_final.pth", "progress.png", "validation/summary.json"}
-    assert hashes(folder).keys() == {"plans.json", "dataset.json", "dataset_fingerprint.json",
-                                     "crossval_results_folds_0_1/postprocessing.pkl",
-                                     *(f"fold_{fold}/{name}" for fold in (0, 1) for name in of_fold)}
+    assert hashes(folder).keys() == {
+        "plans.json",
+        "dataset.json",
+        "dataset_fingerprint.json",
+        "crossval_results_folds_0_1/postprocessing.pkl",
+        *(f"fold_{fold}/{name}" for fold in (0, 1) for name in of_fold),
+    }
 
 
 def test_what_training_did_not_leave_is_said(toy_environment, trained, tmp_path):

@@ -1,4 +1,5 @@
 """The road through the commands: export, zip, install elsewhere, predict in an environment without nnuda."""
+
 from __future__ import annotations
 
 import shutil
@@ -25,10 +26,11 @@ def test_the_exported_model_predicts_the_same_without_nnuda(toy, trained, plain,
     sequential = ["-device", "cpu", "-npp", "0", "-nps", "0"]
     said = run(["nnUDA_export", *adapted, "-device", "cpu", "-o", str(tmp_path)], toy.environment)
     assert f"Identical labels: {images / 'case0_0000.nii.gz'}" in said and "NOTE" not in said
-    run(["nnUNetv2_export_model_to_zip", *folds, "-p", NAME, "-o", str(archive)],
-        {**toy.environment, "nnUNet_results": str(tmp_path)})
-    run(["nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "before"), *adapted, *sequential],
-        toy.environment)
+    run(
+        ["nnUNetv2_export_model_to_zip", *folds, "-p", NAME, "-o", str(archive)],
+        {**toy.environment, "nnUNet_results": str(tmp_path)},
+    )
+    run(["nnUNetv2_predict", "-i", str(images), "-o", str(tmp_path / "before"), *adapted, *sequential], toy.environment)
 
     find = "from importlib.util import find_spec; print(find_spec('nnuda') is None, find_spec('nnunetv2') is None)"
     assert plain.execute({}, "-c", find).split() == ["True", "False"]
@@ -59,8 +61,24 @@ def test_labels_that_are_all_background_are_said(toy_environment, trained, tmp_p
             weight[0] = 1000
     torch.save(checkpoint, trained / "fold_5" / "checkpoint_final.pth")
     try:
-        main(["-d", "501", "-c", "2d_toy", "-f", "5", "-p", "exported", "-tr", "nnUDATrainerSourceOnly",
-              "-device", "cpu", "-o", str(tmp_path)])
+        main(
+            [
+                "-d",
+                "501",
+                "-c",
+                "2d_toy",
+                "-f",
+                "5",
+                "-p",
+                "exported",
+                "-tr",
+                "nnUDATrainerSourceOnly",
+                "-device",
+                "cpu",
+                "-o",
+                str(tmp_path),
+            ]
+        )
     finally:
         shutil.rmtree(trained / "fold_5")
     said = capsys.readouterr().out

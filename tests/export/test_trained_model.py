@@ -12,8 +12,14 @@ NAME = "nnUDATrainerSourceOnly"
 
 
 def find(**options) -> TrainedModel:
-    given = {"dataset": "501", "trainer": NAME, "plans_name": "exported", "configuration": "2d_toy", "folds": ["all"],
-             "checkpoint": "checkpoint_final.pth"}
+    given = {
+        "dataset": "501",
+        "trainer": NAME,
+        "plans_name": "exported",
+        "configuration": "2d_toy",
+        "folds": ["all"],
+        "checkpoint": "checkpoint_final.pth",
+    }
     return find_model(**{**given, **options})
 
 
@@ -32,14 +38,19 @@ def test_the_model_that_the_options_name(toy_environment, trained):
     assert model.plain_folder_name == "nnUNetTrainer__exported_SourceOnly_toDataset502_ToyTarget__2d_toy"
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"trainer": "nnUDATrainerNone"}, "No trained model nnUDATrainerNone__exported__2d_toy .*"
-                                      "nnUDATrainerSourceOnly__exported__2d_toy"),
-    ({"dataset": "999"}, "No dataset 999"),
-    ({"dataset": "Dataset999_None"}, "there are: none"),
-    ({"folds": ["all", "3"]}, "expected fold 3 .*fold_0, fold_1, fold_all"),
-    ({"checkpoint": "checkpoint_x.pth"}, "expected checkpoint_x.pth .*checkpoint_best.pth, checkpoint_final.pth"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"trainer": "nnUDATrainerNone"},
+            "No trained model nnUDATrainerNone__exported__2d_toy .*nnUDATrainerSourceOnly__exported__2d_toy",
+        ),
+        ({"dataset": "999"}, "No dataset 999"),
+        ({"dataset": "Dataset999_None"}, "there are: none"),
+        ({"folds": ["all", "3"]}, "expected fold 3 .*fold_0, fold_1, fold_all"),
+        ({"checkpoint": "checkpoint_x.pth"}, "expected checkpoint_x.pth .*checkpoint_best.pth, checkpoint_final.pth"),
+    ],
+)
 def test_what_is_missing_is_named(toy_environment, trained, options, message):
     with pytest.raises(NnudaError, match=message):
         find(**options)
@@ -67,10 +78,13 @@ def test_the_sources_normalisation_is_refused(toy_environment, trained):
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("plans_name, trainer, target, expected", [
-    ("nnUNetPlans", "nnUDATrainerTCSA", "Dataset502_My__MR", "nnUNetPlans_TCSA_toDataset502_My_MR"),
-    ("nnUNetPlans_", "MyTrainer", "NewScanner_", "nnUNetPlans_MyTrainer_toNewScanner"),
-])
+@pytest.mark.parametrize(
+    "plans_name, trainer, target, expected",
+    [
+        ("nnUNetPlans", "nnUDATrainerTCSA", "Dataset502_My__MR", "nnUNetPlans_TCSA_toDataset502_My_MR"),
+        ("nnUNetPlans_", "MyTrainer", "NewScanner_", "nnUNetPlans_MyTrainer_toNewScanner"),
+    ],
+)
 def test_nnunet_can_take_the_name_apart(plans_name, trainer, target, expected):
     model = TrainedModel("", "", trainer, "2d", (), "", {"plans_name": plans_name}, {}, target)
     assert model.plain_plans_name == expected

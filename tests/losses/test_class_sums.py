@@ -34,8 +34,10 @@ def test_gradcheck_and_where_the_gradient_goes():
 
 
 def test_half_precision_is_summed_in_full():
-    features, masks = (torch.full((1, 1, 300, 300), 3.0, dtype=torch.float16),
-                       torch.ones(1, 1, 300, 300, dtype=torch.bool))
+    features, masks = (
+        torch.full((1, 1, 300, 300), 3.0, dtype=torch.float16),
+        torch.ones(1, 1, 300, 300, dtype=torch.bool),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         sums, counts = class_sums(features, masks)
     assert sums.item() == 270_000 and counts.item() == 90_000 and sums.dtype == torch.float32

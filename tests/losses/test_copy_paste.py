@@ -30,7 +30,7 @@ def naive_part(z: torch.Tensor, label: torch.Tensor, mask: torch.Tensor, regions
             s[0] += q * on
             s[1] += q
             s[2] += on
-    dice = [1 - (2 * i + EPS) / (p + y + EPS) for i, p, y in sums[0 if regions else 1:] if y > 0]
+    dice = [1 - (2 * i + EPS) / (p + y + EPS) for i, p, y in sums[0 if regions else 1 :] if y > 0]
     return ((entropy / count if count else 0) + (sum(dice) / len(dice) if dice else 0)) / 2
 
 
@@ -54,8 +54,9 @@ def test_equals_the_naive_loop(shape, regions):
 @pytest.mark.parametrize("regions", [False, True])
 def test_gradcheck(regions):
     z, label_s, label_t, from_source, kept = case((2, 3, 2, 3), regions)
-    assert torch.autograd.gradcheck(lambda v: copy_paste_loss(v, label_s, label_t, from_source, kept, 0.5, regions),
-                                    z.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda v: copy_paste_loss(v, label_s, label_t, from_source, kept, 0.5, regions), z.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("regions", [False, True])
@@ -66,8 +67,9 @@ def test_each_voxel_learns_from_its_own_label_and_an_ignored_one_from_none(regio
     learns = z.grad.abs().sum(1) > 0
     assert torch.equal(learns, from_source & kept)
     other = torch.where((from_source[:, None] if regions else from_source), 0, label_t.long()).to(label_t.dtype)
-    assert (copy_paste_loss(z, label_s, other, from_source, kept, 0.5, regions)
-            == copy_paste_loss(z, label_s, label_t, from_source, kept, 0.5, regions))
+    assert copy_paste_loss(z, label_s, other, from_source, kept, 0.5, regions) == copy_paste_loss(
+        z, label_s, label_t, from_source, kept, 0.5, regions
+    )
 
 
 @pytest.mark.parametrize("regions", [False, True])
@@ -76,7 +78,8 @@ def test_finite_where_a_part_is_empty(regions, dtype):
     z = torch.full((1, 2, 1, 1), 60000.0 if dtype == torch.float16 else 2.0, dtype=dtype, requires_grad=True)
     label = torch.ones((1, 2, 1, 1) if regions else (1, 1, 1), dtype=torch.long)
     for from_source in (True, False):
-        loss = copy_paste_loss(z, label, label, torch.full((1, 1, 1), from_source),
-                               torch.zeros(1, 1, 1, dtype=torch.bool), 0.5, regions)
+        loss = copy_paste_loss(
+            z, label, label, torch.full((1, 1, 1), from_source), torch.zeros(1, 1, 1, dtype=torch.bool), 0.5, regions
+        )
         loss.backward()
         assert loss.isfinite() and z.grad.isfinite().all()

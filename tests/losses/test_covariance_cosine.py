@@ -37,8 +37,11 @@ def naive(p: torch.Tensor, valid: torch.Tensor, t: torch.Tensor, centered: bool,
     for a in range(len(index)):
         for b in range(len(index)):
             if not (off_diagonal and a == b):
-                x, y = (sum(u * v for u, v in zip(r[a], r[b]))
-                        / math.sqrt(sum(u * u for u in r[a]) * sum(v * v for v in r[b])) for r in (p, t))
+                x, y = (
+                    sum(u * v for u, v in zip(r[a], r[b]))
+                    / math.sqrt(sum(u * u for u in r[a]) * sum(v * v for v in r[b]))
+                    for r in (p, t)
+                )
                 dot, pq, qq = dot + x * y, pq + x * x, qq + y * y
     return 1 - dot / math.sqrt(pq * qq)
 
@@ -68,8 +71,9 @@ def test_zero_for_the_text_itself_rotated_and_scaled(center, off_diagonal):
 
 def test_without_centring_each_row_may_have_any_scale():
     text = rows()
-    assert (covariance_cosine(text * torch.tensor([[0.1], [3], [1], [20], [7]]), ALL, text, "none").item()
-            == pytest.approx(0, abs=1e-12))
+    assert covariance_cosine(
+        text * torch.tensor([[0.1], [3], [1], [20], [7]]), ALL, text, "none"
+    ).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_orthonormal_image_and_equal_texts():
@@ -90,8 +94,9 @@ def test_two_classes():
     assert loss.item() == pytest.approx(0, abs=1e-12) and centered.grad.abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("cosine, collapsed, orthogonal", [(0.7, 0.0122, 0.4188), (0.8, 0.0045, 0.4700),
-                                                           (0.9, 0.0009, 0.5144)])
+@pytest.mark.parametrize(
+    "cosine, collapsed, orthogonal", [(0.7, 0.0122, 0.4188), (0.8, 0.0045, 0.4700), (0.9, 0.0009, 0.5144)]
+)
 def test_collapse_scores_well_as_printed_and_not_by_default(cosine, collapsed, orthogonal):
     text, same = alike(cosine), torch.ones(K, 6, dtype=torch.float64)
     distinct = torch.eye(K, dtype=torch.float64)

@@ -31,8 +31,10 @@ def test_uniform_and_certain():
 @pytest.mark.parametrize("regions", [False, True])
 def test_gradcheck_and_half_precision(regions):
     torch.manual_seed(0)
-    assert gradcheck(lambda z: weighted_self_information(z, regions),
-                     torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True))
+    assert gradcheck(
+        lambda z: weighted_self_information(z, regions),
+        torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True),
+    )
     z = torch.full((1, 3, 2, 2), 60_000.0).half()
     z[:, 0] = -60_000
     z.requires_grad_()
@@ -47,14 +49,17 @@ def test_losses_are_binary_cross_entropies():
     torch.testing.assert_close(entropy_generator(t), bce(t, 0 * t))
     torch.testing.assert_close(entropy_discriminator(s, t), (bce(s, 0 * s) + bce(t, ones(t))) / 2)
     zero = torch.zeros(2, 1, 3, 3, 3)
-    assert (entropy_generator(zero).item() == pytest.approx(math.log(2))
-            == pytest.approx(entropy_discriminator(zero, zero).item()))
+    assert (
+        entropy_generator(zero).item()
+        == pytest.approx(math.log(2))
+        == pytest.approx(entropy_discriminator(zero, zero).item())
+    )
 
 
 def test_the_two_pull_apart():
     scores = torch.randn(2, 1, 4, 4, requires_grad=True)
-    generator, = torch.autograd.grad(entropy_generator(scores), scores)
-    discriminator, = torch.autograd.grad(entropy_discriminator(torch.zeros(1), scores), scores)
+    (generator,) = torch.autograd.grad(entropy_generator(scores), scores)
+    (discriminator,) = torch.autograd.grad(entropy_discriminator(torch.zeros(1), scores), scores)
     assert (generator > 0).all() and (discriminator < 0).all()
 
 

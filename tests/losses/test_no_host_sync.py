@@ -61,22 +61,26 @@ def remembered_prototypes(features: torch.Tensor, image: torch.Tensor) -> tuple[
 
 CASES = {
     **{
-        f"covariance_cosine_{center}_{off}":
-            lambda a, b, c=center, o=off: covariance_cosine(*remembered_prototypes(a, b), b[0].flatten(1), c, o)
+        f"covariance_cosine_{center}_{off}": lambda a, b, c=center, o=off: covariance_cosine(
+            *remembered_prototypes(a, b), b[0].flatten(1), c, o
+        )
         for center in ("class", "none")
         for off in (False, True)
     },
-    "prototype_alignment":
-        lambda a, b: prototype_alignment(*remembered_prototypes(a, b), *remembered_prototypes(b, a), True),
+    "prototype_alignment": lambda a, b: prototype_alignment(
+        *remembered_prototypes(a, b), *remembered_prototypes(b, a), True
+    ),
     **{
-        f"entropy_adversary_{r}":
-            lambda a, b, r=r: (entropy_generator(weighted_self_information(a, r))
-                               + entropy_discriminator(weighted_self_information(b, r), a))
+        f"entropy_adversary_{r}": lambda a, b, r=r: (
+            entropy_generator(weighted_self_information(a, r))
+            + entropy_discriminator(weighted_self_information(b, r), a)
+        )
         for r in (False, True)
     },
     "transferable": lambda a, b: transferable_cross_entropy(a, b.argmax(1), limited_table(a), 2),
-    "transferable_regions":
-        lambda a, b: region_transferable_cross_entropy(a, b > 0, limited_table(a)[:, :2], b[:, :1] > 1),
+    "transferable_regions": lambda a, b: region_transferable_cross_entropy(
+        a, b > 0, limited_table(a)[:, :2], b[:, :1] > 1
+    ),
     "copy_paste_classes": lambda a, b: copy_paste_loss(a, b.argmax(1), a.argmax(1), b[:, 0] > 0, b[:, 1] > 0),
     "copy_paste_regions": lambda a, b: copy_paste_loss(a, b > 0, a > 0, b[:, 0] > 0, b[:, 1] > 0, 0.5, True),
     "structure_margin": lambda a, b: structure_clustering(a.flatten(1), b.flatten(1).softmax(1)),

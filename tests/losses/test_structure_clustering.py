@@ -26,8 +26,9 @@ def case() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("form", ["margin", "printed"])
 def test_equals_the_naive_loop_and_gradcheck(form):
     features, assignment = case()
-    assert (structure_clustering(features, assignment, 1.7, form).item()
-            == pytest.approx(naive(features, assignment, 1.7, form), rel=1e-9))
+    assert structure_clustering(features, assignment, 1.7, form).item() == pytest.approx(
+        naive(features, assignment, 1.7, form), rel=1e-9
+    )
     inputs = (features.requires_grad_(), assignment.requires_grad_())
     assert torch.autograd.gradcheck(lambda f, s: structure_clustering(f, s, 1.7, form), inputs)
 
@@ -35,8 +36,10 @@ def test_equals_the_naive_loop_and_gradcheck(form):
 def test_margin_rewards_the_true_clusters_and_printed_rewards_taking_everything_apart():
     features = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     together, true, apart = (torch.eye(4)[columns] for columns in ([0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 2, 3]))
-    margin, printed = ([structure_clustering(features, s, 2.0, form).item() for s in (together, true, apart)]
-                       for form in ("margin", "printed"))
+    margin, printed = (
+        [structure_clustering(features, s, 2.0, form).item() for s in (together, true, apart)]
+        for form in ("margin", "printed")
+    )
     assert margin[1] < margin[0] and margin[1] < margin[2] and margin[1] == pytest.approx(-0.25)
     # nothing is gained by putting alike ones together
     assert min(printed) == printed[2] == printed[1] == 0 and printed[0] > 0

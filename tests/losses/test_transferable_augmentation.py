@@ -18,19 +18,26 @@ from nnuda.losses.transferable_augmentation import (
 C, A = 4, 6
 
 
-def random_case(voxels: int = 7, classes: int = C, channels: int = A,
-                dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def random_case(
+    voxels: int = 7, classes: int = C, channels: int = A, dtype: torch.dtype = torch.float64
+) -> dict[str, Tensor]:
     torch.manual_seed(0)
     root = torch.randn(classes, channels, channels, dtype=dtype)
-    return {"f": torch.randn(voxels, channels, dtype=dtype), "w": torch.randn(classes, channels, dtype=dtype),
-            "b": torch.randn(classes, dtype=dtype), "shift": torch.randn(classes, channels, dtype=dtype),
-            "covariance": root @ root.mT / channels, "y": torch.randint(classes, (voxels,))}
+    return {
+        "f": torch.randn(voxels, channels, dtype=dtype),
+        "w": torch.randn(classes, channels, dtype=dtype),
+        "b": torch.randn(classes, dtype=dtype),
+        "shift": torch.randn(classes, channels, dtype=dtype),
+        "covariance": root @ root.mT / channels,
+        "y": torch.randint(classes, (voxels,)),
+    }
 
 
 def loss_of(case: dict[str, Tensor], strength: float) -> Tensor:
     logits = case["f"] @ case["w"].T + case["b"]
-    return transferable_cross_entropy(logits, case["y"],
-                                      augmentation_table(case["w"], case["shift"], case["covariance"], strength))
+    return transferable_cross_entropy(
+        logits, case["y"], augmentation_table(case["w"], case["shift"], case["covariance"], strength)
+    )
 
 
 def naive(case: dict[str, Tensor], strength: float) -> Tensor:
@@ -110,7 +117,7 @@ def test_bounds_the_expectation_over_sampled_features(strength):
         moved = f + strength * case["shift"][y] + torch.randn(samples, A, dtype=torch.float64) @ root.T
         losses = F.cross_entropy(moved @ case["w"].T + case["b"], y.expand(samples), reduction="none")
         bound = transferable_cross_entropy((f @ case["w"].T + case["b"])[None], y[None], table)
-        error = losses.std() / samples ** 0.5
+        error = losses.std() / samples**0.5
         assert losses.mean() <= bound + 3 * error
         if strength == 0:
             torch.testing.assert_close(losses.mean(), bound, atol=1e-4, rtol=0)
@@ -135,8 +142,9 @@ def test_a_common_vector_and_the_bias_change_nothing_else():
 
 def test_voxel_order_does_not_matter():
     case, order = random_case(), torch.randperm(7)
-    torch.testing.assert_close(loss_of({**case, "f": case["f"][order], "y": case["y"][order]}, 0.25),
-                               loss_of(case, 0.25))
+    torch.testing.assert_close(
+        loss_of({**case, "f": case["f"][order], "y": case["y"][order]}, 0.25), loss_of(case, 0.25)
+    )
 
 
 def test_an_unseen_class_gets_plain_cross_entropy():
@@ -150,8 +158,10 @@ def test_an_unseen_class_gets_plain_cross_entropy():
 def test_diagonal_equals_full_where_the_covariance_is_diagonal():
     case = random_case()
     variance = torch.rand(C, A, dtype=torch.float64)
-    torch.testing.assert_close(augmentation_table(case["w"], case["shift"], variance, 0.25),
-                               augmentation_table(case["w"], case["shift"], torch.diag_embed(variance), 0.25))
+    torch.testing.assert_close(
+        augmentation_table(case["w"], case["shift"], variance, 0.25),
+        augmentation_table(case["w"], case["shift"], torch.diag_embed(variance), 0.25),
+    )
 
 
 def test_classifier_learns_from_the_bound_and_statistics_do_not():
@@ -170,8 +180,9 @@ def test_gradcheck_on_images(shape):
     w = case["w"].requires_grad_()
 
     def loss(z: Tensor, w: Tensor) -> Tensor:
-        return transferable_cross_entropy(z, label, augmentation_table(w, case["shift"], case["covariance"], 0.25),
-                                          ignore_index=-1)
+        return transferable_cross_entropy(
+            z, label, augmentation_table(w, case["shift"], case["covariance"], 0.25), ignore_index=-1
+        )
 
     assert torch.autograd.gradcheck(loss, (logits, w))
     z, y = logits.movedim(1, -1)[label >= 0], label[label >= 0]
@@ -183,8 +194,9 @@ def test_limit_lowers_the_strength_and_never_raises_it():
     table = augmentation_table(case["w"], case["shift"], case["covariance"], 5.0)
     largest = table.abs().max()
     assert largest > 10
-    torch.testing.assert_close(limit_table(table, 10), augmentation_table(case["w"], case["shift"], case["covariance"],
-                                                                          50.0 / largest.item()))
+    torch.testing.assert_close(
+        limit_table(table, 10), augmentation_table(case["w"], case["shift"], case["covariance"], 50.0 / largest.item())
+    )
     torch.testing.assert_close(limit_table(table, 2 * largest.item()), table)
     assert torch.equal(limit_table(torch.zeros(C, C), 10), torch.zeros(C, C))
 
@@ -216,8 +228,9 @@ def test_regions_without_augmentation_are_nnunets_loss():
     z, y, kept = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 4, 4) > 0.5, torch.rand(2, 1, 4, 4) > 0.3
     plain = F.binary_cross_entropy_with_logits(z, y.float(), reduction="none")
     torch.testing.assert_close(region_transferable_cross_entropy(z, y, torch.zeros(3, 2)), plain.mean())
-    torch.testing.assert_close(region_transferable_cross_entropy(z, y, torch.zeros(3, 2), kept),
-                               (plain * kept).sum() / kept.sum())
+    torch.testing.assert_close(
+        region_transferable_cross_entropy(z, y, torch.zeros(3, 2), kept), (plain * kept).sum() / kept.sum()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -251,8 +264,9 @@ def test_table_is_forty_times_faster_than_covariances_for_each_voxel():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        table = seconds(lambda z, w: transferable_cross_entropy(
-            z, y, augmentation_table(w, shift, covariance, 0.25)), 7)
+        table = seconds(
+            lambda z, w: transferable_cross_entropy(z, y, augmentation_table(w, shift, covariance, 0.25)), 7
+        )
         voxel = seconds(lambda z, w: per_voxel(z, w, y, shift, covariance, 0.25), 2)
     finally:
         torch.set_num_threads(threads)

@@ -61,12 +61,15 @@ def test_equals_the_naive_loop(target, regions, shape):
         assert loss.item() == pytest.approx(naive(logits, chi, target, regions), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("regions, shape, target, chi", [
-    (False, (2, 2, 3, 4), "hard", 0.2),
-    (False, (2, 4, 3, 4), "hard", 0.4),
-    (False, (2, 4, 3, 4), "literal", 0.2),
-    (True, (2, 3, 3, 4), "hard", 0.2),
-])
+@pytest.mark.parametrize(
+    "regions, shape, target, chi",
+    [
+        (False, (2, 2, 3, 4), "hard", 0.2),
+        (False, (2, 4, 3, 4), "hard", 0.4),
+        (False, (2, 4, 3, 4), "literal", 0.2),
+        (True, (2, 3, 3, 4), "hard", 0.2),
+    ],
+)
 def test_default_chi(regions, shape, target, chi):
     """0.2 nats for a binary decision, 0.2 log(C) / log(2) for C classes: 0.4 for 4."""
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ def naive(module: ModalityFusion, f: torch.Tensor, g: torch.Tensor, t: torch.Ten
         a = module.attention_norm(module.query(torch.cat((module.text_token(t_k), token))) + module.attention(token))
         h = h + module.mlp_norm(a + module.mlp(a)) / len(t)
     parameters = module.controller(h)
-    weight, bias = parameters[:F * F].view(F, F), parameters[F * F:]
+    weight, bias = parameters[: F * F].view(F, F), parameters[F * F :]
     return torch.stack([v + weight @ v + bias for v in f.flatten(1).T], 1).view_as(f)
 
 

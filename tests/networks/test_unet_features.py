@@ -13,8 +13,9 @@ CASES = [(dimension, architecture) for dimension in (2, 3) for architecture in (
 def head(network: UNetWithFeatures, features: torch.Tensor) -> torch.Tensor:
     """W f + b, voxel by voxel."""
     layer = network.segmentation_layer
-    return (torch.einsum("bf...,cf->bc...", features, layer.weight.flatten(1))
-            + layer.bias.view(1, -1, *[1] * (features.ndim - 2)))
+    return torch.einsum("bf...,cf->bc...", features, layer.weight.flatten(1)) + layer.bias.view(
+        1, -1, *[1] * (features.ndim - 2)
+    )
 
 
 @pytest.mark.parametrize("deep_supervision", [True, False])

@@ -111,8 +111,10 @@ def test_what_the_distillation_trains(reach: str, learns: bool) -> None:
     network = uuds_network(configuration(), **{"domain_distillation.reach": reach})
     network(images(), text_vectors(), num_source=1).x_g.square().sum().backward()
     assert network.domain_features.to_global.weight.grad.abs().sum() > 0
-    moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-             for parameter in network.encoder.parameters()]
+    moved = [
+        parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        for parameter in network.encoder.parameters()
+    ]
     assert any(moved) == learns
 
 

@@ -10,8 +10,10 @@ def phantom() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     z, y, x = np.mgrid[:10, :60, :60]
     radius = np.hypot(y - 28, x - 30)
     parts = {
-        "padding": np.hypot(y - 30, x - 30) > 29, "body": radius < 20, "lung": (radius < 8) & (z > 0) & (z < 9),
-        "table": (y > 52) & (y < 55)
+        "padding": np.hypot(y - 30, x - 30) > 29,
+        "body": radius < 20,
+        "lung": (radius < 8) & (z > 0) & (z < 9),
+        "table": (y > 52) & (y < 55),
     }
     image = np.full(z.shape, -1000.0, np.float32)
     image[parts["body"]] = 40

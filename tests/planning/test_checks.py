@@ -38,8 +38,9 @@ def test_the_source_itself(pair):
 
 def test_another_number_of_channels(pair):
     remake(pair, channel_names=("T1", "T2"))
-    with pytest.raises(PlanningError,
-                       match=r"source Dataset701_Source has 1 \(MR\), target Dataset702_Target 2 \(T1, T2\)"):
+    with pytest.raises(
+        PlanningError, match=r"source Dataset701_Source has 1 \(MR\), target Dataset702_Target 2 \(T1, T2\)"
+    ):
         check()
 
 
@@ -48,8 +49,9 @@ def test_a_case_without_all_its_channels(folders):
     write_dataset(folders.raw, TARGET, labelled=False, channel_names=("T1", "T2"), seed=3)
     check()
     (folders.raw / TARGET / "imagesTr" / "case1_0001.nii.gz").unlink()
-    with pytest.raises(PlanningError, match="Case case1 of target Dataset702_Target has 1 image files, the source's "
-                                            "cases have 2"):
+    with pytest.raises(
+        PlanningError, match="Case case1 of target Dataset702_Target has 1 image files, the source's cases have 2"
+    ):
         check()
 
 
@@ -60,10 +62,13 @@ def test_channel_names_that_the_files_do_not_keep(pair):
         check()
 
 
-@pytest.mark.parametrize("labels, message", [
-    ({"background": 0, "box": 2}, "'box' is 1 in the source's dataset.json and 2 in the target's"),
-    ({"background": 0, "tumour": 1}, "1 is 'box' in the source's dataset.json and 'tumour' in the target's"),
-])
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ({"background": 0, "box": 2}, "'box' is 1 in the source's dataset.json and 2 in the target's"),
+        ({"background": 0, "tumour": 1}, "1 is 'box' in the source's dataset.json and 'tumour' in the target's"),
+    ],
+)
 def test_labels_that_clash(pair, labels, message):
     edit_json(pair.raw / TARGET / "dataset.json", labels=labels)
     with pytest.raises(PlanningError, match=message):
@@ -80,8 +85,10 @@ def test_another_file_ending(pair):
     for file in (pair.raw / TARGET / "imagesTr").iterdir():
         file.rename(str(file).replace(".nii.gz", ".nrrd"))
     edit_json(pair.raw / TARGET / "dataset.json", file_ending=".nrrd")
-    with pytest.raises(PlanningError, match="Dataset701_Source has .nii.gz, target Dataset702_Target .nrrd.*convert "
-                                            "the target's images to .nii.gz"):
+    with pytest.raises(
+        PlanningError,
+        match="Dataset701_Source has .nii.gz, target Dataset702_Target .nrrd.*convert the target's images to .nii.gz",
+    ):
         check()
 
 
@@ -93,8 +100,9 @@ def test_another_reader(pair):
 
 def test_a_low_resolution_axis_at_another_position(pair):
     remake(pair, spacing=(1, 1, 4), shape=(32, 32, 8))
-    with pytest.raises(PlanningError,
-                       match=r"axis 0 in the source .median spacing 4 x 1 x 1 mm., 2 in the target .1 x 1 x 4 mm."):
+    with pytest.raises(
+        PlanningError, match=r"axis 0 in the source .median spacing 4 x 1 x 1 mm., 2 in the target .1 x 1 x 4 mm."
+    ):
         check()
     remake(pair, spacing=(1, 1, 1))
     check()

@@ -23,33 +23,49 @@ def choose(p=None, pl=None, gb=None, new=None) -> PlanChoice:
 FRESH = "nnUDAPlanner"
 
 
-@pytest.mark.parametrize("options, choice", [
-    ({}, PlanChoice("nnUNetPlans", None, FRESH, None)),
-    ({"p": "nnUNetPlans"}, PlanChoice("nnUNetPlans", None, FRESH, None)),
-    ({"new": "mine"}, PlanChoice("mine", None, FRESH, None)),
-    ({"pl": "nnUDAPlannerResEncM"}, PlanChoice("nnUNetResEncUNetMPlans", None, "nnUDAPlannerResEncM", None)),
-    ({"pl": "nnUDAPlannerResEncXL", "gb": 20.0, "new": "mine"}, PlanChoice("mine", None, "nnUDAPlannerResEncXL", 20.0)),
-])
+@pytest.mark.parametrize(
+    "options, choice",
+    [
+        ({}, PlanChoice("nnUNetPlans", None, FRESH, None)),
+        ({"p": "nnUNetPlans"}, PlanChoice("nnUNetPlans", None, FRESH, None)),
+        ({"new": "mine"}, PlanChoice("mine", None, FRESH, None)),
+        ({"pl": "nnUDAPlannerResEncM"}, PlanChoice("nnUNetResEncUNetMPlans", None, "nnUDAPlannerResEncM", None)),
+        (
+            {"pl": "nnUDAPlannerResEncXL", "gb": 20.0, "new": "mine"},
+            PlanChoice("mine", None, "nnUDAPlannerResEncXL", 20.0),
+        ),
+    ],
+)
 def test_without_a_plan_a_fresh_one(folders, options, choice):
     assert choose(**options) == choice
 
 
-@pytest.mark.parametrize("options, choice", [
-    ({}, PlanChoice("nnUNetPlans", "nnUNetPlans", FRESH, None)),
-    ({"new": "second"}, PlanChoice("second", "nnUNetPlans", FRESH, None)),
-    ({"p": "mine"}, PlanChoice("mine", "mine", FRESH, None)),
-    ({"p": "mine", "new": "second"}, PlanChoice("second", "mine", FRESH, None)),
-    ({"gb": 4.0, "new": "small"}, PlanChoice("small", None, FRESH, 4.0)),
-    ({"pl": "nnUDAPlannerResEncM"}, PlanChoice("nnUNetResEncUNetMPlans", None, "nnUDAPlannerResEncM", None)),
-])
+@pytest.mark.parametrize(
+    "options, choice",
+    [
+        ({}, PlanChoice("nnUNetPlans", "nnUNetPlans", FRESH, None)),
+        ({"new": "second"}, PlanChoice("second", "nnUNetPlans", FRESH, None)),
+        ({"p": "mine"}, PlanChoice("mine", "mine", FRESH, None)),
+        ({"p": "mine", "new": "second"}, PlanChoice("second", "mine", FRESH, None)),
+        ({"gb": 4.0, "new": "small"}, PlanChoice("small", None, FRESH, 4.0)),
+        ({"pl": "nnUDAPlannerResEncM"}, PlanChoice("nnUNetResEncUNetMPlans", None, "nnUDAPlannerResEncM", None)),
+    ],
+)
 def test_an_existing_plan_is_taken_over(folders, options, choice):
     write_plan(folders, "nnUNetPlans")
     write_plan(folders, "mine")
     assert choose(**options) == choice
 
 
-@pytest.mark.parametrize("options", [{"pl": FRESH}, {"gb": 4.0}, {"pl": "nnUDAPlannerResEncM", "p": "nnUNetPlans"},
-                                     {"pl": FRESH, "new": "nnUNetPlans"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pl": FRESH},
+        {"gb": 4.0},
+        {"pl": "nnUDAPlannerResEncM", "p": "nnUNetPlans"},
+        {"pl": FRESH, "new": "nnUNetPlans"},
+    ],
+)
 def test_an_existing_plan_is_never_replanned(folders, options):
     write_plan(folders, "nnUNetPlans")
     with pytest.raises(PlanningError, match="Plan nnUNetPlans .* never re-planned.*-overwrite_plans_name NAME"):
@@ -65,8 +81,9 @@ def test_the_same_command_twice(folders):
 
 def test_a_second_target_needs_its_own_plan(folders):
     write_plan(folders, "nnUNetPlans", "Dataset709_First")
-    with pytest.raises(PlanningError, match="already names the target Dataset709_First.*-overwrite_plans_name "
-                                            f"nnUNetPlans_{TARGET}"):
+    with pytest.raises(
+        PlanningError, match=f"already names the target Dataset709_First.*-overwrite_plans_name nnUNetPlans_{TARGET}"
+    ):
         choose()
     name = f"nnUNetPlans_{TARGET}"
     assert choose(new=name) == PlanChoice(name, "nnUNetPlans", FRESH, None)
@@ -90,8 +107,9 @@ def test_a_plan_that_is_not_there_lists_those_that_are(folders):
 def test_data_of_a_plan_that_is_gone_is_not_written_over(folders):
     write_plan(folders, "nnUNetResEncUNetMPlans")  # stock ResEnc plans use the data folders of nnUNetPlans
     (folders.of_source / "nnUNetPlans_2d").mkdir()
-    with pytest.raises(PlanningError,
-                       match=r"preprocessed data of that name .nnUNetPlans_2d., .*there are: nnUNetResEncUNetMPlans"):
+    with pytest.raises(
+        PlanningError, match=r"preprocessed data of that name .nnUNetPlans_2d., .*there are: nnUNetResEncUNetMPlans"
+    ):
         choose()
     assert choose(new="mine") == PlanChoice("mine", None, FRESH, None)
 

@@ -1,4 +1,5 @@
 """On real CT, organs have to keep a contrast after the normalisation that is chosen without labels."""
+
 from __future__ import annotations
 
 import os
@@ -15,8 +16,10 @@ from nnuda.planning.normalization import target_normalization
 
 DATA = os.environ.get("nnUDA_DATA")
 SETS = {"smoke": ("Dataset521_AbdomenCT", "Dataset521_AbdomenCT/labelsTr"), "sts": ("Dataset512_STSCT", "labels_val")}
-MR_SOURCE = {"configurations": {"2d": {"normalization_schemes": ["ZScoreNormalization"], "architecture": {}}},
-             "foreground_intensity_properties_per_channel": {}}
+MR_SOURCE = {
+    "configurations": {"2d": {"normalization_schemes": ["ZScoreNormalization"], "architecture": {}}},
+    "foreground_intensity_properties_per_channel": {},
+}
 
 
 def read(file: Path) -> np.ndarray:
@@ -28,8 +31,12 @@ def read(file: Path) -> np.ndarray:
 def test_organs_keep_a_contrast(name, folders):
     dataset, labels = SETS[name]
     root = Path(DATA) / name
-    target = Domain(dataset, str(root / dataset), {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"},
-                    find_images(str(root / dataset / "imagesTr"), ".nii.gz"))
+    target = Domain(
+        dataset,
+        str(root / dataset),
+        {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"},
+        find_images(str(root / dataset / "imagesTr"), ".nii.gz"),
+    )
     fingerprint = extract_target_fingerprint("Dataset001_MR", target)
     normalization = target_normalization(MR_SOURCE, target.channel_names, fingerprint)
     assert normalization["statistics_from"] == "target images, body"
@@ -41,5 +48,6 @@ def test_organs_keep_a_contrast(name, folders):
         everything.append(image.ravel())
     assert np.concatenate(organs).std() >= 0.1
     assert np.median([values.std() for values in organs]) >= 0.1
-    assert np.percentile(np.concatenate(organs),
-                         1) > np.concatenate(everything).min(), "organs must not be clipped to the floor"
+    assert np.percentile(np.concatenate(organs), 1) > np.concatenate(everything).min(), (
+        "organs must not be clipped to the floor"
+    )

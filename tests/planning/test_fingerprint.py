@@ -31,7 +31,8 @@ def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):
     files, n = [str(tmp_path / "a_0000.nii.gz")], 4000
     shape, spacing, intensities, size = analyze_target_case(files, SimpleITKIO, [False], n)
     stock_shape, stock_spacing, stock_intensities, _, stock_size = DatasetFingerprintExtractor.analyze_case(
-        files, str(tmp_path / "a.nii.gz"), SimpleITKIO, n)
+        files, str(tmp_path / "a.nii.gz"), SimpleITKIO, n
+    )
     assert shape == stock_shape == (6, 16, 22) and size == stock_size
     assert np.array_equal(spacing, stock_spacing)
     assert np.array_equal(intensities[0], stock_intensities[0])
@@ -39,7 +40,7 @@ def test_is_nnunets_where_the_whole_image_is_labelled(tmp_path):
 
 def test_summary_is_nnunets(pair, monkeypatch):
     """Statistics of the drawn intensities, against nnU-Net's own run on the source (whose labels are its boxes)."""
-    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10 ** 6)
+    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10**6)
     stock = extract_source_fingerprint(load_dataset(SOURCE))
     for i in range(3):  # only the box is non-zero now: the non-zero mask is the label
         reader = SimpleITKIO()
@@ -47,8 +48,11 @@ def test_summary_is_nnunets(pair, monkeypatch):
         image, properties = reader.read_images([file])
         label, _ = reader.read_seg(file.replace("imagesTr", "labelsTr").replace("_0000", ""))
         (pair.raw / "Dataset703_Boxes" / "imagesTr").mkdir(parents=True, exist_ok=True)
-        write_nifti(pair.raw / "Dataset703_Boxes" / "imagesTr" / f"case{i}_0000.nii.gz", (image * (label > 0))[0],
-                    properties["spacing"])
+        write_nifti(
+            pair.raw / "Dataset703_Boxes" / "imagesTr" / f"case{i}_0000.nii.gz",
+            (image * (label > 0))[0],
+            properties["spacing"],
+        )
     (pair.raw / "Dataset703_Boxes" / "dataset.json").write_text((pair.raw / SOURCE / "dataset.json").read_text())
     ours = extract_target_fingerprint(SOURCE, load_dataset(703))
     assert ours["spacings"] == stock["spacings"]
@@ -57,7 +61,7 @@ def test_summary_is_nnunets(pair, monkeypatch):
 
 
 def test_the_sources_is_nnunets_to_the_last_digit(stock, monkeypatch):
-    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10 ** 8)
+    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10**8)
     file = stock.of_source / "dataset_fingerprint.json"
     by_stock = json.loads(file.read_text())
     assert extract_source_fingerprint(load_dataset(SOURCE)) == by_stock, "read where it is there"
@@ -111,7 +115,6 @@ def test_is_read_again_only_where_files_changed(pair):
 
 def test_two_processes_give_the_same(pair):
     target = load_dataset(TARGET)
-    assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(SOURCE,
-                                                                                       target,
-                                                                                       1,
-                                                                                       overwrite=True)
+    assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(
+        SOURCE, target, 1, overwrite=True
+    )

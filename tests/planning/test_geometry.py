@@ -14,8 +14,9 @@ def domain(folder) -> Domain:
     return Domain("X", str(folder), {"file_ending": ".nii.gz"}, find_images(str(folder), ".nii.gz"))
 
 
-@pytest.mark.parametrize("spacing, axis", [((5, 1, 1), 0), ((1, 1, 5), 2), ((3, 1, 1), None), ((3.01, 1, 0.5), 0),
-                                           ((1, 1, 1), None)])
+@pytest.mark.parametrize(
+    "spacing, axis", [((5, 1, 1), 0), ((1, 1, 5), 2), ((3, 1, 1), None), ((3.01, 1, 0.5), 0), ((1, 1, 1), None)]
+)
 def test_low_resolution_axis_by_nnunets_threshold(spacing, axis):
     assert low_resolution_axis(np.array(spacing, float)) == axis
 
@@ -23,8 +24,9 @@ def test_low_resolution_axis_by_nnunets_threshold(spacing, axis):
 def test_orientation_codes_of_headers(tmp_path):
     write_images(tmp_path, cases=2, direction=LPS, prefix="a")
     write_images(tmp_path, cases=1, direction=RAS, prefix="b")
-    assert orientations(domain(tmp_path), SimpleITKIO) == orientations(domain(tmp_path),
-                                                                       NibabelIO) == {"LPS": 2, "RAS": 1}
+    assert (
+        orientations(domain(tmp_path), SimpleITKIO) == orientations(domain(tmp_path), NibabelIO) == {"LPS": 2, "RAS": 1}
+    )
     assert not orientations(domain(tmp_path), NibabelIOWithReorient), "that reader turns every image to RAS"
 
 
@@ -44,4 +46,8 @@ def test_facts(tmp_path):
     write_images(tmp_path, cases=2)
     fingerprint = {"spacings": [[4, 1, 1], [6, 1, 1]], "shapes_after_crop": [[8, 30, 32], [10, 32, 34]]}
     assert geometry_facts(fingerprint, orientations(domain(tmp_path), SimpleITKIO)) == {
-        "median_spacing": [5, 1, 1], "median_shape": [9, 31, 33], "low_resolution_axis": 0, "orientation": "LPS"}
+        "median_spacing": [5, 1, 1],
+        "median_shape": [9, 31, 33],
+        "low_resolution_axis": 0,
+        "orientation": "LPS",
+    }

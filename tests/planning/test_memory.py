@@ -10,14 +10,24 @@ from nnuda.settings import load_preset
 def plans_of(patch: list[int], batch: int, network: str = "unet.PlainConvUNet", **blocks: list[int]) -> dict:
     dim, n = len(patch), 6
     architecture = {
-        "network_class_name": f"dynamic_network_architectures.architectures.{network}", "arch_kwargs": {
-            "n_stages": n, "features_per_stage": [32, 64, 128, 256, 320, 320],
-            "conv_op": f"torch.nn.modules.conv.Conv{dim}d", "kernel_sizes": [[3] * dim] * n,
-            "strides": [[1] * dim, *[[2] * dim] * (n - 1)], "n_conv_per_stage_decoder": [2] * (n - 1),
-            "conv_bias": True, "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d", "norm_op_kwargs": {},
-            "dropout_op": None, "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {},
-            **(blocks or {"n_conv_per_stage": [2] * n})
-        }, "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]
+        "network_class_name": f"dynamic_network_architectures.architectures.{network}",
+        "arch_kwargs": {
+            "n_stages": n,
+            "features_per_stage": [32, 64, 128, 256, 320, 320],
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
+            "kernel_sizes": [[3] * dim] * n,
+            "strides": [[1] * dim, *[[2] * dim] * (n - 1)],
+            "n_conv_per_stage_decoder": [2] * (n - 1),
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op_kwargs": {},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {},
+            **(blocks or {"n_conv_per_stage": [2] * n}),
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }
     return {"configurations": {"c": {"patch_size": patch, "batch_size": batch, "architecture": architecture}}}
 
@@ -28,12 +38,21 @@ DATASET = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "a": 1, "b"
 def test_the_network_that_nnunet_calibrates_with():
     """Its planner's own example: this network at 128^3 has 558319104 elements with deep supervision (which it
     plans without), of 680000000 in 8 GB at batch size 2."""
-    elements = 558319104 - 3 * (64 ** 3 + 32 ** 3 + 16 ** 3 + 8 ** 3)
+    elements = 558319104 - 3 * (64**3 + 32**3 + 16**3 + 8**3)
     plans = plans_of([128, 128, 128], 2, "unet.ResidualEncoderUNet", n_blocks_per_stage=[1, 3, 4, 6, 6, 6])
     architecture = plans["configurations"]["c"]["architecture"]
     architecture["arch_kwargs"]["n_conv_per_stage_decoder"] = [1] * 5
-    assert feature_map_elements((128, 128, 128), 1, 3, architecture["network_class_name"], architecture["arch_kwargs"],
-                                architecture["_kw_requires_import"]) == elements
+    assert (
+        feature_map_elements(
+            (128, 128, 128),
+            1,
+            3,
+            architecture["network_class_name"],
+            architecture["arch_kwargs"],
+            architecture["_kw_requires_import"],
+        )
+        == elements
+    )
     assert expected_memory(plans, DATASET, "c", 1.0) == pytest.approx(elements / 680e6 * 8, abs=0.01)
 
 
@@ -51,8 +70,14 @@ def test_unknown_networks_have_no_estimate():
 def test_the_estimate_is_nnunets(monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     architecture = plans_of([64, 48], 2)["configurations"]["c"]["architecture"]
-    arguments = ((64, 48), 1, 3, architecture["network_class_name"], architecture["arch_kwargs"],
-                 architecture["_kw_requires_import"])
+    arguments = (
+        (64, 48),
+        1,
+        3,
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+    )
     assert feature_map_elements(*arguments) == ExperimentPlanner.static_estimate_VRAM_usage(*arguments)
     assert {network for network, _ in REFERENCES} == {"PlainConvUNet", "ResidualEncoderUNet"}
 

@@ -14,29 +14,38 @@ def plans_of(*schemes: str) -> dict:
     return {
         "configurations": {
             "2d": {
-                "normalization_schemes": list(schemes), "use_mask_for_norm": [False] * len(schemes), "architecture": {},
-                "batch_size": 3
-            }, "small": {"inherits_from": "2d", "batch_size": 1},
-            "own": {"inherits_from": "2d", "normalization_schemes": ["NoNormalization"] * len(schemes)}
-        }, "foreground_intensity_properties_per_channel": {str(c): {"mean": 1000.0 + c}
-                                                           for c in range(len(schemes))}
+                "normalization_schemes": list(schemes),
+                "use_mask_for_norm": [False] * len(schemes),
+                "architecture": {},
+                "batch_size": 3,
+            },
+            "small": {"inherits_from": "2d", "batch_size": 1},
+            "own": {"inherits_from": "2d", "normalization_schemes": ["NoNormalization"] * len(schemes)},
+        },
+        "foreground_intensity_properties_per_channel": {str(c): {"mean": 1000.0 + c} for c in range(len(schemes))},
     }
 
 
 def fingerprint_of(*origins: str, size: float = 1.0) -> dict:
-    return {"foreground_intensity_properties_per_channel": {str(c): {"mean": float(c)} for c in range(len(origins))},
-            "intensities_from": list(origins), "median_relative_size_after_cropping": size}
+    return {
+        "foreground_intensity_properties_per_channel": {str(c): {"mean": float(c)} for c in range(len(origins))},
+        "intensities_from": list(origins),
+        "median_relative_size_after_cropping": size,
+    }
 
 
 CT, Z = "CTNormalization", "ZScoreNormalization"
 
 
-@pytest.mark.parametrize("source, target, mean, origin", [
-    (CT, "CT", 1000.0, SOURCE_FOREGROUND),
-    (Z, "CT", 0.0, "target images, body"),
-    (CT, "MR", 0.0, "target images, non-zero voxels"),
-    (Z, "MR", 0.0, "target images, non-zero voxels"),
-])
+@pytest.mark.parametrize(
+    "source, target, mean, origin",
+    [
+        (CT, "CT", 1000.0, SOURCE_FOREGROUND),
+        (Z, "CT", 0.0, "target images, body"),
+        (CT, "MR", 0.0, "target images, non-zero voxels"),
+        (Z, "MR", 0.0, "target images, non-zero voxels"),
+    ],
+)
 def test_the_sources_foreground_serves_where_both_are_ct(source, target, mean, origin):
     fingerprint = fingerprint_of("body" if target == "CT" else "non-zero voxels")
     normalization = target_normalization(plans_of(source), {"0": target}, fingerprint)
@@ -59,14 +68,16 @@ def test_the_mask_is_used_by_nnunets_rule_on_the_targets_own_crop(size, expected
 
 def with_target(plans: dict) -> dict:
     return {
-        **plans, KEY: {
+        **plans,
+        KEY: {
             "target": {
                 "normalization": {
-                    "normalization_schemes": [CT], "use_mask_for_norm": [True],
-                    "foreground_intensity_properties_per_channel": {"0": {"mean": -5.0}}
+                    "normalization_schemes": [CT],
+                    "use_mask_for_norm": [True],
+                    "foreground_intensity_properties_per_channel": {"0": {"mean": -5.0}},
                 }
             }
-        }
+        },
     }
 
 
@@ -86,8 +97,14 @@ def test_every_configuration_normalises_as_the_target_and_nothing_else_changes()
 def test_an_old_plans_name_of_the_statistics_does_not_win():
     plans = with_target(plans_of(Z))
     plans["foreground_intensity_properties_by_modality"] = plans.pop("foreground_intensity_properties_per_channel")
-    assert target_normalization(
-        plans, {"0": "CT"}, fingerprint_of("body"))["foreground_intensity_properties_per_channel"]["0"]["mean"] == 0.0
-    assert PlansManager(
-        plans_with_target_normalization(plans)).foreground_intensity_properties_per_channel["0"]["mean"] == -5.0
+    assert (
+        target_normalization(plans, {"0": "CT"}, fingerprint_of("body"))["foreground_intensity_properties_per_channel"][
+            "0"
+        ]["mean"]
+        == 0.0
+    )
+    assert (
+        PlansManager(plans_with_target_normalization(plans)).foreground_intensity_properties_per_channel["0"]["mean"]
+        == -5.0
+    )
     assert not np.isnan(PlansManager(plans).foreground_intensity_properties_per_channel["0"]["mean"])

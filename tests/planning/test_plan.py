@@ -17,8 +17,11 @@ from nnuda.planning.variant import write_variant
 
 def write(choice: PlanChoice, **options) -> dict:
     source, target = load_dataset(SOURCE), load_dataset(TARGET)
-    return write_plan(PlanRequest(source, target, choice, **options), extract_source_fingerprint(source),
-                      extract_target_fingerprint(SOURCE, target))
+    return write_plan(
+        PlanRequest(source, target, choice, **options),
+        extract_source_fingerprint(source),
+        extract_target_fingerprint(SOURCE, target),
+    )
 
 
 EXTEND = PlanChoice("nnUNetPlans", "nnUNetPlans", "nnUDAPlanner", None)
@@ -31,12 +34,17 @@ def test_a_stock_plan_gets_the_key_and_nothing_else(stock):
     key = extended.pop(KEY)
     assert json.dumps(extended, indent=4) == before
     assert key["plan"] == "extended" and key["source"] == SOURCE and key["settings"] == {"training.num_epochs": 3}
-    assert key["target"]["name"] == TARGET and key["target"]["num_cases"] == 4 and key["target"][
-        "folder"] == f"{SOURCE}/nnUDA_target_{TARGET}"
+    assert (
+        key["target"]["name"] == TARGET
+        and key["target"]["num_cases"] == 4
+        and key["target"]["folder"] == f"{SOURCE}/nnUDA_target_{TARGET}"
+    )
     assert key["geometry"]["source"]["low_resolution_axis"] == 0 and key["geometry"]["target"][
-        "median_spacing"] == pytest.approx([3, 0.8, 0.8])
+        "median_spacing"
+    ] == pytest.approx([3, 0.8, 0.8])
     assert key["memory"]["target_gb"] is None and key["memory"]["expected_gb_per_configuration"].keys() == {
-        "2d", "3d_fullres"
+        "2d",
+        "3d_fullres",
     }
     read_key(stock.plan())
 
@@ -82,11 +90,13 @@ def test_a_variant_has_other_settings_and_the_same_data(planned):
     before = checksums(planned.preprocessed)
     assert write_variant(planned.plan(), "seed1", {"training.seed": 1}) == {"training.seed": 1}
     assert write_variant(planned.plan("seed1"), "seed2", {"training.seed": 2, "training.num_epochs": 5}) == {
-        "training.seed": 2, "training.num_epochs": 5
+        "training.seed": 2,
+        "training.num_epochs": 5,
     }
     variant, original = planned.plan("seed2"), planned.plan()
     assert variant["plans_name"] == "seed2" and variant[KEY]["settings"] == {
-        "training.seed": 2, "training.num_epochs": 5
+        "training.seed": 2,
+        "training.num_epochs": 5,
     }
     variant["plans_name"], variant[KEY]["settings"] = "nnUNetPlans", {}
     assert variant == original
@@ -103,9 +113,10 @@ def test_the_cascades_second_stage_is_not_trained():
     stage = {"architecture": {}}
     plans = {
         "configurations": {
-            "3d_lowres": stage, "3d_fullres": stage,
-            "3d_cascade_fullres": {"inherits_from": "3d_fullres",
-                                   "previous_stage": "3d_lowres"}, "mine": {"inherits_from": "3d_cascade_fullres"}
+            "3d_lowres": stage,
+            "3d_fullres": stage,
+            "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+            "mine": {"inherits_from": "3d_cascade_fullres"},
         }
     }
     assert trainable_configurations(plans) == ["3d_lowres", "3d_fullres"]

@@ -12,8 +12,12 @@ from nnuda.planning.planner import PLANNERS, nnUDAPlanner, pool_fingerprints
 
 
 def fingerprint(spacings: list[tuple], shapes: list[tuple]) -> dict:
-    return {"spacings": spacings, "shapes_after_crop": shapes, "median_relative_size_after_cropping": 1.0,
-            "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}}}
+    return {
+        "spacings": spacings,
+        "shapes_after_crop": shapes,
+        "median_relative_size_after_cropping": 1.0,
+        "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}},
+    }
 
 
 def write_source(folders: Folders, spacings: list[tuple], shapes: list[tuple]) -> None:
@@ -30,10 +34,9 @@ def plan(target: dict, planner: str = "nnUDAPlanner", **options) -> dict:
 
 @pytest.mark.parametrize("counts", [(2, 2), (3, 7), (1, 50), (97, 101), (12_000, 5)])
 def test_each_domain_has_half_the_weight(counts):
-    source, target = (fingerprint([(d, i, 0)
-                                   for i in range(n)], [(d, i, 0)
-                                                        for i in range(n)])
-                      for d, n in enumerate(counts))
+    source, target = (
+        fingerprint([(d, i, 0) for i in range(n)], [(d, i, 0) for i in range(n)]) for d, n in enumerate(counts)
+    )
     pooled = pool_fingerprints(source, target)
     rows = np.array(pooled["spacings"])
     assert np.array_equal(rows, pooled["shapes_after_crop"]), "a case's spacing and shape stay together"
@@ -62,23 +65,30 @@ def test_a_golden_plan_of_a_pair_with_other_spacings(folders):
 
 def test_without_a_second_domain_nnunets_own_plan(folders):
     """The same fingerprint twice and the step of one domain: stock nnU-Net's plan."""
-    spacings = [(1, 4, 1), (1, 4, 1.1),
-                (1.2, 4, 1)]  # alike along the slices: a percentile between two cases moves when cases repeat
+    spacings = [
+        (1, 4, 1),
+        (1, 4, 1.1),
+        (1.2, 4, 1),
+    ]  # alike along the slices: a percentile between two cases moves when cases repeat
     shapes = [(90, 20, 80), (100, 22, 84), (95, 30, 88)]
     write_source(folders, spacings, shapes)
     stock = ExperimentPlanner(SOURCE).plan_experiment()
     ours = plan(fingerprint(spacings, shapes), memory_factor=1.0)
     assert ours["transpose_forward"] == [1, 0, 2] and ours["transpose_backward"] == [1, 0, 2]
     assert json.loads(json.dumps(ours, default=lambda v: v.tolist())) == json.loads(
-        json.dumps(stock, default=lambda v: v.tolist()))
+        json.dumps(stock, default=lambda v: v.tolist())
+    )
 
 
-@pytest.mark.parametrize("source, target, axis", [
-    ((1, 1, 4), (2.5, 1, 1), 2),    # thick slices in the source
-    ((0.8, 1, 1), (5, 1, 1), 0),    # in the target alone: its slices are not to be cut across
-    ((1, 1, 1), (1, 3.5, 1), 1),
-    ((1, 1, 2), (2.5, 1, 1), 0),    # in neither: the largest median of both, as nnU-Net plans
-])
+@pytest.mark.parametrize(
+    "source, target, axis",
+    [
+        ((1, 1, 4), (2.5, 1, 1), 2),  # thick slices in the source
+        ((0.8, 1, 1), (5, 1, 1), 0),  # in the target alone: its slices are not to be cut across
+        ((1, 1, 1), (1, 3.5, 1), 1),
+        ((1, 1, 2), (2.5, 1, 1), 0),  # in neither: the largest median of both, as nnU-Net plans
+    ],
+)
 def test_slices_lie_along_the_thick_axis(folders, source, target, axis):
     write_source(folders, [source] * 2, [(60, 60, 60)] * 2)
     plans = plan(fingerprint([target] * 2, [(60, 60, 60)] * 2), memory_factor=1.0)
@@ -101,10 +111,14 @@ def test_memory_of_the_step_divides_the_target(folders):
     assert nnUDAPlanner(SOURCE, target, 2.0, gpu_memory_target_in_gb=30).UNet_vram_target_GB == 15
 
 
-@pytest.mark.parametrize("planner, name, stock, target_gb", [
-    ("nnUDAPlannerResEncM", "nnUNetResEncUNetMPlans", "nnUNetPlannerResEncM", 8),
-    ("nnUDAPlannerResEncL", "nnUNetResEncUNetLPlans", "nnUNetPlannerResEncL", 24),
-    ("nnUDAPlannerResEncXL", "nnUNetResEncUNetXLPlans", "nnUNetPlannerResEncXL", 40)])
+@pytest.mark.parametrize(
+    "planner, name, stock, target_gb",
+    [
+        ("nnUDAPlannerResEncM", "nnUNetResEncUNetMPlans", "nnUNetPlannerResEncM", 8),
+        ("nnUDAPlannerResEncL", "nnUNetResEncUNetLPlans", "nnUNetPlannerResEncL", 24),
+        ("nnUDAPlannerResEncXL", "nnUNetResEncUNetXLPlans", "nnUNetPlannerResEncXL", 40),
+    ],
+)
 def test_residual_encoders(folders, planner, name, stock, target_gb):
     write_source(folders, [(3, 1, 1)] * 2, [(16, 64, 64)] * 2)
     target = fingerprint([(2, 1, 1)] * 2, [(16, 64, 64)] * 2)

@@ -9,12 +9,19 @@ from nnuda.datasets import DatasetError, check_name, find_images, label_files, l
 
 
 def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
-    for name in ("b_0001.nii.gz", "b_0000.nii.gz", "a_1_0000.nii.gz", "a_1_0001.nii.gz", "notes.txt", "a_1.nii.gz",
-                 "c_0000.nrrd"):
+    for name in (
+        "b_0001.nii.gz",
+        "b_0000.nii.gz",
+        "a_1_0000.nii.gz",
+        "a_1_0001.nii.gz",
+        "notes.txt",
+        "a_1.nii.gz",
+        "c_0000.nrrd",
+    ):
         (tmp_path / name).touch()
     assert find_images(str(tmp_path), ".nii.gz") == {
         "a_1": [f"{tmp_path}/a_1_0000.nii.gz", f"{tmp_path}/a_1_0001.nii.gz"],
-        "b": [f"{tmp_path}/b_0000.nii.gz", f"{tmp_path}/b_0001.nii.gz"]
+        "b": [f"{tmp_path}/b_0000.nii.gz", f"{tmp_path}/b_0001.nii.gz"],
     }
 
 
@@ -42,14 +49,15 @@ def test_a_missing_dataset(pair, dataset):
 def test_images_listed_in_dataset_json(pair, monkeypatch):
     file = pair.raw / SOURCE / "dataset.json"
     content = json.loads(file.read_text())
-    content["dataset"] = {"x": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "labelsTr/case0.nii.gz"},
-                          "y": {"images": ["$ELSEWHERE/case1_0000.nii.gz"], "label": "labelsTr/case1.nii.gz"}}
+    content["dataset"] = {
+        "x": {"images": ["imagesTr/case0_0000.nii.gz"], "label": "labelsTr/case0.nii.gz"},
+        "y": {"images": ["$ELSEWHERE/case1_0000.nii.gz"], "label": "labelsTr/case1.nii.gz"},
+    }
     file.write_text(json.dumps(content))
     monkeypatch.setenv("ELSEWHERE", str(pair.raw / SOURCE / "imagesTr"))
     source = load_dataset(701)
     assert source.images == {
-        c: [str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")]
-        for i, c in enumerate("xy")
+        c: [str(pair.raw / SOURCE / "imagesTr" / f"case{i}_0000.nii.gz")] for i, c in enumerate("xy")
     }
     assert label_files(source)["y"] == str(pair.raw / SOURCE / "labelsTr" / "case1.nii.gz")
     (pair.raw / SOURCE / "imagesTr" / "case1_0000.nii.gz").unlink()
@@ -58,9 +66,9 @@ def test_images_listed_in_dataset_json(pair, monkeypatch):
 
 
 def test_labels_lie_beside_the_images(pair):
-    assert label_files(
-        load_dataset(701)) == {f"case{i}": str(pair.raw / SOURCE / "labelsTr" / f"case{i}.nii.gz")
-                               for i in range(3)}
+    assert label_files(load_dataset(701)) == {
+        f"case{i}": str(pair.raw / SOURCE / "labelsTr" / f"case{i}.nii.gz") for i in range(3)
+    }
 
 
 def test_a_folder_takes_ending_and_reader_from_the_source(pair, tmp_path):

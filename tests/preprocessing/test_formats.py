@@ -1,4 +1,5 @@
 """What else nnU-Net deployments are made of: old plans, natural images, regions, an ignore label, other readers."""
+
 from __future__ import annotations
 
 import json
@@ -26,14 +27,16 @@ def to_old_format(plans: dict) -> dict:
     """A plan as nnU-Net 2.0 to 2.3 wrote it: no "architecture"."""
     for configuration in plans["configurations"].values():
         kwargs = configuration.pop("architecture")["arch_kwargs"]
-        configuration.update(UNet_class_name="PlainConvUNet",
-                             UNet_base_num_features=32,
-                             unet_max_num_features=512,
-                             num_pool_per_axis=[2, 2],
-                             n_conv_per_stage_encoder=kwargs["n_conv_per_stage"],
-                             n_conv_per_stage_decoder=kwargs["n_conv_per_stage_decoder"],
-                             pool_op_kernel_sizes=kwargs["strides"],
-                             conv_kernel_sizes=kwargs["kernel_sizes"])
+        configuration.update(
+            UNet_class_name="PlainConvUNet",
+            UNet_base_num_features=32,
+            unet_max_num_features=512,
+            num_pool_per_axis=[2, 2],
+            n_conv_per_stage_encoder=kwargs["n_conv_per_stage"],
+            n_conv_per_stage_decoder=kwargs["n_conv_per_stage_decoder"],
+            pool_op_kernel_sizes=kwargs["strides"],
+            conv_kernel_sizes=kwargs["kernel_sizes"],
+        )
     plans["foreground_intensity_properties_by_modality"] = plans.pop("foreground_intensity_properties_per_channel")
     return plans
 
@@ -48,12 +51,16 @@ def test_an_old_plan(stock):
     assert extended == old, "an old plan stays in its format"
     assert key["memory"]["expected_gb_per_configuration"]["2d"] > 0
     image, mask, properties = load(stock.of_target / "nnUNetPlans_2d")
-    assert image.mean() == pytest.approx(0, abs=1e-3) and set(
-        np.unique(mask)) == {0} and properties["class_locations"] == {}
+    assert (
+        image.mean() == pytest.approx(0, abs=1e-3)
+        and set(np.unique(mask)) == {0}
+        and properties["class_locations"] == {}
+    )
 
 
-def write_natural(folders: Folders, name: str, ending: str, labelled: bool, channel: tuple[str, ...],
-                  seed: int) -> None:
+def write_natural(
+    folders: Folders, name: str, ending: str, labelled: bool, channel: tuple[str, ...], seed: int
+) -> None:
     """2D images; three channel names are one RGB file."""
     rng = np.random.default_rng(seed)
     shape = (40, 48)
@@ -68,11 +75,15 @@ def write_natural(folders: Folders, name: str, ending: str, labelled: bool, chan
             label[box(shape)] = 1
             io.imsave(folder / "labelsTr" / f"case{i}{ending}", label, check_contrast=False)
     (folder / "dataset.json").write_text(
-        json.dumps({
-            "channel_names": {str(i): c
-                              for i, c in enumerate(channel)}, "labels": {"background": 0, "box": 1}, "numTraining": 3,
-            "file_ending": ending
-        }))
+        json.dumps(
+            {
+                "channel_names": {str(i): c for i, c in enumerate(channel)},
+                "labels": {"background": 0, "box": 1},
+                "numTraining": 3,
+                "file_ending": ending,
+            }
+        )
+    )
 
 
 @pytest.mark.parametrize("ending, channel", [(".png", ("R", "G", "B")), (".tif", ("gray",))])
@@ -87,10 +98,13 @@ def test_natural_images(folders, ending, channel):
     assert image.shape == (len(channel), 1, 40, 48) and mask.shape == (1, 1, 40, 48)
 
 
-@pytest.mark.parametrize("labels, extra, locations", [
-    ({"background": 0, "whole": [1, 2], "core": 2}, {"regions_class_order": [1, 2]}, {(1, 2), 2}),
-    ({"background": 0, "box": 1, "ignore": 2}, {}, {1, (-1, 0, 1)}),
-])
+@pytest.mark.parametrize(
+    "labels, extra, locations",
+    [
+        ({"background": 0, "whole": [1, 2], "core": 2}, {"regions_class_order": [1, 2]}, {(1, 2), 2}),
+        ({"background": 0, "box": 1, "ignore": 2}, {}, {1, (-1, 0, 1)}),
+    ],
+)
 def test_regions_and_ignore_label(folders, labels, extra, locations):
     write_dataset(folders.raw, SOURCE, labelled=True, labels=labels, extra=extra)
     write_dataset(folders.raw, TARGET, labelled=False, labels=labels, seed=1)
@@ -106,8 +120,10 @@ def test_several_channels_with_schemes_of_their_own(folders):
     main([*PAIR, "-c", "2d"])
     normalization = folders.plan()[KEY]["target"]["normalization"]
     assert normalization["normalization_schemes"] == ["NoNormalization", "CTNormalization"]
-    assert normalization["foreground_intensity_properties_per_channel"]["1"] == folders.plan(
-    )["foreground_intensity_properties_per_channel"]["1"]
+    assert (
+        normalization["foreground_intensity_properties_per_channel"]["1"]
+        == folders.plan()["foreground_intensity_properties_per_channel"]["1"]
+    )
     image, _, _ = load(folders.of_target / "nnUNetPlans_2d")
     assert image[0].mean() > 90 and abs(image[1].mean()) < 20
 

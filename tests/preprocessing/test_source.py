@@ -70,9 +70,14 @@ def test_configurations_by_default_those_with_data(stock):
     assert choose_configurations(SOURCE, plans, None) == ["2d", "3d_fullres"]
 
 
-@pytest.mark.parametrize("asked, message", [("3d_lowres", "no such configuration. It has: 2d, "
-                                                          "3d_fullres"), ("cascade", "second stage of a cascade"),
-                                            ("3d_cascade_fullres", "second stage of a cascade")])
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ("3d_lowres", "no such configuration. It has: 2d, 3d_fullres"),
+        ("cascade", "second stage of a cascade"),
+        ("3d_cascade_fullres", "second stage of a cascade"),
+    ],
+)
 def test_configurations_that_cannot_be(stock, asked, message):
     plans = stock.plan()
     plans["configurations"]["cascade"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}

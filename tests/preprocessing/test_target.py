@@ -44,8 +44,9 @@ def test_cases_are_what_stock_prediction_would_be_given(planned):
     for case in dataset.identifiers:
         image, mask, _, properties = dataset.load_case(case)
         files = load_dataset(TARGET).images[case]
-        expected, expected_mask, _ = DefaultPreprocessor(verbose=False).run_case(files, None, manager,
-                                                                                 manager.get_configuration("2d"), {})
+        expected, expected_mask, _ = DefaultPreprocessor(verbose=False).run_case(
+            files, None, manager, manager.get_configuration("2d"), {}
+        )
         assert np.array_equal(image[:], expected) and np.array_equal(mask[:], expected_mask)
         assert properties["class_locations"] == {}, "nnU-Net's data loader reads it of every case"
 

@@ -1,4 +1,5 @@
 """A fold folder made by hand: what a training of two epochs leaves, without the training."""
+
 from __future__ import annotations
 
 import json
@@ -27,7 +28,7 @@ def intensity(mean: float) -> dict:
         "min": 0.0,
         "max": 9.0,
         "percentile_99_5": 8.5,
-        "percentile_00_5": 0.5
+        "percentile_00_5": 0.5,
     }
 
 
@@ -41,15 +42,13 @@ def plans() -> dict:
         "spacing": [1.0, 1.0],
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
-        "architecture": {}
+        "architecture": {},
     }
     normalization = {
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
-        "foreground_intensity_properties_per_channel": {
-            "0": intensity(3.0)
-        },
-        "statistics_from": "target images, non-zero voxels"
+        "foreground_intensity_properties_per_channel": {"0": intensity(3.0)},
+        "statistics_from": "target images, non-zero voxels",
     }
     flat = {"median_spacing": [999.0, 1.0, 1.0], "median_shape": [1, 64, 80], "low_resolution_axis": 0}
     key = {
@@ -60,41 +59,24 @@ def plans() -> dict:
         "target": {
             "name": TARGET,
             "folder": f"{SOURCE}/nnUDA_target_{TARGET}",
-            "channel_names": {
-                "0": "T2 <fat & water>"
-            },
+            "channel_names": {"0": "T2 <fat & water>"},
             "file_ending": ".png",
             "num_cases": 7,
-            "normalization": normalization
+            "normalization": normalization,
         },
-        "geometry": {
-            "source": flat,
-            "target": {
-                **flat, "median_spacing": [999.0, 2.0, 2.0]
-            }
-        },
+        "geometry": {"source": flat, "target": {**flat, "median_spacing": [999.0, 2.0, 2.0]}},
         "settings": CHANGED,
-        "memory": {
-            "target_gb": 8,
-            "step": "nnUDATrainer",
-            "expected_gb_per_configuration": {
-                "2d": 5.1
-            }
-        },
+        "memory": {"target_gb": 8, "step": "nnUDATrainer", "expected_gb_per_configuration": {"2d": 5.1}},
         "effective_settings": effective_settings("prototypes", CHANGED),
-        "foreground_classes": CLASSES
+        "foreground_classes": CLASSES,
     }
     return {
         "dataset_name": SOURCE,
         "plans_name": "nnUNetPlans",
         "image_reader_writer": "NaturalImage2DIO",
-        "configurations": {
-            "2d": configuration
-        },
-        "foreground_intensity_properties_per_channel": {
-            "0": intensity(5.0)
-        },
-        "domain_adaptation": key
+        "configurations": {"2d": configuration},
+        "foreground_intensity_properties_per_channel": {"0": intensity(5.0)},
+        "domain_adaptation": key,
     }
 
 
@@ -105,9 +87,11 @@ def checkpoint(logged: dict | None = None) -> dict[str, Any]:
         at = torch.tensor([0.0, 2.0, 4.0]) + angle
         dictionary.update(
             torch.stack((at.cos(), at.sin()), 1)[None].repeat(2, 1, 1),
-            torch.tensor([[True, True, True], [True, True, False]]))
+            torch.tensor([[True, True, True], [True, True, False]]),
+        )
     statistics = {
-        f"{domain}.{name}": value for domain, module in dictionaries.items()
+        f"{domain}.{name}": value
+        for domain, module in dictionaries.items()
         for name, value in module.state_dict().items()
     }
     logging = {
@@ -123,26 +107,16 @@ def checkpoint(logged: dict | None = None) -> dict[str, Any]:
         "nnUDA/similarity": [0.5, 0.3],
         "nnUDA/contrast": [0.7, float("nan")],
         "nnUDA_cost/step_seconds": [0.3, 0.1],
-        "nnUDA_cost/memory_gb": [float("nan")] * 2
+        "nnUDA_cost/memory_gb": [float("nan")] * 2,
     }
     return {
-        "network_weights": {
-            "a": torch.zeros(3, 4)
-        },
+        "network_weights": {"a": torch.zeros(3, 4)},
         "optimizer_state": {},
-        "logging": {
-            **logging,
-            **(logged or {})
-        },
+        "logging": {**logging, **(logged or {})},
         "current_epoch": 2,
         "trainer_name": "nnUDATrainerPrototypes",
-        "init_args": {
-            "configuration": "2d",
-            "fold": 0
-        },
-        "nnuda": {
-            "statistics": statistics
-        }
+        "init_args": {"configuration": "2d", "fold": 0},
+        "nnuda": {"statistics": statistics},
     }
 
 
@@ -160,7 +134,7 @@ def epoch(number: int, entropy: float, share: float = 0.1, **other: object) -> d
         "vetoed": [],
         "selected": True,
         "alarm": [],
-        **other
+        **other,
     }
 
 
@@ -173,21 +147,19 @@ def selection() -> dict:
         "classes": CLASSES,
         "source_shares": [0.1, 0.1],
         "watched": [True, True],
-        "regions": False
+        "regions": False,
     }
     vetoed = ["disc has 0.000 of its share of the source"]
     return {
         "rule": rule,
-        "epochs": [epoch(0, 0.4),
-                   epoch(1, 0.1, 0.0, vetoed=vetoed, selected=False, alarm=["disc has vanished"])],
-        "selected_epoch": 0
+        "epochs": [epoch(0, 0.4), epoch(1, 0.1, 0.0, vetoed=vetoed, selected=False, alarm=["disc has vanished"])],
+        "selected_epoch": 0,
     }
 
 
-def make_run(root: Path,
-             name: str = "checkpoint_final.pth",
-             with_selection: bool = True,
-             logged: dict | None = None) -> Path:
+def make_run(
+    root: Path, name: str = "checkpoint_final.pth", with_selection: bool = True, logged: dict | None = None
+) -> Path:
     """Writes it below a folder; returns the fold folder."""
     folder = root / SOURCE / "nnUDATrainerPrototypes__nnUNetPlans__2d" / "fold_0"
     folder.mkdir(parents=True)
@@ -197,19 +169,13 @@ def make_run(root: Path,
     fingerprint = {
         "spacings": [[999, 1, 1]] * 4,
         "shapes_after_crop": [[1, 64, 80]] * 3 + [[1, 64, 96]],
-        "foreground_intensity_properties_per_channel": {
-            "0": intensity(5.0)
-        }
+        "foreground_intensity_properties_per_channel": {"0": intensity(5.0)},
     }
     (folder.parent / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     torch.save(checkpoint(logged), folder / name)
     (folder / "debug.json").write_text(
-        json.dumps({
-            "device": "cpu",
-            "batch_size": "4",
-            "batch_size_target": "4",
-            "torch_version": "2"
-        }))
+        json.dumps({"device": "cpu", "batch_size": "4", "batch_size_target": "4", "torch_version": "2"})
+    )
     if with_selection:
         (folder / "selection.json").write_text(json.dumps(selection()))
     (folder / "translations").mkdir()
@@ -220,15 +186,14 @@ def make_run(root: Path,
 def labels(shift: int = 0, ring: bool = True) -> np.ndarray:
     """(64, 80) with a disc in a ring."""
     drawn = np.zeros((64, 80), np.uint8)
-    drawn[20 + shift:40 + shift, 30:50] = 2 if ring else 0
-    drawn[25 + shift:35 + shift, 35:45] = 1
+    drawn[20 + shift : 40 + shift, 30:50] = 2 if ring else 0
+    drawn[25 + shift : 35 + shift, 35:45] = 1
     return drawn
 
 
-def write_predictions(folder: Path,
-                      shifts: dict[str, int],
-                      sure: dict[str, float] | None = None,
-                      ring: bool = True) -> Path:
+def write_predictions(
+    folder: Path, shifts: dict[str, int], sure: dict[str, float] | None = None, ring: bool = True
+) -> Path:
     """Label files; with `sure`, the probability of each case's label, probabilities beside them."""
     folder.mkdir(parents=True)
     for case, shift in shifts.items():
@@ -245,6 +210,7 @@ def write_images(folder: Path, cases: list[str]) -> Path:
     """An image a case."""
     folder.mkdir(parents=True)
     for case in cases:
-        io.imsave(folder / f"{case}_0000.png", (labels() * 60 + np.arange(80)[None]).astype(np.uint8),
-                  check_contrast=False)
+        io.imsave(
+            folder / f"{case}_0000.png", (labels() * 60 + np.arange(80)[None]).astype(np.uint8), check_contrast=False
+        )
     return folder

@@ -1,4 +1,5 @@
 """Cases of the target: ranked without labels, scored where there are references."""
+
 from __future__ import annotations
 
 import json
@@ -32,7 +33,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
         "predictions": str(write_predictions(tmp_path / "predictions", SHIFTS, SURE)),
         "labels": str(write_predictions(tmp_path / "labels", dict.fromkeys("abc", 0))),
         "before": str(write_predictions(tmp_path / "before", dict.fromkeys("abcd", 6))),
-        "images": str(write_images(tmp_path / "images", list("abcd")))
+        "images": str(write_images(tmp_path / "images", list("abcd"))),
     }
 
 
@@ -94,9 +95,11 @@ def test_images_are_those_that_nnunet_noted(run: Run, folders: dict[str, str], m
     predictions = find_predictions(run, folders["predictions"])
     assert not predictions.images
     assert "Name their folder with -i" in texts(
-        cases_section(run, predictions, score_cases(run, predictions, 1)).blocks)
+        cases_section(run, predictions, score_cases(run, predictions, 1)).blocks
+    )
     (Path(folders["predictions"]) / "predict_from_raw_data_args.json").write_text(
-        json.dumps({"list_of_lists_or_source_folder": folders["images"]}))
+        json.dumps({"list_of_lists_or_source_folder": folders["images"]})
+    )
     assert set(find_predictions(run, folders["predictions"]).images) == set("abcd")
 
 
@@ -121,7 +124,7 @@ def test_alarms(run: Run, tmp_path: Path) -> None:
     found = score_cases(run, predictions, 1)
     assert cases_alarms(run, predictions, found) == [
         "ring is not predicted in 4 of 4 target cases.",
-        "The predictions were made with the plan another of Dataset501_One, not with this run's."
+        "The predictions were made with the plan another of Dataset501_One, not with this run's.",
     ]
     found.sizes = {"a": [100, 5], "b": [100, 100], "c": [100, 100], "d": [11, 0]}
     alarm = "ring: less than a tenth of the median size in 2 of 4 target cases, a, d."

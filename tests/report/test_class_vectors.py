@@ -1,4 +1,5 @@
 """Cosines between what a method keeps of its classes."""
+
 from __future__ import annotations
 
 import math
@@ -27,11 +28,13 @@ def test_prototypes_of_the_dictionaries() -> None:
 
 
 def test_class_means_and_texts() -> None:
-    kept = nn.ModuleDict({
-        "text": nn.Embedding.from_pretrained(torch.eye(3)),
-        "text_source": ClassMemory(3, 3, 0.9),
-        "source": ClassStatistics(3, 3, "full", 0.9)
-    })
+    kept = nn.ModuleDict(
+        {
+            "text": nn.Embedding.from_pretrained(torch.eye(3)),
+            "text_source": ClassMemory(3, 3, 0.9),
+            "source": ClassStatistics(3, 3, "full", 0.9),
+        }
+    )
     kept["text_source"].mean[1], kept["text_source"].seen[1] = torch.tensor([0.0, 2.0, 0.0]), True
     vectors = class_vectors({"statistics": kept.state_dict()})
     assert set(vectors) == {"text", "text source", "source"} and vectors["source"].isnan().all()
@@ -42,11 +45,15 @@ def test_class_means_and_texts() -> None:
 def test_pictures_of_vectors_and_of_the_folder(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     run = read_run(str(folder))
-    assert [picture.alt.rsplit(", ", 1)[-1] for picture in relation_pictures(run)
-           ] == ["source", "target", "source and target"]
+    assert [picture.alt.rsplit(", ", 1)[-1] for picture in relation_pictures(run)] == [
+        "source",
+        "target",
+        "source and target",
+    ]
     assert "the same class 0.995" in relation_pictures(run)[-1].caption
-    assert relations_section(run).blocks[-1].pictures[0].file == (folder / "translations" /
-                                                                  "epoch_0001.png").read_bytes()
+    assert (
+        relations_section(run).blocks[-1].pictures[0].file == (folder / "translations" / "epoch_0001.png").read_bytes()
+    )
     assert last_picture(str(folder)) is None
     (folder / "translations" / "epoch_0001.png").unlink()
     run.checkpoint["nnuda"]["statistics"] = {}
@@ -55,13 +62,18 @@ def test_pictures_of_vectors_and_of_the_folder(tmp_path: Path) -> None:
 
 def test_the_modules_say_what_an_older_checkpoint_is_read_for() -> None:
     """Both ways of reading give the same vectors."""
-    kept = {"text source": ClassMemory(3, 3, 0.9), "source": ClassStatistics(3, 3, "full", 0.9),
-            "target": PrototypeDictionary(3, 4, 3)}
+    kept = {
+        "text source": ClassMemory(3, 3, 0.9),
+        "source": ClassStatistics(3, 3, "full", 0.9),
+        "target": PrototypeDictionary(3, 4, 3),
+    }
     kept["text source"].mean[1], kept["text source"].seen[1] = torch.tensor([0.0, 2.0, 0.0]), True
     kept["source"].mean[2], kept["source"].count[2] = torch.tensor([1.0, 2.0, 3.0]), 9
     for size in (1, 2, 3, 4, 5, 6):
         kept["target"].update(torch.randn(2, 3, 3), torch.tensor([[True, size > 4, False], [True, False, False]]))
-    state = {"statistics": nn.ModuleDict({name.replace(" ", "_"): module for name, module in kept.items()}).state_dict()}
+    state = {
+        "statistics": nn.ModuleDict({name.replace(" ", "_"): module for name, module in kept.items()}).state_dict()
+    }
     offered = {name: dict(zip(("values", "there"), module.class_vectors())) for name, module in kept.items()}
     torch.testing.assert_close(class_vectors({"class_vectors": offered}), class_vectors(state), equal_nan=True)
 
@@ -71,14 +83,21 @@ def test_a_method_that_the_report_does_not_know(tmp_path: Path) -> None:
     file = folder / "checkpoint_final.pth"
     content = torch.load(file, weights_only=False)
     vectors = {"values": torch.eye(3), "there": torch.tensor([True, True, False])}
-    content["nnuda"] |= {"class_vectors": {"my idea, source": vectors, "my idea, target": vectors},
-                         "pictures": {"masks": "What was masked", "never_drawn": "Nothing"}}
+    content["nnuda"] |= {
+        "class_vectors": {"my idea, source": vectors, "my idea, target": vectors},
+        "pictures": {"masks": "What was masked", "never_drawn": "Nothing"},
+    }
     torch.save(content, file)
     (folder / "pictures" / "masks").mkdir(parents=True)
-    (folder / "pictures" / "masks" / "epoch_0001.png").write_bytes((folder / "translations" / "epoch_0001.png").read_bytes())
+    (folder / "pictures" / "masks" / "epoch_0001.png").write_bytes(
+        (folder / "translations" / "epoch_0001.png").read_bytes()
+    )
     run = read_run(str(folder))
     alts = [picture.alt for picture in relation_pictures(run)]
-    assert alts == ["cosines between the classes, my idea, source", "cosines between the classes, my idea, target",
-                    "cosines between the classes of both domains, my idea, source and my idea, target"]
+    assert alts == [
+        "cosines between the classes, my idea, source",
+        "cosines between the classes, my idea, target",
+        "cosines between the classes of both domains, my idea, source and my idea, target",
+    ]
     [picture] = relations_section(run).blocks[-1].pictures
     assert picture.caption == f"What was masked. {os.path.join('pictures', 'masks')}/epoch_0001.png"

@@ -1,4 +1,5 @@
 """CSV, Markdown and HTML of a comparison."""
+
 from __future__ import annotations
 
 import base64
@@ -22,7 +23,7 @@ def test_every_number_is_in_the_csv() -> None:
     rows = list(csv.DictReader(io.StringIO(csv_text(compare(three_results(), "source-only", "oracle")))))
     assert len(rows) == len(METRICS) * 3 * 3
     row = next(row for row in rows if (row["result"], row["class"], row["metric"]) == ("method", ALL_CLASSES, "Dice"))
-    assert float(row["mean"]) == pytest.approx(0.72) and float(row["p_holm"]) == pytest.approx(4 / 2 ** 8)
+    assert float(row["mean"]) == pytest.approx(0.72) and float(row["p_holm"]) == pytest.approx(4 / 2**8)
     assert next(row for row in rows if row["result"] == "source-only")["p"] == ""
 
 
@@ -81,5 +82,8 @@ def test_the_page_loads_nothing_and_its_pictures_fit_a_telephone() -> None:
 
 def test_three_files_and_nothing_else(tmp_path) -> None:
     paths = save_comparison(compare(three_results()), str(tmp_path / "out"))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "comparison.csv", "comparison.html", "comparison.md"] and len(paths) == 3
+    assert (
+        sorted(path.name for path in (tmp_path / "out").iterdir())
+        == ["comparison.csv", "comparison.html", "comparison.md"]
+        and len(paths) == 3
+    )

@@ -1,4 +1,5 @@
 """Features in the plane: which model is meant, and what is said where there is no picture."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """Pages in a real browser."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,8 +27,9 @@ def test_a_comparison_fits_shows_its_pictures_and_loads_nothing(browser: Browser
 def test_what_is_wrong_is_noticed(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     text = page_html("Page", [Pictures([Picture(b"no picture", "none")])], [])
-    page.write_text(text.replace(
-        "</body>", "<div style='width: 800px'>wide</div><img src='http://127.0.0.1:9/a.png'></body>"))
+    page.write_text(
+        text.replace("</body>", "<div style='width: 800px'>wide</div><img src='http://127.0.0.1:9/a.png'></body>")
+    )
     found = "\n".join(faults(browser, page, PHONE))
     assert "picture 0 does not show" in found and "asked for http://127.0.0.1:9/a.png" in found
     assert "outside of the window: <div style" in found and "wide in 390" in found
@@ -36,6 +38,7 @@ def test_what_is_wrong_is_noticed(browser: Browser, tmp_path: Path) -> None:
 
 def test_long_words_are_broken_and_text_is_escaped(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(page_html("x" * 300, [Notes(["<script>alert(1)</script>" + "y" * 300])],
-                              [Section("<i>z</i>" * 60, [])], True))
+    page.write_text(
+        page_html("x" * 300, [Notes(["<script>alert(1)</script>" + "y" * 300])], [Section("<i>z</i>" * 60, [])], True)
+    )
     assert faults(browser, page, PHONE) == []

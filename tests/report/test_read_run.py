@@ -1,4 +1,5 @@
 """What is read of a results folder, and what is refused."""
+
 from __future__ import annotations
 
 import json
@@ -19,7 +20,7 @@ def test_a_run_is_read(tmp_path: Path) -> None:
     assert (run.source, run.target, run.trainer, run.configuration) == (SOURCE, TARGET, "nnUDATrainerPrototypes", "2d")
     assert list(run.terms) == ["similarity", "contrast"] and run.weights == {
         "similarity": CHANGED["prototypes.similarity.weight"],
-        "contrast": run.settings["prototypes.contrast.weight"]
+        "contrast": run.settings["prototypes.contrast.weight"],
     }
     assert run.finished and run.epochs == 2 and run.checkpoint["parameters"] == 12 and run.classes == CLASSES
     assert run.fingerprints["source"]["spacings"] and run.selection["selected_epoch"] == 0
@@ -56,8 +57,10 @@ def test_a_checkpoint_from_before_costs_and_scores_were_logged(tmp_path: Path) -
         del run.logged[f"nnUDA_cost/{name}"]
     rows = dict(row for row in cost_section(run).blocks[0].rows)
     steps = run.settings["training.num_iterations_per_epoch"] + run.settings["training.num_val_iterations_per_epoch"]
-    assert run.selection is None and rows[
-        "a training step"] == f"not logged; {30 / steps:.3g} s an average training or validation step"
+    assert (
+        run.selection is None
+        and rows["a training step"] == f"not logged; {30 / steps:.3g} s an average training or validation step"
+    )
     assert rows["GPU memory"] == "not measured on the CPU"
 
 

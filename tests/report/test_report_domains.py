@@ -1,4 +1,5 @@
 """Both domains side by side."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,8 +18,10 @@ def test_the_table_has_both_domains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rows["cases"] == ["4", "7"] and rows["labels"] == ["disc, ring", "never opened by training"]
     assert rows["voxel spacing, mm (median)"] == ["1 × 1", "2 × 2"]
     assert rows["shape after crop, voxels (median)"] == ["64 × 80; from 64 × 80 to 64 × 96", "64 × 80"]
-    assert rows["channel"] == ["T1", "T2 <fat & water>"
-                              ] and rows["intensities: mean ± standard deviation"] == ["5 ± 1", "-"]
+    assert rows["channel"] == ["T1", "T2 <fat & water>"] and rows["intensities: mean ± standard deviation"] == [
+        "5 ± 1",
+        "-",
+    ]
 
 
 def test_what_lies_elsewhere_by_now_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 """Curves, label-free scores and alarms of a training."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,10 +15,8 @@ from nnuda.selection.rule import SIGN, hindsight, regret
 
 def test_a_picture_a_term(tmp_path: Path) -> None:
     run = read_run(
-        str(make_run(tmp_path, logged={
-            "nnUDA/distance/disc": [1.0, 2.0],
-            "nnUDA/distance/ring": [2.0, 1.0]
-        })))
+        str(make_run(tmp_path, logged={"nnUDA/distance/disc": [1.0, 2.0], "nnUDA/distance/ring": [2.0, 1.0]}))
+    )
     pictures = {
         picture.alt.removesuffix(" over epochs"): picture.caption for picture in losses_section(run).blocks[0].pictures
     }
@@ -32,7 +31,7 @@ def test_scores_and_what_was_chosen(tmp_path: Path) -> None:
     assert chosen == {
         "selected while training": ("0", "no"),
         "with hindsight": (str(hindsight(selection())), "no"),
-        "last": ("1", "yes")
+        "last": ("1", "yes"),
     }
     assert isinstance(pictures, Pictures) and len(pictures.pictures) == len(SIGN) + 1
     reasons = [block for block in section.blocks if isinstance(block, Table)][1]
@@ -57,16 +56,20 @@ def test_without_scores_it_is_said(tmp_path: Path) -> None:
     assert [block.text for block in selection_section(run, None).blocks] == [NOT_LOGGED]
 
 
-VETOED = ["disc has vanished (epoch 1).",
-          "The last epoch is vetoed (disc has 0.000 of its share of the source); "
-          "checkpoint_selected.pth holds epoch 0."]
+VETOED = [
+    "disc has vanished (epoch 1).",
+    "The last epoch is vetoed (disc has 0.000 of its share of the source); checkpoint_selected.pth holds epoch 0.",
+]
 
 
-@pytest.mark.parametrize("with_selection, logged, expected", [
-    (True, {}, VETOED),
-    (False, {}, []),
-    (False, {"mean_fg_dice": [0.8, 0.7]}, ["Pseudo Dice on the source ends at 0.700, 0.100 below its best."]),
-    (False, {"train_losses": [1.0, float("nan")]}, ["The training loss is no number in epoch 1."]),
-])
+@pytest.mark.parametrize(
+    "with_selection, logged, expected",
+    [
+        (True, {}, VETOED),
+        (False, {}, []),
+        (False, {"mean_fg_dice": [0.8, 0.7]}, ["Pseudo Dice on the source ends at 0.700, 0.100 below its best."]),
+        (False, {"train_losses": [1.0, float("nan")]}, ["The training loss is no number in epoch 1."]),
+    ],
+)
 def test_alarms(tmp_path: Path, with_selection: bool, logged: dict, expected: list[str]) -> None:
     assert training_alarms(read_run(str(make_run(tmp_path, with_selection=with_selection, logged=logged)))) == expected

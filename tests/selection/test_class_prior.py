@@ -18,13 +18,13 @@ def test_equals_the_equation():
 
 def test_a_factor_counts_alike_in_both_directions_and_for_all_sizes():
     for share in (0.1, 0.001):
-        doubled, halved = (class_prior_distance([share * factor], [share], 10 ** 9) for factor in (2, 0.5))
+        doubled, halved = (class_prior_distance([share * factor], [share], 10**9) for factor in (2, 0.5))
         assert doubled == pytest.approx(math.log(2), abs=1e-5) and halved == pytest.approx(math.log(2), abs=1e-5)
     assert class_prior_distance([0.2, 0.3], [0.2, 0.3], 100) == 0
 
 
 def test_a_vanished_small_class_weighs_more_than_a_large_one_that_is_off():
-    vanished, off = (class_prior_distance(shares, [0.1, 0.001], 10 ** 6) for shares in ([0.1, 0.0], [0.2, 0.001]))
+    vanished, off = (class_prior_distance(shares, [0.1, 0.001], 10**6) for shares in ([0.1, 0.0], [0.2, 0.001]))
     assert vanished > 4 * off and math.isfinite(vanished)
 
 

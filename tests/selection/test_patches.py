@@ -63,7 +63,9 @@ def test_patches_are_the_cases_voxels_and_padding_is_outside():
     assert patches.inside.shape == (4, 32, 32)
     for i, (_, box) in enumerate(draw_patches({"a": (6, 20, 40)}, [32, 32], 4, 0)):
         z, x = box[0][0], box[2][0]
-        assert np.array_equal(patches.image[i, :, 6:26], image[:, z, :, x:x + 32]) and not patches.image[i, :, :6].any()
+        assert (
+            np.array_equal(patches.image[i, :, 6:26], image[:, z, :, x : x + 32]) and not patches.image[i, :, :6].any()
+        )
         assert patches.inside[i].any(1).tolist() == [False] * 9 + [True] * 17 + [False] * 6
     assert len(patches.sampled) > 50 and patches.inside.flatten()[patches.sampled].all()
     sampled = patches.sampled.tolist()
@@ -73,11 +75,16 @@ def test_patches_are_the_cases_voxels_and_padding_is_outside():
 @pytest.mark.parametrize("regions, ignore", [(False, None), (False, 3), (True, 3)])
 def test_source_shares_are_those_of_a_loop(regions, ignore):
     rng = np.random.default_rng(0)
-    values, p = ([-1, 0, 1, 2, 3], [.2, .5, .2, .05, .05]) if ignore else ([-1, 0, 1, 2], [.2, .5, .2, .1])
+    values, p = ([-1, 0, 1, 2, 3], [0.2, 0.5, 0.2, 0.05, 0.05]) if ignore else ([-1, 0, 1, 2], [0.2, 0.5, 0.2, 0.1])
     label = rng.choice(values, size=(1, 8, 32, 32), p=p)
     label[:, 3:][label[:, 3:] == 2] = 0
-    manager = SimpleNamespace(has_regions=regions, has_ignore_label=ignore is not None, ignore_label=ignore,
-                              foreground_labels=[1, 2], foreground_regions=[(1, 2), (2,)])
+    manager = SimpleNamespace(
+        has_regions=regions,
+        has_ignore_label=ignore is not None,
+        ignore_label=ignore,
+        foreground_labels=[1, 2],
+        foreground_regions=[(1, 2), (2,)],
+    )
     cases = Cases({"a": (label.astype(np.float32), label.astype(np.int16))})
     shares = read_source_shares(cases, [32, 32], 100, 0, manager)
     counted = [v for v in label.flatten().tolist() if v not in (-1, ignore)]

@@ -8,11 +8,23 @@ import pytest
 from nnuda.selection.history import History
 from nnuda.selection.rule import alarms, hindsight, regret, replaces, standing, vetoes
 
-RULE = {"scores": ["entropy", "class_prior", "agreement"], "source_dice": 0.9, "class_share": 0.1,
-        "classes": ["liver", "cyst", "stone"], "source_shares": [0.1, 0.01, 0.0001],
-        "watched": [True, True, False], "regions": False}
-GOOD = {"entropy": 0.1, "class_prior": 0.3, "agreement": 0.8, "density": 0.9, "source_dice": 0.8,
-        "class_shares": [0.1, 0.01, 0.0]}
+RULE = {
+    "scores": ["entropy", "class_prior", "agreement"],
+    "source_dice": 0.9,
+    "class_share": 0.1,
+    "classes": ["liver", "cyst", "stone"],
+    "source_shares": [0.1, 0.01, 0.0001],
+    "watched": [True, True, False],
+    "regions": False,
+}
+GOOD = {
+    "entropy": 0.1,
+    "class_prior": 0.3,
+    "agreement": 0.8,
+    "density": 0.9,
+    "source_dice": 0.8,
+    "class_shares": [0.1, 0.01, 0.0],
+}
 
 
 def epochs(*changes: dict) -> list[dict]:
@@ -57,25 +69,38 @@ def test_standing_is_the_share_of_epochs_beaten():
 
 
 def test_the_better_epoch_replaces_the_selected_one_and_the_worse_does_not():
-    history = train({}, {"entropy": 0.05, "agreement": 0.85}, {"entropy": 0.2, "class_prior": 0.5},
-                    {"entropy": 0.04, "agreement": 0.9, "class_prior": 0.2})
+    history = train(
+        {},
+        {"entropy": 0.05, "agreement": 0.85},
+        {"entropy": 0.2, "class_prior": 0.5},
+        {"entropy": 0.04, "agreement": 0.9, "class_prior": 0.2},
+    )
     assert [epoch["selected"] for epoch in history.epochs] == [True, True, False, True]
     assert history.selected["epoch"] == 3
 
 
 def test_growing_certainty_is_followed_as_far_as_the_classes_are_there():
     """Self-training gets ever surer while the classes shrink: two scores of three follow, the veto ends it."""
-    shrinking = [{"entropy": 0.1 / (i + 1), "agreement": 0.9 + i / 1000, "class_prior": 0.05 + 0.16 * i,
-                  "class_shares": [0.1 * 0.85 ** i, 0.01 * 0.85 ** i, 0]} for i in range(30)]
+    shrinking = [
+        {
+            "entropy": 0.1 / (i + 1),
+            "agreement": 0.9 + i / 1000,
+            "class_prior": 0.05 + 0.16 * i,
+            "class_shares": [0.1 * 0.85**i, 0.01 * 0.85**i, 0],
+        }
+        for i in range(30)
+    ]
     history = train(*shrinking)
-    assert [bool(epoch["vetoed"]) for epoch in history.epochs] == [0.85 ** i < 0.1 for i in range(30)]
+    assert [bool(epoch["vetoed"]) for epoch in history.epochs] == [0.85**i < 0.1 for i in range(30)]
     assert history.selected["epoch"] == 14
 
 
 def test_an_epoch_is_judged_by_what_was_known():
     """No record changes when more epochs come."""
-    changes = [{"entropy": 0.1 + 0.05 * math.sin(i), "class_prior": 0.3 + 0.2 * math.cos(2 * i),
-                "source_dice": 0.7 + 0.01 * i} for i in range(12)]
+    changes = [
+        {"entropy": 0.1 + 0.05 * math.sin(i), "class_prior": 0.3 + 0.2 * math.cos(2 * i), "source_dice": 0.7 + 0.01 * i}
+        for i in range(12)
+    ]
     whole = train(*changes)
     for n in range(1, 12):
         assert train(*changes[:n]).epochs == whole.epochs[:n]
@@ -96,23 +121,25 @@ def test_nothing_is_selected_where_all_is_vetoed():
 
 def test_alarms():
     before = epochs({}, {})
-    gone, = epochs({"class_shares": [0.1, 0, 0]})
+    (gone,) = epochs({"class_shares": [0.1, 0, 0]})
     assert alarms(gone, before, RULE) == ["cyst has vanished"]
-    hardly, = epochs({"class_shares": [0.1, 0.0049, 0]})
+    (hardly,) = epochs({"class_shares": [0.1, 0.0049, 0]})
     assert alarms(gone, [gone, hardly], RULE) == []  # never found, or by chance: that is no collapse
-    empty, = epochs({"class_shares": [0, 0, 0], "entropy": 1e-4})
+    (empty,) = epochs({"class_shares": [0, 0, 0], "entropy": 1e-4})
     assert alarms(empty, [], RULE) == ["one class everywhere, with certainty"]
     assert alarms(empty, before, RULE)[:2] == ["liver has vanished", "cyst has vanished"]
     full, unsure = epochs({"class_shares": [1, 0, 0], "entropy": 1e-4}, {"class_shares": [0, 0, 0], "entropy": 0.3})
     assert len(alarms(full, [], RULE)) == 1 and alarms(unsure, [], RULE) == []
-    broken, = epochs({"entropy": None})
+    (broken,) = epochs({"entropy": None})
     assert alarms(broken, before, RULE) == ["the network's output is no number"]
 
 
 def test_hindsight_knows_the_whole_training():
     """The first epoch is selected when it comes; only the later ones show that the second beats more of them."""
-    changes = [{"entropy": 0.5, "class_prior": 0.50, "agreement": 0.5},
-               {"entropy": 0.6, "class_prior": 0.40, "agreement": 0.49}]
+    changes = [
+        {"entropy": 0.5, "class_prior": 0.50, "agreement": 0.5},
+        {"entropy": 0.6, "class_prior": 0.40, "agreement": 0.49},
+    ]
     later = [{"entropy": 0.9, "class_prior": 0.41 + i / 100, "agreement": 0.1} for i in range(5)]
     history = train(*changes, *later)
     assert history.selected["epoch"] == 0
@@ -120,13 +147,23 @@ def test_hindsight_knows_the_whole_training():
 
 
 def test_regret_of_each_score():
-    changes = [{"entropy": 0.3, "class_prior": 0.9, "agreement": 0.2, "density": 0.1, "source_dice": 0.80},
-               {"entropy": 0.2, "class_prior": 0.1, "agreement": 0.9, "density": 0.9, "source_dice": 0.81},
-               {"entropy": 0.1, "class_prior": 0.5, "agreement": 0.8, "density": 0.5, "source_dice": 0.82}]
+    changes = [
+        {"entropy": 0.3, "class_prior": 0.9, "agreement": 0.2, "density": 0.1, "source_dice": 0.80},
+        {"entropy": 0.2, "class_prior": 0.1, "agreement": 0.9, "density": 0.9, "source_dice": 0.81},
+        {"entropy": 0.1, "class_prior": 0.5, "agreement": 0.8, "density": 0.5, "source_dice": 0.82},
+    ]
     history, dice = train(*changes), [0.4, 0.9, 0.6]
     assert history.selected["epoch"] == 1
-    expected = {"entropy": 0.3, "class_prior": 0, "agreement": 0, "density": 0, "source_dice": 0.3, "rule": 0,
-                "hindsight": 0, "last": 0.3}
+    expected = {
+        "entropy": 0.3,
+        "class_prior": 0,
+        "agreement": 0,
+        "density": 0,
+        "source_dice": 0.3,
+        "rule": 0,
+        "hindsight": 0,
+        "last": 0.3,
+    }
     assert regret(content(history), dice) == pytest.approx(expected)
     some = regret(content(history), [0.4, math.nan, 0.6])
     assert some["entropy"] == 0 and some["class_prior"] == 0 and math.isnan(some["rule"])
@@ -143,8 +180,19 @@ def test_the_file_is_the_history_and_valid_json(tmp_path):
     history.write(str(tmp_path), RULE)
     written = json.loads((tmp_path / "selection.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert written == content(history) and list(tmp_path.iterdir()) == [tmp_path / "selection.json"]
-    assert set(written["epochs"][0]) == {"epoch", "entropy", "class_prior", "agreement", "agreement_kind", "density",
-                                         "source_dice", "class_shares", "vetoed", "selected", "alarm"}
+    assert set(written["epochs"][0]) == {
+        "epoch",
+        "entropy",
+        "class_prior",
+        "agreement",
+        "agreement_kind",
+        "density",
+        "source_dice",
+        "class_shares",
+        "vetoed",
+        "selected",
+        "alarm",
+    }
 
 
 def test_a_restored_history_goes_on_as_the_whole():

@@ -1,4 +1,5 @@
 """All scores of a network at once, in batches, against each score of all voxels."""
+
 from __future__ import annotations
 
 import math
@@ -63,8 +64,10 @@ def test_what_cannot_be_computed_is_none():
     made = patches((8, 9))
     scores = score_target(made, SourceShares([0.2] * 3, [False] * 3), network(4, 1, 2), None, 2, False, 60, 0.05, CPU)
     assert scores["agreement"] is None and scores["class_prior"] is None and scores["entropy"] > 0
+
     def nowhere(image):
         return image.expand(-1, 4, -1, -1) * math.nan
+
     broken = score_target(made, SOURCE, nowhere, None, 2, False, 60, 0.05, CPU)
     assert broken["entropy"] is None and broken["density"] is None
 

@@ -17,8 +17,11 @@ def sums_of(features: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, 
 
 def test_first_sight_then_moving_average_and_an_absent_class_stays():
     memory = ClassMemory(2, 1, 0.75)
-    for sums, counts, expected in (([[6.0], [0]], [2.0, 0], [[3.0], [0]]), ([[7.0], [8.0]], [1.0, 2], [[4.0], [4.0]]),
-                                   ([[0], [0.0]], [0, 0.0], [[4.0], [4.0]])):
+    for sums, counts, expected in (
+        ([[6.0], [0]], [2.0, 0], [[3.0], [0]]),
+        ([[7.0], [8.0]], [1.0, 2], [[4.0], [4.0]]),
+        ([[0], [0.0]], [0, 0.0], [[4.0], [4.0]]),
+    ):
         c, valid = memory.blend(torch.tensor(sums), torch.tensor(counts))
         assert c.tolist() == expected
         memory.update(c, valid)
@@ -92,7 +95,8 @@ def test_two_ranks_equal_one_process_on_the_union(tmp_path):
     state, loss, gradient = train(union)
     ranks = in_two_processes(train_a_rank, tmp_path)
     for rank_state, rank_loss, _ in ranks:
-        assert all(torch.allclose(rank_state[name].double(), value.double(), atol=1e-12)
-                   for name, value in state.items())
+        assert all(
+            torch.allclose(rank_state[name].double(), value.double(), atol=1e-12) for name, value in state.items()
+        )
         torch.testing.assert_close(rank_loss, loss)
     torch.testing.assert_close((ranks[0][2] + ranks[1][2]) / 2, gradient, atol=1e-12, rtol=1e-12)  # as DDP averages

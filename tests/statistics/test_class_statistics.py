@@ -84,8 +84,9 @@ def test_compute_trusts_few_voxels_less():
     assert torch.equal(covariance[2], statistics.covariance[2]) and covariance[2, 0, 1] != 0
     variances = ClassStatistics(2, 2, "diagonal")
     variances.update([torch.randn(5, 2), torch.randn(15, 2)])
-    assert (torch.equal(variances.compute().covariance[0], torch.zeros(2))
-            and (variances.compute().covariance[1] > 0).all())
+    assert (
+        torch.equal(variances.compute().covariance[0], torch.zeros(2)) and (variances.compute().covariance[1] > 0).all()
+    )
 
 
 def test_state_travels_and_nothing_carries_a_gradient():

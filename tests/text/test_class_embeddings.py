@@ -44,8 +44,11 @@ def test_clip_vectors_are_the_mean_over_prompts_of_both_domains(tmp_path, networ
 
 
 def test_weights_that_cannot_be_had_name_the_ways_out(monkeypatch, network_attempts):
-    with pytest.raises(TextEncoderUnavailable, match="(?s)cannot be reached from here.*Three ways out.*small.*"
-                                                     "--text-weights FILE.*ngrams.*--class-embeddings FILE"):
+    with pytest.raises(
+        TextEncoderUnavailable,
+        match="(?s)cannot be reached from here.*Three ways out.*small.*"
+        "--text-weights FILE.*ngrams.*--class-embeddings FILE",
+    ):
         encode_class_texts(TEXTS, "tiny-quickgelu", "small")
     assert len(network_attempts) == 1
 
@@ -70,8 +73,9 @@ def test_an_unknown_model_names_the_nearest():
 def test_ngrams_share_what_the_words_share():
     vectors = encode_class_texts(TEXTS, "ngrams").mean
     cosines = vectors @ vectors.T
-    assert (cosines[2, 3] > 0.4 > 0.1 > cosines[1, 2]
-            and np.array_equal(vectors, encode_class_texts(TEXTS, "ngrams").mean))
+    assert cosines[2, 3] > 0.4 > 0.1 > cosines[1, 2] and np.array_equal(
+        vectors, encode_class_texts(TEXTS, "ngrams").mean
+    )
     counts = ngram_vectors(["Liver", "liver, liver"])  # " li", "liv", "ive", "ver", "er ", and the word
     assert counts.tolist() == [[1] * 6, [2] * 6]
 
@@ -85,8 +89,9 @@ def test_random_is_seeded_and_said():
 def test_classes_that_cannot_be_told_apart():
     with pytest.raises(ClassTextsError, match="left_kidney and right_kidney have the same embedding"):
         texts = default_texts(NAMES, {"0": "CT"}, {"0": "MR"})
-        encode_class_texts(type(texts)(texts.names, ("background", "liver", "kidney", "kidney"), texts.modalities),
-                           "ngrams")
+        encode_class_texts(
+            type(texts)(texts.names, ("background", "liver", "kidney", "kidney"), texts.modalities), "ngrams"
+        )
 
 
 # ---- vectors of one's own -------------------------------------------------------------------------------------------
@@ -183,7 +188,6 @@ class Tokenizer:
 
 
 class Model(torch.nn.Module):
-
     @staticmethod
     def from_pretrained(folder, local_files_only):
         return Model()
@@ -207,8 +211,10 @@ def test_a_hugging_face_vector_is_the_mean_over_the_tokens_alone(transformers, t
 
 
 def test_a_hugging_face_model_that_cannot_be_had(transformers, network_attempts):
-    with pytest.raises(TextEncoderUnavailable, match="(?s)'someone/bert' is neither a folder nor in the local cache.*"
-                                                     "cannot be reached.*Three ways out"):
+    with pytest.raises(
+        TextEncoderUnavailable,
+        match="(?s)'someone/bert' is neither a folder nor in the local cache.*cannot be reached.*Three ways out",
+    ):
         hugging_face_encoder("someone/bert")
     assert len(network_attempts) == 1
 

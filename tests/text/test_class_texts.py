@@ -24,14 +24,23 @@ def test_defaults_come_from_names_and_channels():
 
 
 def test_prompts_are_every_template_with_every_word_of_the_domain():
-    assert TEXTS.prompts(2, 0) == [f"A {CT} of a left kidney.", f"There is a left kidney in this {CT}.",
-                                   "A photo of a left kidney."]
+    assert TEXTS.prompts(2, 0) == [
+        f"A {CT} of a left kidney.",
+        f"There is a left kidney in this {CT}.",
+        "A photo of a left kidney.",
+    ]
     assert MR in TEXTS.prompts(1, 1)[0] and CT not in "".join(TEXTS.prompts(1, 1))
 
 
 def test_a_file_replaces_what_it_names(tmp_path):
-    file = write(tmp_path, {"classes": {"liver": "the liver, a large organ"},
-                            "modalities": {"target": ["MR", "MRI"]}, "templates": ["{c} in {m}"]})
+    file = write(
+        tmp_path,
+        {
+            "classes": {"liver": "the liver, a large organ"},
+            "modalities": {"target": ["MR", "MRI"]},
+            "templates": ["{c} in {m}"],
+        },
+    )
     texts = read_class_texts(file, TEXTS)
     assert texts.descriptions == ("background", "the liver, a large organ", "left kidney")
     assert texts.modalities == ((CT,), ("MR", "MRI"))

@@ -20,8 +20,9 @@ def test_gram_is_of_cosines():
     np.testing.assert_allclose(off_diagonal(gram(alike(0.8), centered=True)), -1 / 4)
 
 
-@pytest.mark.parametrize("cosine, equal, orthogonal", [(0.7, 0.0122, 0.4188), (0.8, 0.0045, 0.4700),
-                                                       (0.9, 0.0009, 0.5144)])
+@pytest.mark.parametrize(
+    "cosine, equal, orthogonal", [(0.7, 0.0122, 0.4188), (0.8, 0.0045, 0.4700), (0.9, 0.0009, 0.5144)]
+)
 def test_what_collapse_would_score(cosine, equal, orthogonal):
     assert loss_of_equal_classes(gram(alike(cosine))) == pytest.approx((equal, orthogonal), abs=1e-4)
 

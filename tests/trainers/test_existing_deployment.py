@@ -1,4 +1,5 @@
 """An existing deployment: a stock-trained model goes in, and at 0 steps the same labels come out."""
+
 from __future__ import annotations
 
 import hashlib
@@ -28,21 +29,49 @@ def images(toy, tmp_path_factory) -> Path:
 
 
 def predict(toy, trainer: str, plans_name: str, images: Path, folder: Path) -> dict[str, bytes]:
-    run(["nnUNetv2_predict", "-i", str(images), "-o", str(folder), "-d", "501", "-c", "2d_toy", "-f", "all",
-         "-tr", trainer, "-p", plans_name, "-device", "cpu", "-npp", "1", "-nps", "1"], toy.environment)
+    run(
+        [
+            "nnUNetv2_predict",
+            "-i",
+            str(images),
+            "-o",
+            str(folder),
+            "-d",
+            "501",
+            "-c",
+            "2d_toy",
+            "-f",
+            "all",
+            "-tr",
+            trainer,
+            "-p",
+            plans_name,
+            "-device",
+            "cpu",
+            "-npp",
+            "1",
+            "-nps",
+            "1",
+        ],
+        toy.environment,
+    )
     return {path.name: sitk.GetArrayFromImage(sitk.ReadImage(str(path))).tobytes() for path in folder.glob("*.nii.gz")}
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("trainer", ["nnUDATrainerSourceOnly", "nnUDATrainerUUDS"])
 def test_at_zero_steps_the_labels_are_the_stock_models(toy_environment, stock_model, images, trainer, tmp_path):
     toy, before = toy_environment, hashes(stock_model)
-    made = make_trainer(toy, trainer, "2d_toy", "from_stock",
-                        {"training.init_from": str(stock_model / "fold_all"), "teacher.weight": 1})
+    made = make_trainer(
+        toy, trainer, "2d_toy", "from_stock", {"training.init_from": str(stock_model / "fold_all"), "teacher.weight": 1}
+    )
     made.on_train_start()
     made.save_checkpoint(f"{made.output_folder}/checkpoint_final.pth")
     # nnUNetv2_predict only asks for the results folder
@@ -56,6 +85,11 @@ def test_at_zero_steps_the_labels_are_the_stock_models(toy_environment, stock_mo
 
 def test_a_missing_model_stops_before_anything_is_written(toy_environment, tmp_path):
     with pytest.raises(FileNotFoundError, match="training.init_from"):
-        make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "from_nowhere",
-                     {"training.init_from": str(tmp_path / "fold_0")})
+        make_trainer(
+            toy_environment,
+            "nnUDATrainerSourceOnly",
+            "2d_toy",
+            "from_nowhere",
+            {"training.init_from": str(tmp_path / "fold_0")},
+        )
     assert not (toy_environment.results / "nnUDATrainerSourceOnly__from_nowhere__2d_toy").exists()

@@ -1,4 +1,5 @@
 """The trainer of similarity-based prototypes, on toy data."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,15 +12,21 @@ from nnuda.data.domain_batch import TargetBatch
 from nnuda.training.init_from import init_from
 
 SINGLE = {"prototypes.target.start": 0, "prototypes.target.confidence": 0.0, "prototypes.contrast.start": 0}
-CYCLE = {**SINGLE, "prototypes.form": "cycle", "prototypes.discriminator.channels": 4,
-         "prototypes.segmentation_adversary.start": 0, "prototypes.segmentation_adversary.ramp": 0,
-         "prototypes.translated.start": 0}
+CYCLE = {
+    **SINGLE,
+    "prototypes.form": "cycle",
+    "prototypes.discriminator.channels": 4,
+    "prototypes.segmentation_adversary.start": 0,
+    "prototypes.segmentation_adversary.ramp": 0,
+    "prototypes.translated.start": 0,
+}
 
 
 @pytest.mark.parametrize("settings", [SINGLE, CYCLE], ids=["single", "cycle"])
 def test_terms_train_and_dictionaries_fill_after_the_loss(toy_environment, settings):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes",
-                                               f"proto_fill_{settings.get('prototypes.form')}", settings)
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerPrototypes", f"proto_fill_{settings.get('prototypes.form')}", settings
+    )
     first = trainer.adaptation_losses(source, target, outputs)
     assert first["contrast"] == 0 and first["similarity"] > 0  # nothing to compare with yet
     pushed = {domain: dictionary.pushed.clone() for domain, dictionary in trainer.statistics.items()}
@@ -37,8 +44,9 @@ def test_single_exports_nnunets_network_and_keeps_the_head_beside(toy_environmen
 
 
 def test_the_targets_prototypes_wait(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_wait",
-                                               {**SINGLE, "prototypes.target.start": 0.5})
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerPrototypes", "proto_wait", {**SINGLE, "prototypes.target.start": 0.5}
+    )
     trainer.adaptation_losses(source, target, outputs)
     assert trainer.statistics["source"].pushed.sum() > 0 and trainer.statistics["target"].pushed.sum() == 0
 
@@ -54,17 +62,22 @@ def test_generators_and_discriminators_learn_from_their_own_losses(toy_environme
     trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_own", CYCLE)
     losses = trainer.adaptation_losses(source, target, outputs)
     (losses["image_adversary"] + losses["segmentation_adversary"]).backward(retain_graph=True)
-    assert (learns(trainer.bare_network.generator_s) and learns(trainer.bare_network.generator_t)
-            and not learns(trainer.adversary))
+    assert (
+        learns(trainer.bare_network.generator_s)
+        and learns(trainer.bare_network.generator_t)
+        and not learns(trainer.adversary)
+    )
     trainer.network.zero_grad()
     sum(trainer.adversary_losses(source, target, outputs).values()).backward()
-    assert not learns(trainer.network) and all(learns(trainer.adversary[name])
-                                               for name in ("image_s", "image_t", "segmentation"))
+    assert not learns(trainer.network) and all(
+        learns(trainer.adversary[name]) for name in ("image_s", "image_t", "segmentation")
+    )
 
 
 def test_translated_images_wait_for_the_translators(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", "proto_warm",
-                                               {**CYCLE, "prototypes.translated.start": 0.5})
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerPrototypes", "proto_warm", {**CYCLE, "prototypes.translated.start": 0.5}
+    )
     losses = trainer.adaptation_losses(source, target, outputs)
     assert "translated" not in losses and {"cycle", "image_adversary"} <= set(losses)
 
@@ -81,12 +94,17 @@ def test_discriminators_do_not_learn_from_what_overflowed(toy_environment):
 
 @pytest.mark.parametrize("off, left", [("image", {"segmentation"}), ("segmentation", {"image_s", "image_t"})])
 def test_a_discriminator_goes_with_its_term(toy_environment, off, left):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerPrototypes", f"proto_off_{off}",
-                                               {**CYCLE, f"prototypes.{off}_adversary.weight": 0})
+    trainer, source, target, outputs = started(
+        toy_environment,
+        "nnUDATrainerPrototypes",
+        f"proto_off_{off}",
+        {**CYCLE, f"prototypes.{off}_adversary.weight": 0},
+    )
     assert set(trainer.adversary) == left
     assert f"{off}_adversary" not in trainer.adaptation_losses(source, target, outputs)
-    assert (set(trainer.adversary_losses(source, target, outputs))
-            == {f"{left.copy().pop().split('_')[0]}_discriminator"})
+    assert set(trainer.adversary_losses(source, target, outputs)) == {
+        f"{left.copy().pop().split('_')[0]}_discriminator"
+    }
 
 
 def test_a_step_moves_everything_once(toy_environment):
@@ -115,8 +133,9 @@ def test_a_plain_nnunet_starts_both_generators(toy_environment):
     plain.on_train_start()
     path = f"{plain.output_folder}/checkpoint_final.pth"
     plain.save_checkpoint(path)
-    trainer, *_ = started(toy_environment, "nnUDATrainerPrototypes", "proto_init",
-                          {**CYCLE, "training.init_from": path})
+    trainer, *_ = started(
+        toy_environment, "nnUDATrainerPrototypes", "proto_init", {**CYCLE, "training.init_from": path}
+    )
     expected = plain.network.state_dict()
     for generator in (trainer.bare_network.generator_s, trainer.bare_network.generator_t):
         own = generator.state_dict()
@@ -125,8 +144,13 @@ def test_a_plain_nnunet_starts_both_generators(toy_environment):
 
 
 def test_pictures_of_the_translations_and_the_health_signal(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerPrototypes", "2d_toy", "proto_pictures",
-                           {**CYCLE, "training.num_epochs": 2, "prototypes.pictures.every": 1})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerPrototypes",
+        "2d_toy",
+        "proto_pictures",
+        {**CYCLE, "training.num_epochs": 2, "prototypes.pictures.every": 1},
+    )
     run_epochs(trainer, 2)
     for epoch in range(2):
         assert image.imread(f"{trainer.output_folder}/pictures/translations/epoch_{epoch:04d}.png").std() > 0.05

@@ -1,5 +1,6 @@
 """Every trainer, by discovery, in 2D and 3D, through the stock commands in subprocesses; the target has no labels on
 disk (release gate 4)."""
+
 from __future__ import annotations
 
 import json
@@ -31,17 +32,46 @@ def test_trains_and_predicts(toy, plans_name, trainer, configuration, tmp_path):
     frozen, source = (json.loads((results / name).read_text()) for name in ("plans.json", "plans_source.json"))
     assert frozen["domain_adaptation"]["effective_settings"]["training.augmentation"] == "strong"
     normalization = frozen["domain_adaptation"]["target"]["normalization"]
-    assert (frozen["foreground_intensity_properties_per_channel"]
-            == normalization["foreground_intensity_properties_per_channel"])
-    assert (source["foreground_intensity_properties_per_channel"]
-            != frozen["foreground_intensity_properties_per_channel"])
+    assert (
+        frozen["foreground_intensity_properties_per_channel"]
+        == normalization["foreground_intensity_properties_per_channel"]
+    )
+    assert (
+        source["foreground_intensity_properties_per_channel"] != frozen["foreground_intensity_properties_per_channel"]
+    )
 
-    run(["nnUNetv2_predict", "-i", str(toy.raw / TARGET / "imagesTr"), "-o", str(tmp_path), "-d", "501",
-         "-c", configuration, "-f", "all", "-tr", trainer, "-p", plans_name, "-device", "cpu", "-npp", "1",
-         "-nps", "1", "--disable_tta"], toy.environment)
+    run(
+        [
+            "nnUNetv2_predict",
+            "-i",
+            str(toy.raw / TARGET / "imagesTr"),
+            "-o",
+            str(tmp_path),
+            "-d",
+            "501",
+            "-c",
+            configuration,
+            "-f",
+            "all",
+            "-tr",
+            trainer,
+            "-p",
+            plans_name,
+            "-device",
+            "cpu",
+            "-npp",
+            "1",
+            "-nps",
+            "1",
+            "--disable_tta",
+        ],
+        toy.environment,
+    )
     for i in range(4):
-        image, label = (sitk.ReadImage(str(path)) for path in (toy.raw / TARGET / "imagesTr" / f"case{i}_0000.nii.gz",
-                                                               tmp_path / f"case{i}.nii.gz"))
+        image, label = (
+            sitk.ReadImage(str(path))
+            for path in (toy.raw / TARGET / "imagesTr" / f"case{i}_0000.nii.gz", tmp_path / f"case{i}.nii.gz")
+        )
         assert label.GetSize() == image.GetSize() and label.GetSpacing() == image.GetSpacing()
         assert set(np.unique(sitk.GetArrayFromImage(label))) <= {0, 1, 2}
 

@@ -1,4 +1,5 @@
 """The trainer of TCSA-UDA, on toy data."""
+
 from __future__ import annotations
 
 import json
@@ -40,8 +41,9 @@ def class_means(features: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def test_the_text_term_changes_the_network_and_never_the_text(toy_environment):
     """In the authors' release no gradient of the term reaches a weight that is updated."""
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_guard",
-                                               {**OPEN, "tcsa.prototypes.weight": 0})
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerTCSA", "tcsa_guard", {**OPEN, "tcsa.prototypes.weight": 0}
+    )
     trainer.optimizer.zero_grad()
     text = trainer.statistics["text"].weight
     before = {"text": text.clone(), **{name: p.detach().clone() for name, p in trainer.network.named_parameters()}}
@@ -61,8 +63,10 @@ def test_the_first_value_is_the_loss_of_the_batchs_class_means(toy_environment):
     label_s, label_t = finest(source.label)[:, 0], finest(outputs.target).argmax(1)
     text, everything = trainer.statistics["text"].weight, torch.ones(3, dtype=torch.bool)
     np.testing.assert_allclose(text, trainer.class_embeddings.mean)
-    means = [class_means(outputs.extra[domain].features, label)
-             for domain, label in (("source", label_s), ("target", label_t))]
+    means = [
+        class_means(outputs.extra[domain].features, label)
+        for domain, label in (("source", label_s), ("target", label_t))
+    ]
     expected = sum(covariance_cosine(mean, everything, text) for mean in means)
     torch.testing.assert_close(trainer.adaptation_losses(source, target, outputs)["text"], expected)
     for domain, mean in zip(("source", "target"), means):  # what is remembered
@@ -105,8 +109,9 @@ def test_the_terms_wait_for_their_start(toy_environment):
 
 
 def test_prototypes_are_aligned_on_the_deepest_features(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "nnUDATrainerTCSA", "tcsa_pam",
-                                               {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerTCSA", "tcsa_pam", {**OPEN, "tcsa.text.weight": 0}
+    )
     rows = {}
     for domain, label in (("source", finest(source.label)[:, 0]), ("target", finest(outputs.target).argmax(1))):
         deep = outputs.extra[domain].bottleneck
@@ -218,16 +223,20 @@ def changed(toy, folder: Path, class_embeddings: dict | None = None, labels: dic
 def test_missing_embeddings_stop_the_start_with_the_command(toy_environment, tmp_path):
     textless = changed(toy_environment, tmp_path)
     for settings in ({}, {"tcsa.text.weight": 0, "tcsa.fusion": True}):
-        with pytest.raises(ClassTextsError, match="nnUDA_configure -d Dataset501_ToySource -p tcsa_none --as NAME "
-                                                  "--text-model MODEL.*--text-model ngrams"):
+        with pytest.raises(
+            ClassTextsError,
+            match="nnUDA_configure -d Dataset501_ToySource -p tcsa_none --as NAME "
+            "--text-model MODEL.*--text-model ngrams",
+        ):
             make_trainer(textless, "nnUDATrainerTCSA", "2d_toy", "tcsa_none", settings)
     assert not (toy_environment.results / "nnUDATrainerTCSA__tcsa_none__2d_toy").exists()
 
 
 def test_without_a_text_term_no_text_is_needed(toy_environment, tmp_path):
     textless = changed(toy_environment, tmp_path)
-    trainer, source, target, outputs = started(textless, "nnUDATrainerTCSA", "tcsa_textless",
-                                               {**OPEN, "tcsa.text.weight": 0})
+    trainer, source, target, outputs = started(
+        textless, "nnUDATrainerTCSA", "tcsa_textless", {**OPEN, "tcsa.text.weight": 0}
+    )
     assert set(trainer.adaptation_losses(source, target, outputs)) == {"prototypes"}
     assert set(trainer.statistics) == {"prototypes_source", "prototypes_target"}
 
@@ -252,8 +261,13 @@ def test_other_embeddings_are_another_configuration(toy_environment, tmp_path):
 
 
 def test_curves_and_the_picture_of_the_cosines(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerTCSA", "2d_toy", "tcsa_pictures",
-                           {**ADVERSARY, "training.num_epochs": 3, "tcsa.pictures.every": 2})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerTCSA",
+        "2d_toy",
+        "tcsa_pictures",
+        {**ADVERSARY, "training.num_epochs": 3, "tcsa.pictures.every": 2},
+    )
     run_epochs(trainer, 2)
     [picture] = Path(trainer.output_folder, "pictures", "class_cosines").iterdir()
     assert picture.name == "epoch_0000.png" and image.imread(picture).std() > 0.05

@@ -1,4 +1,5 @@
 """TransMedSeg's own parts, on toy data."""
+
 from __future__ import annotations
 
 import pytest
@@ -46,8 +47,9 @@ def test_beside_the_cross_entropy_nothing_is_taken_away(toy_environment):
     trainer, source, target, outputs = started(toy_environment, "add", transmedseg__tsa__mode="add")
     torch.testing.assert_close(trainer.source_loss(outputs.source, source), trainer.loss(outputs.source, source.label))
     label, logits = finest(source.label)[:, 0].long(), finest(outputs.source)
-    torch.testing.assert_close(trainer.adaptation_losses(source, target, outputs)["tsa"],
-                               torch.nn.functional.cross_entropy(logits, label))
+    torch.testing.assert_close(
+        trainer.adaptation_losses(source, target, outputs)["tsa"], torch.nn.functional.cross_entropy(logits, label)
+    )
 
 
 def test_lambda_grows_from_0_to_lambda_0(toy_environment):
@@ -65,8 +67,9 @@ def test_lambda_grows_from_0_to_lambda_0(toy_environment):
 
 @pytest.mark.parametrize("source_of_statistics", ["student", "teacher"])
 def test_statistics_are_those_of_the_features_and_labels(toy_environment, source_of_statistics):
-    trainer, source, _, outputs = started(toy_environment, f"statistics_{source_of_statistics}",
-                                          transmedseg__statistics__source=source_of_statistics)
+    trainer, source, _, outputs = started(
+        toy_environment, f"statistics_{source_of_statistics}", transmedseg__statistics__source=source_of_statistics
+    )
     with torch.no_grad():
         for parameter in trainer.teacher.network.parameters():
             parameter.mul_(1.1)
@@ -83,11 +86,15 @@ def test_statistics_are_those_of_the_features_and_labels(toy_environment, source
 
 
 def test_towards_the_student_only_the_classifier_learns(toy_environment):
-    trainer, source, target, outputs = started(toy_environment, "direction", transmedseg__tsa__mode="add",
-                                               transmedseg__tsa__direction="teacher_to_student")
+    trainer, source, target, outputs = started(
+        toy_environment, "direction", transmedseg__tsa__mode="add", transmedseg__tsa__direction="teacher_to_student"
+    )
     trainer.adaptation_losses(source, target, outputs)["tsa"].backward()
-    learns = {name for name, parameter in trainer.bare_network.named_parameters()
-              if parameter.grad is not None and parameter.grad.any()}
+    learns = {
+        name
+        for name, parameter in trainer.bare_network.named_parameters()
+        if parameter.grad is not None and parameter.grad.any()
+    }
     last = f"decoder.seg_layers.{len(trainer.bare_network.decoder.seg_layers) - 1}"
     assert learns == {f"{last}.weight", f"{last}.bias"}
 
@@ -95,15 +102,23 @@ def test_towards_the_student_only_the_classifier_learns(toy_environment):
 def test_by_default_the_encoder_learns_too(toy_environment):
     trainer, source, target, outputs = started(toy_environment, "encoder")
     trainer.adaptation_losses(source, target, outputs)["tsa"].backward()
-    assert all(parameter.grad.any() for name, parameter in trainer.bare_network.encoder.named_parameters()
-               if name.endswith("conv.weight"))
+    assert all(
+        parameter.grad.any()
+        for name, parameter in trainer.bare_network.encoder.named_parameters()
+        if name.endswith("conv.weight")
+    )
     assert not any(parameter.grad is not None for parameter in trainer.teacher.parameters())
 
 
 def test_directions_that_have_nothing_to_replace_are_refused(toy_environment):
     with pytest.raises(SettingsError, match="transmedseg.tsa.mode=add, got replace"):
-        make_trainer(toy_environment, "nnUDATrainerTransMedSeg", "2d_toy", "tms_refused",
-                     {"transmedseg.tsa.direction": "teacher_to_student"})
+        make_trainer(
+            toy_environment,
+            "nnUDATrainerTransMedSeg",
+            "2d_toy",
+            "tms_refused",
+            {"transmedseg.tsa.direction": "teacher_to_student"},
+        )
 
 
 def test_without_lambda_the_mean_teacher_is_left(toy_environment):

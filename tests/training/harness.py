@@ -1,4 +1,5 @@
 """Trainers in this process, without the stock command around them."""
+
 from __future__ import annotations
 
 import json
@@ -12,16 +13,25 @@ from nnuda.data.domain_batch import to_device
 from nnuda.training.random_state import seed_everything
 
 
-def make_trainer(toy: Toy, trainer: str | type, configuration: str, plans_name: str, settings: dict | None = None,
-                 continue_training: bool = False) -> nnUNetTrainer:
+def make_trainer(
+    toy: Toy,
+    trainer: str | type,
+    configuration: str,
+    plans_name: str,
+    settings: dict | None = None,
+    continue_training: bool = False,
+) -> nnUNetTrainer:
     """A trainer on the toy's plan, renamed so that its results folder is its own."""
     plans = json.loads((toy.preprocessed / "nnUNetPlans.json").read_text())
     plans |= {"plans_name": plans_name, "continue_training": continue_training}
     plans["domain_adaptation"]["settings"] |= settings or {}
     trainer_class = recursive_find_trainer_class_by_name(trainer) if isinstance(trainer, str) else trainer
-    trainer = trainer_class(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()),
-                            torch.device("cpu"))
-    trainer.logger.plot_progress_png = trainer.selection.draw = lambda *_: None  # pictures would take most of a toy epoch
+    trainer = trainer_class(
+        plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), torch.device("cpu")
+    )
+    trainer.logger.plot_progress_png = trainer.selection.draw = lambda *_: (
+        None
+    )  # pictures would take most of a toy epoch
     return trainer
 
 
@@ -58,12 +68,17 @@ def run_epochs(trainer: nnUNetTrainer, epochs: int) -> None:
     for _ in range(epochs):
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
-        trainer.on_train_epoch_end([trainer.train_step(next(trainer.dataloader_train))
-                                    for _ in range(trainer.num_iterations_per_epoch)])
+        trainer.on_train_epoch_end(
+            [trainer.train_step(next(trainer.dataloader_train)) for _ in range(trainer.num_iterations_per_epoch)]
+        )
         with torch.no_grad():
             trainer.on_validation_epoch_start()
-            trainer.on_validation_epoch_end([trainer.validation_step(next(trainer.dataloader_val))
-                                             for _ in range(trainer.num_val_iterations_per_epoch)])
+            trainer.on_validation_epoch_end(
+                [
+                    trainer.validation_step(next(trainer.dataloader_val))
+                    for _ in range(trainer.num_val_iterations_per_epoch)
+                ]
+            )
         trainer.on_epoch_end()
 
 

@@ -1,4 +1,5 @@
 """Time and memory of training steps."""
+
 from __future__ import annotations
 
 import json
@@ -69,13 +70,18 @@ def test_the_memory_that_planning_expects_is_what_a_step_takes(toy_environment, 
     """On a network as wide as nnU-Net's: beside the toy's eight channels, a head of fixed width would weigh most."""
     method = METHODS[name]
     settings = {key: value for key, value in settings_of(method).items() if not key.startswith("teacher.")}
-    plans, dataset_json = (json.loads((toy_environment.preprocessed / f"{file}.json").read_text())
-                           for file in ("nnUNetPlans", "dataset"))
+    plans, dataset_json = (
+        json.loads((toy_environment.preprocessed / f"{file}.json").read_text()) for file in ("nnUNetPlans", "dataset")
+    )
     plans["configurations"][method.configuration]["architecture"]["arch_kwargs"] |= {
-        "features_per_stage": [64, 128, 128], "n_conv_per_stage": [2] * 3, "n_conv_per_stage_decoder": [2] * 2}
+        "features_per_stage": [64, 128, 128],
+        "n_conv_per_stage": [2] * 3,
+        "n_conv_per_stage_decoder": [2] * 2,
+    }
     ours, stock = measure(plans, dataset_json, method.configuration, method.trainer, settings)
     trainer = find_trainer(method.trainer)
     planned = trainer.memory_factor(effective_settings(trainer.preset, settings))
     assert 0.75 * planned <= ours / stock <= 1.33 * planned, (
         f"{method.trainer}: a step keeps {ours / stock:.1f} times what nnU-Net's keeps, planning.memory_factor is "
-        f"{planned}. Measure it on a real plan with python -m nnuda.cli.measure_memory, and correct the preset.")
+        f"{planned}. Measure it on a real plan with python -m nnuda.cli.measure_memory, and correct the preset."
+    )

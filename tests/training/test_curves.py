@@ -59,8 +59,9 @@ def test_a_picture_of_any_number_of_curves(tmp_path, count):
     plot_curves(logged, str(tmp_path))
     picture = matplotlib.image.imread(tmp_path / "nnuda_progress.png")
     rows, columns = math.ceil(count / 3), min(count, 3)
-    assert (picture.shape[0] == pytest.approx(rows * 3.2 * 80, abs=1)
-            and picture.shape[1] == pytest.approx(columns * 5 * 80, abs=1))
+    assert picture.shape[0] == pytest.approx(rows * 3.2 * 80, abs=1) and picture.shape[1] == pytest.approx(
+        columns * 5 * 80, abs=1
+    )
     assert np.unique(picture[..., :3]).size > 2
     assert not matplotlib.pyplot.get_fignums()
 

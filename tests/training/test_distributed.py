@@ -1,4 +1,5 @@
 """What the trainer does by hand under DDP, with two gloo processes on the CPU, against one process."""
+
 from __future__ import annotations
 
 import json
@@ -29,8 +30,14 @@ BIG = {"configurations": {str(i): list(range(50)) for i in range(300)}}
 
 def modules(seed: int) -> nn.ModuleDict:
     torch.manual_seed(seed)
-    return nn.ModuleDict({"both": nn.Linear(3, 2), "first rank only": nn.Linear(3, 2, bias=False),
-                          "no rank": nn.Linear(3, 2), "norm": nn.BatchNorm1d(2)})
+    return nn.ModuleDict(
+        {
+            "both": nn.Linear(3, 2),
+            "first rank only": nn.Linear(3, 2, bias=False),
+            "no rank": nn.Linear(3, 2),
+            "norm": nn.BatchNorm1d(2),
+        }
+    )
 
 
 def images() -> torch.Tensor:
@@ -43,7 +50,7 @@ def gradients(beside: nn.Module) -> dict[str, torch.Tensor | None]:
 
 def averaged_gradients(rank: int) -> dict:
     beside = modules(0)
-    half = images()[2 * rank:2 * rank + 2]
+    half = images()[2 * rank : 2 * rank + 2]
     loss = beside["both"](half).square().mean()
     if rank == 0:
         loss = loss + beside["first rank only"](half).square().mean()
@@ -64,8 +71,10 @@ def broadcast_state(rank: int) -> dict:
 
 def means(rank: int) -> dict:
     """Rank 0 counts 1 value of "a", rank 1 three; nobody counts "c"."""
-    value, count = (torch.tensor([[2.0, 5.0, 0.0], [10.0, 0.0, 0.0]][rank]),
-                    torch.tensor([[1.0, 1.0, 0.0], [3.0, 0.0, 0.0]][rank]))
+    value, count = (
+        torch.tensor([[2.0, 5.0, 0.0], [10.0, 0.0, 0.0]][rank]),
+        torch.tensor([[1.0, 1.0, 0.0], [3.0, 0.0, 0.0]][rank]),
+    )
     mean = mean_over_ranks(value, count)
     epoch = EpochMeans(CPU)
     for number in ([2.0], [3.0, 3.0, 4.0])[rank]:
@@ -88,7 +97,7 @@ def steps_with_an_unused_output(rank: int, keep: bool) -> str | torch.Tensor:
     for _ in range(2):
         network.zero_grad()
         try:
-            logits, unused = network(images()[2 * rank:2 * rank + 2])
+            logits, unused = network(images()[2 * rank : 2 * rank + 2])
         except RuntimeError as error:
             return str(error)
         (keep_in_graph(logits, [unused, None]) if keep else logits).square().mean().backward()
@@ -109,10 +118,14 @@ def write_together(rank: int, folder: str) -> bool:
 def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    done = {"gradients": averaged_gradients(rank), "state": broadcast_state(rank), "means": means(rank),
-            "kept": steps_with_an_unused_output(rank, keep=True),
-            "first's": [from_first({"entropy": 0.1} if rank == 0 else None), from_first(None)],
-            "written": write_together(rank, folder)}
+    done = {
+        "gradients": averaged_gradients(rank),
+        "state": broadcast_state(rank),
+        "means": means(rank),
+        "kept": steps_with_an_unused_output(rank, keep=True),
+        "first's": [from_first({"entropy": 0.1} if rank == 0 else None), from_first(None)],
+        "written": write_together(rank, folder),
+    }
     done["not kept"] = steps_with_an_unused_output(rank, keep=False)
     torch.save(done, f"{folder}/rank{rank}.pt")
     dist.barrier()
@@ -190,8 +203,10 @@ def test_two_processes_write_one_valid_file(ranks, folder):
     assert not list(folder.glob("*.tmp"))
 
 
-@pytest.mark.parametrize("size, mode, sizes", [(4, "each", (4, 4)), (1, "each", (1, 1)), (4, "total", (2, 2)),
-                                               (5, "total", (3, 2)), (2, "total", (1, 1))])
+@pytest.mark.parametrize(
+    "size, mode, sizes",
+    [(4, "each", (4, 4)), (1, "each", (1, 1)), (4, "total", (2, 2)), (5, "total", (3, 2)), (2, "total", (1, 1))],
+)
 def test_batch_sizes(size, mode, sizes):
     assert split_batch(size, mode) == sizes
 
@@ -204,8 +219,13 @@ def test_one_patch_cannot_be_shared():
 @pytest.mark.parametrize("mode, size, drawn", [("each", 2, {(False, True)}), ("total", 1, {(False,), (True,)})])
 def test_a_batch_of_one_patch_is_oversampled_by_chance(toy_environment, mode, size, drawn):
     """nnU-Net picks the last third of a batch for foreground, which is none of one."""
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", f"oversampling_{mode}",
-                           {"teacher.weight": 1, "training.batch": mode})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerSourceOnly",
+        "2d_toy",
+        f"oversampling_{mode}",
+        {"teacher.weight": 1, "training.batch": mode},
+    )
     trainer.initialize()
     loader = trainer.get_dataloaders()[1].data_loader
     assert {tuple(loader.get_do_oversample(i) for i in range(size)) for _ in range(200)} == drawn

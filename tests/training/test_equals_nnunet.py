@@ -1,4 +1,5 @@
 """With all adaptation weights 0, a trainer is nnU-Net's, bit for bit on the CPU (release gate 1)."""
+
 from __future__ import annotations
 
 import pytest
@@ -21,8 +22,10 @@ class Stock(nnUNetTrainer):
 
 def bare(build, start=lambda network: None) -> type:
     """Stock nnU-Net on the network that `build` makes."""
-    def build_network_architecture(plans_manager, configuration_manager, num_input_channels, num_output_channels,
-                                   enable_deep_supervision=True):
+
+    def build_network_architecture(
+        plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision=True
+    ):
         network = build(configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision)
         start(network)
         return network
@@ -37,8 +40,9 @@ def shapes(state: dict) -> dict:
 @pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
 @pytest.mark.parametrize("name", TRAINERS)
 def test_without_its_terms_a_trainer_equals_nnunets_on_the_same_network(toy_environment, configuration, name):
-    trainer = make_trainer(toy_environment, name, configuration, f"gate1_{name}",
-                           {**NO_SEED, **all_off(find_trainer(name).preset)})
+    trainer = make_trainer(
+        toy_environment, name, configuration, f"gate1_{name}", {**NO_SEED, **all_off(find_trainer(name).preset)}
+    )
     found = train_steps(trainer, STEPS)
     assert trainer.teacher is None and len(trainer.extra_modules) == len(trainer.statistics) == 0
 
@@ -46,6 +50,7 @@ def test_without_its_terms_a_trainer_equals_nnunets_on_the_same_network(toy_envi
     expected = train_steps(stock, STEPS)
     network = predicting_network(name)
     if network.startswith("its own") if network else shapes(found) != shapes(expected):
+
         def build(*arguments):
             return trainer.build_network_architecture(trainer.plans_manager, *arguments)
 

@@ -24,23 +24,44 @@ DATASET = {"labels": {"background": 0, "right": 2, "left": 1, "ignore": 3}}
 @pytest.fixture
 def plans() -> dict:
     """A plan before `freeze`: 2d, and a configuration that inherits from it."""
-    return deepcopy({
-        "dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans",
-        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0}},
-        "configurations": {"2d": {"batch_size": 12, "patch_size": [32, 32],
-                                  "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [False]},
-                           "2d_large": {"inherits_from": "2d", "batch_size": 24},
-                           "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]}},
-        KEY: {"schema_version": SCHEMA_VERSION, "planned_by": "nnuda 0.1.0", "plan": "extended",
-              "source": "Dataset501_S",
-              "target": {"name": "Dataset502_T", "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
-                         "channel_names": {"0": "MR"}, "file_ending": ".nii.gz", "num_cases": 3,
-                         "normalization": {"normalization_schemes": ["ZScoreNormalization"],
-                                           "use_mask_for_norm": [True],
-                                           "foreground_intensity_properties_per_channel": {"0": {"mean": 7.0}},
-                                           "statistics_from": "target images, non-zero voxels"}},
-              "geometry": {"source": {}, "target": {}}, "settings": {"training.num_epochs": 5}},
-    })
+    return deepcopy(
+        {
+            "dataset_name": "Dataset501_S",
+            "plans_name": "nnUNetPlans",
+            "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0}},
+            "configurations": {
+                "2d": {
+                    "batch_size": 12,
+                    "patch_size": [32, 32],
+                    "normalization_schemes": ["CTNormalization"],
+                    "use_mask_for_norm": [False],
+                },
+                "2d_large": {"inherits_from": "2d", "batch_size": 24},
+                "2d_masked": {"inherits_from": "2d", "use_mask_for_norm": [True]},
+            },
+            KEY: {
+                "schema_version": SCHEMA_VERSION,
+                "planned_by": "nnuda 0.1.0",
+                "plan": "extended",
+                "source": "Dataset501_S",
+                "target": {
+                    "name": "Dataset502_T",
+                    "folder": "Dataset501_S/nnUDA_target_Dataset502_T",
+                    "channel_names": {"0": "MR"},
+                    "file_ending": ".nii.gz",
+                    "num_cases": 3,
+                    "normalization": {
+                        "normalization_schemes": ["ZScoreNormalization"],
+                        "use_mask_for_norm": [True],
+                        "foreground_intensity_properties_per_channel": {"0": {"mean": 7.0}},
+                        "statistics_from": "target images, non-zero voxels",
+                    },
+                },
+                "geometry": {"source": {}, "target": {}},
+                "settings": {"training.num_epochs": 5},
+            },
+        }
+    )
 
 
 @pytest.fixture
@@ -75,8 +96,7 @@ def test_a_training_of_an_earlier_version_keeps_what_it_began_with(plans, tmp_pa
     old["teacher.weight"], old["teacher.start"] = 0.0, 0.1
     write_json(plans, str(tmp_path / PLANS_SOURCE))
     settings = freeze(fresh, "uuds", DATASET, str(tmp_path))
-    assert settings == {**old, "training.recipe": "paper", "augmentation.curve": "bezier",
-                        "teacher.threshold": "fixed"}
+    assert settings == {**old, "training.recipe": "paper", "augmentation.curve": "bezier", "teacher.threshold": "fixed"}
     refuse_other_configuration(fresh, "2d", str(tmp_path))
     fresh[KEY]["settings"] = {"training.num_epochs": 6}
     assert freeze(fresh, "uuds", DATASET, str(tmp_path))["teacher.weight"] == 1
@@ -101,15 +121,23 @@ def changed_keys(now: dict, configuration: str, folder) -> list[str]:
     return re.findall(r"^  (.+): was ", str(error.value), flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("change, keys", [
-    (lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 2, "uuds.dam": "adain"}),
-     ["teacher.weight", "uuds.dam"]),
-    (lambda plans: plans[KEY]["target"].update(name="Dataset503_U"), ["target"]),
-    (lambda plans: plans[KEY]["target"]["normalization"].update(use_mask_for_norm=[False]), ["target normalization"]),
-    (lambda plans: plans[KEY].update(foreground_classes=["left", "wrong"]), ["foreground classes"]),
-    (lambda plans: plans["configurations"]["2d"].update(batch_size=13), ["2d.batch_size"]),
-    (lambda plans: plans["configurations"]["2d"].pop("patch_size"), ["2d.patch_size"]),
-])
+@pytest.mark.parametrize(
+    "change, keys",
+    [
+        (
+            lambda plans: plans[KEY]["effective_settings"].update({"teacher.weight": 2, "uuds.dam": "adain"}),
+            ["teacher.weight", "uuds.dam"],
+        ),
+        (lambda plans: plans[KEY]["target"].update(name="Dataset503_U"), ["target"]),
+        (
+            lambda plans: plans[KEY]["target"]["normalization"].update(use_mask_for_norm=[False]),
+            ["target normalization"],
+        ),
+        (lambda plans: plans[KEY].update(foreground_classes=["left", "wrong"]), ["foreground classes"]),
+        (lambda plans: plans["configurations"]["2d"].update(batch_size=13), ["2d.batch_size"]),
+        (lambda plans: plans["configurations"]["2d"].pop("patch_size"), ["2d.patch_size"]),
+    ],
+)
 def test_another_configuration_is_refused_with_its_changed_keys(frozen, tmp_path, change, keys):
     write_json(frozen, str(tmp_path / PLANS_SOURCE))
     now = deepcopy(frozen)
@@ -145,11 +173,14 @@ def test_the_results_plan_normalises_as_the_target_everywhere(frozen):
     assert frozen == before
     assert made["foreground_intensity_properties_per_channel"] == {"0": {"mean": 7.0}}
     target = {"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True]}
-    assert made["configurations"] == {"2d": {"batch_size": 12, "patch_size": [32, 32], **target},
-                                      "2d_large": before["configurations"]["2d_large"],
-                                      "2d_masked": {"inherits_from": "2d", **target}}
-    assert ({name: made[name] for name in ("dataset_name", "plans_name", KEY)}
-            == {name: before[name] for name in ("dataset_name", "plans_name", KEY)})
+    assert made["configurations"] == {
+        "2d": {"batch_size": 12, "patch_size": [32, 32], **target},
+        "2d_large": before["configurations"]["2d_large"],
+        "2d_masked": {"inherits_from": "2d", **target},
+    }
+    assert {name: made[name] for name in ("dataset_name", "plans_name", KEY)} == {
+        name: before[name] for name in ("dataset_name", "plans_name", KEY)
+    }
 
 
 def test_an_inherited_mask_of_the_source_does_not_survive(frozen):

@@ -33,8 +33,9 @@ def test_what_agrees_is_taken_and_the_rest_is_said(tmp_path):
     network, trained = Network(3, extra=True, seed=0), Network(2, seed=1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     report = init_from(network, save(trained, tmp_path / "plain.pth"))
-    assert (torch.equal(network.encoder.weight, trained.encoder.weight)
-            and torch.equal(network.encoder.bias, trained.encoder.bias))
+    assert torch.equal(network.encoder.weight, trained.encoder.weight) and torch.equal(
+        network.encoder.bias, trained.encoder.bias
+    )
     for name in ("head.weight", "head.bias", "attention.weight", "attention.bias"):
         assert torch.equal(network.state_dict()[name], before[name])
     assert "took 2 of 6 weights" in report

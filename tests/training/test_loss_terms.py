@@ -10,8 +10,10 @@ from nnuda.training.trainer import finest, nnUDATrainer
 TERMS = {"tcsa.text.start": 0, "tcsa.prototypes.start": 0.5, "training.num_epochs": 2}
 
 
-@pytest.mark.parametrize("progress, weight", [(0.0, 0.0), (0.19, 0.0), (0.2, 0.0), (0.3, 1.0), (0.4, 2.0), (0.6, 4.0),
-                                              (0.61, 4.0), (1.0, 4.0)])
+@pytest.mark.parametrize(
+    "progress, weight",
+    [(0.0, 0.0), (0.19, 0.0), (0.2, 0.0), (0.3, 1.0), (0.4, 2.0), (0.6, 4.0), (0.61, 4.0), (1.0, 4.0)],
+)
 def test_a_weight_starts_and_grows_linearly(progress, weight):
     assert LossTerm("a", weight=4.0, start=0.2, ramp=0.4).weight_at(progress) == pytest.approx(weight)
 
@@ -26,9 +28,19 @@ def test_a_plain_weight_is_full_from_the_first_step():
 
 
 def test_terms_are_the_weights_above_0():
-    terms = loss_terms({"x.a.weight": 2, "x.a.start": 0.1, "x.a.ramp": 0.2, "x.a.tau": 5, "x.b.weight": 0.0,
-                        "x.b.start": 0.1, "teacher.weight": 0.5, "x.text.weight_decay": 0.01,
-                        "training.num_epochs": 3})
+    terms = loss_terms(
+        {
+            "x.a.weight": 2,
+            "x.a.start": 0.1,
+            "x.a.ramp": 0.2,
+            "x.a.tau": 5,
+            "x.b.weight": 0.0,
+            "x.b.start": 0.1,
+            "teacher.weight": 0.5,
+            "x.text.weight_decay": 0.01,
+            "training.num_epochs": 3,
+        }
+    )
     assert terms == {"a": LossTerm("a", 2, 0.1, 0.2), "teacher": LossTerm("teacher", 0.5, 0.0, 0.0)}
 
 
@@ -37,7 +49,12 @@ def test_terms_of_the_presets():
     paper = loss_terms(effective_settings("uuds", {"training.recipe": "paper", "uuds.contrast.weight": 0}))
     assert paper.keys() == {"domain_distillation", "synthetic_distillation", "pseudo_label", "identity"}
     assert (paper["pseudo_label"].start, paper["pseudo_label"].ramp) == (0.1, 0.1)
-    assert loss_terms(effective_settings("uuds", {})).keys() == {"teacher", "domain_distillation", "contrast", "identity"}
+    assert loss_terms(effective_settings("uuds", {})).keys() == {
+        "teacher",
+        "domain_distillation",
+        "contrast",
+        "identity",
+    }
 
 
 class Method(nnUDATrainer):
@@ -52,6 +69,7 @@ class Method(nnUDATrainer):
 
 def run(toy, losses, epoch: int = 0) -> None:
     """Two steps of a method that returns what `losses(trainer, loss)` makes of a loss."""
+
     def adaptation_losses(self, source, target, outputs):
         return losses(self, finest(outputs.target).square().mean())
 
@@ -66,17 +84,22 @@ def test_what_agrees_with_the_preset_trains(toy_environment):
     run(toy_environment, None, epoch=1)
 
 
-@pytest.mark.parametrize("losses, message", [
-    (lambda self, loss: {"text": loss} if self.active("txt") else {},
-     "Terms of the preset tcsa: teacher, text, prototypes, adversary; got 'txt'"),
-    (lambda self, loss: {"text": loss, "other": loss}, "Terms of the preset tcsa: .*; got 'other'"),
-    (lambda self, loss: {}, "active in this step, text; missing: text; returned though off: none"),
-    (lambda self, loss: {"text": loss, "prototypes": loss}, "missing: none; returned though off: prototypes"),
-    (lambda self, loss: {"text": loss, "source": loss}, "got 'source'"),
-    (lambda self, loss: {"text": loss.item()}, "expected a scalar tensor for the term text; got float 0"),
-    (lambda self, loss: {"text": loss.expand(2)}, r"got a tensor of shape \(2,\)"),
-    (lambda self, loss: {"text": loss.detach()}, "the term text has no graph"),
-])
+@pytest.mark.parametrize(
+    "losses, message",
+    [
+        (
+            lambda self, loss: {"text": loss} if self.active("txt") else {},
+            "Terms of the preset tcsa: teacher, text, prototypes, adversary; got 'txt'",
+        ),
+        (lambda self, loss: {"text": loss, "other": loss}, "Terms of the preset tcsa: .*; got 'other'"),
+        (lambda self, loss: {}, "active in this step, text; missing: text; returned though off: none"),
+        (lambda self, loss: {"text": loss, "prototypes": loss}, "missing: none; returned though off: prototypes"),
+        (lambda self, loss: {"text": loss, "source": loss}, "got 'source'"),
+        (lambda self, loss: {"text": loss.item()}, "expected a scalar tensor for the term text; got float 0"),
+        (lambda self, loss: {"text": loss.expand(2)}, r"got a tensor of shape \(2,\)"),
+        (lambda self, loss: {"text": loss.detach()}, "the term text has no graph"),
+    ],
+)
 def test_what_does_not_agree_stops_in_the_first_step(toy_environment, losses, message):
     with pytest.raises(LossTermError, match=message):
         run(toy_environment, losses)
@@ -89,4 +112,3 @@ def test_a_term_that_starts_later_is_compared_when_it_starts(toy_environment):
 
 def test_a_term_that_is_off_is_no_unknown_name(toy_environment):
     run(toy_environment, lambda self, loss: {"text": loss} if not self.active("adversary") else {})
-

@@ -1,4 +1,5 @@
 """What a method computes in a step is one graph: nothing waits for the device, no flow or shape depends on data."""
+
 from __future__ import annotations
 
 from contextlib import suppress
@@ -29,8 +30,9 @@ def test_losses_compile_as_one_graph_to_the_same_values(toy_environment, name):
     """`adaptation_losses`, which also fills the statistics, through torch.compile(fullgraph=True)."""
     method, values = METHODS[name], []
     for compiled in (False, True):
-        trainer = make_trainer(toy_environment, method.trainer, method.configuration, f"graph_{name}",
-                               settings_of(method))
+        trainer = make_trainer(
+            toy_environment, method.trainer, method.configuration, f"graph_{name}", settings_of(method)
+        )
         trainer.on_train_start()
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()

@@ -17,8 +17,10 @@ def modules() -> nn.ModuleDict:
 
 
 def separate(pair: nn.ModuleDict) -> list[torch.optim.Optimizer]:
-    return [torch.optim.SGD(pair["a"].parameters(), 0.1, momentum=0.9, nesterov=True),
-            torch.optim.AdamW(pair["b"].parameters(), 0.01)]
+    return [
+        torch.optim.SGD(pair["a"].parameters(), 0.1, momentum=0.9, nesterov=True),
+        torch.optim.AdamW(pair["b"].parameters(), 0.01),
+    ]
 
 
 def backward(pair: nn.ModuleDict, scale: float = 1.0) -> None:
@@ -66,7 +68,7 @@ def test_a_schedule_reaches_every_group_after_a_reload():
     optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
     schedule.step(5)
     rates = [group["lr"] for one in optimizer.optimizers for group in one.param_groups]
-    assert rates == pytest.approx([0.1 * 0.5 ** 0.9, 0.01 * 0.5 ** 0.9])
+    assert rates == pytest.approx([0.1 * 0.5**0.9, 0.01 * 0.5**0.9])
     assert rates == [group["lr"] for group in optimizer.param_groups]
 
 
@@ -87,7 +89,7 @@ def test_a_grad_scaler_unscales_and_steps_all_of_them():
     scaled, plain = modules(), modules()
     optimizer, scaler = JointOptimizer(separate(scaled)), torch.amp.GradScaler("cpu", init_scale=1024.0)
     backward(scaled, scaler.get_scale())  # a power of two: scaling back is exact
-    scaler.scale(torch.zeros(()))         # the scaler makes its scale on its first use
+    scaler.scale(torch.zeros(()))  # the scaler makes its scale on its first use
     scaler.unscale_(optimizer)
     backward(plain)
     assert all(torch.allclose(a.grad, b.grad, rtol=1e-6) for a, b in zip(scaled.parameters(), plain.parameters()))

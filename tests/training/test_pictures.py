@@ -15,7 +15,7 @@ def test_one_row_an_image_and_one_column_a_name(tmp_path, shape):
     drawn = image.imread(path)[..., :3].mean(2)
     height, width = drawn.shape
     assert height > width  # three rows, two columns
-    right = drawn[height // 2, width // 2:]
+    right = drawn[height // 2, width // 2 :]
     assert right.min() < 0.1 and (right[right < 0.95].max() > 0.8)
 
 

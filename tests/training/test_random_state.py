@@ -9,8 +9,14 @@ from nnuda.training.random_state import get_random_state, seed_everything, set_r
 
 
 def draw() -> list:
-    return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(2).tolist(),
-            torch.randn(1).item()]
+    return [
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.randn(),
+        torch.rand(2).tolist(),
+        torch.randn(1).item(),
+    ]
 
 
 def test_a_saved_state_continues_all_generators(tmp_path):

@@ -1,4 +1,5 @@
 """Train 2n steps == train n, stop, --c, train n; bit for bit on the CPU (release gate 2)."""
+
 from __future__ import annotations
 
 import math
@@ -16,10 +17,14 @@ EVERYTHING = {"training.num_epochs": 4, "training.augmentation": "strong"}
 
 
 def state(trainer) -> dict:
-    return {"network": trainer.network.state_dict(), "adaptation": trainer.adaptation_state(),
-            "optimizer": trainer.optimizer.state_dict(),
-            "rates": [group["lr"] for group in trainer.optimizer.param_groups], "random": get_random_state(),
-            "epoch": trainer.current_epoch}
+    return {
+        "network": trainer.network.state_dict(),
+        "adaptation": trainer.adaptation_state(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "rates": [group["lr"] for group in trainer.optimizer.param_groups],
+        "random": get_random_state(),
+        "epoch": trainer.current_epoch,
+    }
 
 
 @pytest.mark.parametrize("variant", METHODS)
@@ -48,8 +53,13 @@ def test_resumed_training_equals_an_uninterrupted_one(toy_environment, variant, 
 
 
 def test_checkpoint_holds_tensors_and_builtins_besides_nnunets_own(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "gate2_content",
-                           {**settings_of(Method("nnUDATrainerUUDS")), **EVERYTHING})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerUUDS",
+        "2d_toy",
+        "gate2_content",
+        {**settings_of(Method("nnUDATrainerUUDS")), **EVERYTHING},
+    )
     run_epochs(trainer, 1)
     checkpoint = torch.load(f"{trainer.output_folder}/checkpoint_latest.pth", weights_only=False)
 
@@ -65,14 +75,21 @@ def test_checkpoint_holds_tensors_and_builtins_besides_nnunets_own(toy_environme
 
 
 def test_a_stock_checkpoint_is_not_continued(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock",
-                           {"training.num_epochs": 2})
+    trainer = make_trainer(
+        toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock", {"training.num_epochs": 2}
+    )
     run_epochs(trainer, 1)
     path = f"{trainer.output_folder}/checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=False)
     del checkpoint["nnuda"]
     torch.save(checkpoint, path)
-    again = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "gate2_stock",
-                         {"training.num_epochs": 2}, continue_training=True)
+    again = make_trainer(
+        toy_environment,
+        "nnUDATrainerSourceOnly",
+        "2d_toy",
+        "gate2_stock",
+        {"training.num_epochs": 2},
+        continue_training=True,
+    )
     with pytest.raises(RuntimeError, match="training.init_from"):
         again.load_checkpoint(path)

@@ -1,4 +1,5 @@
 """Epochs scored while training: what is written, kept and not disturbed, and the alarm on one made to collapse."""
+
 from __future__ import annotations
 
 import json
@@ -86,8 +87,13 @@ def test_the_file_the_checkpoint_and_the_kept_weights(toy_environment, kind):
 def test_scoring_changes_neither_weights_nor_random_numbers(toy_environment):
     made = {}
     for enabled in (True, False):
-        made[enabled] = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "3d_toy", f"selecting_{enabled}",
-                                     {**TEACHER, "training.num_epochs": 2, "selection.enabled": enabled})
+        made[enabled] = make_trainer(
+            toy_environment,
+            "nnUDATrainerSourceOnly",
+            "3d_toy",
+            f"selecting_{enabled}",
+            {**TEACHER, "training.num_epochs": 2, "selection.enabled": enabled},
+        )
         run_epochs(made[enabled], 2)
         made[f"random {enabled}"] = get_random_state()
     assert differences(made[True].network.state_dict(), made[False].network.state_dict()) == []
@@ -159,9 +165,18 @@ def run_epochs_from(trainer, epochs: int) -> None:
 
 
 def test_a_collapse_raises_the_alarm_in_its_epoch(toy_environment):
-    trainer = make_trainer(toy_environment, nnUDATrainerCollapsing, "2d_toy", "selecting_collapse",
-                           {"training.num_epochs": 4, "training.num_iterations_per_epoch": 40,
-                            "selection.source_dice": 0, "selection.batches": 16})
+    trainer = make_trainer(
+        toy_environment,
+        nnUDATrainerCollapsing,
+        "2d_toy",
+        "selecting_collapse",
+        {
+            "training.num_epochs": 4,
+            "training.num_iterations_per_epoch": 40,
+            "selection.source_dice": 0,
+            "selection.batches": 16,
+        },
+    )
     run_epochs(trainer, 4)
     written, log = content(trainer), Path(trainer.log_file).read_text()
     collapse = trainer.logger.local_logger.my_fantastic_logging["nnUDA/collapse"]
@@ -175,8 +190,9 @@ def test_a_collapse_raises_the_alarm_in_its_epoch(toy_environment):
 
 
 def test_a_rule_without_a_score_stops_at_the_start(toy_environment):
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_nothing",
-                           {"selection.scores": ["agreement"]})
+    trainer = make_trainer(
+        toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_nothing", {"selection.scores": ["agreement"]}
+    )
     trainer.initialize()
     trainer.inference_allowed_mirroring_axes = None
     with pytest.raises(SettingsError, match="Add entropy"):
@@ -186,8 +202,9 @@ def test_a_rule_without_a_score_stops_at_the_start(toy_environment):
 def test_labels_of_the_folds_validation_cases_are_not_counted(toy_environment, monkeypatch):
     """A cross-validation's held-out labels stay out of the rule that chooses the epoch."""
     read = []
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_split",
-                           {"selection.batches": 8})
+    trainer = make_trainer(
+        toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_split", {"selection.batches": 8}
+    )
     trainer.on_train_start()
     monkeypatch.setattr(trainer, "do_split", lambda: (["case0", "case2"], ["case1", "case3"]))
     load_case = trainer.dataset_class.load_case

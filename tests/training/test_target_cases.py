@@ -1,4 +1,5 @@
 """The target's preprocessed cases are checked before the first step."""
+
 from __future__ import annotations
 
 import pytest

@@ -68,8 +68,10 @@ def test_buffers_are_copied_not_averaged():
     for _ in range(3):
         network(torch.randn(4, 1, 5, 5) + 3)
         teacher.update(network)
-    assert (torch.equal(teacher.network[1].running_mean, network[1].running_mean)
-            and int(teacher.network[1].num_batches_tracked) == 3)
+    assert (
+        torch.equal(teacher.network[1].running_mean, network[1].running_mean)
+        and int(teacher.network[1].num_batches_tracked) == 3
+    )
 
 
 def test_the_student_is_left_alone_and_nothing_is_learnt():
@@ -120,7 +122,12 @@ def test_the_teacher_starts_from_the_initial_weights(toy_environment, tmp_path):
     plain = make_trainer(toy_environment, "nnUNetTrainer", "2d_toy", "teacher_plain")
     plain.initialize()
     torch.save({"network_weights": plain.network.state_dict()}, tmp_path / "plain.pth")
-    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "teacher_init",
-                           {**settings, "training.init_from": str(tmp_path / "plain.pth")})
+    trainer = make_trainer(
+        toy_environment,
+        "nnUDATrainerSourceOnly",
+        "2d_toy",
+        "teacher_init",
+        {**settings, "training.init_from": str(tmp_path / "plain.pth")},
+    )
     trainer.on_train_start()
     assert differences(trainer.teacher.network.state_dict(), plain.network.state_dict()) == []

@@ -1,4 +1,5 @@
 """`teacher.mixing`: boxes of annotated source images in the target's strong views."""
+
 from __future__ import annotations
 
 import pytest
@@ -50,8 +51,15 @@ def test_regions_with_an_ignore_label():
 
 def test_the_loss_on_a_mixed_view_is_annotation_here_and_pseudo_label_there(toy_environment):
     """The trainer's term against the loss on a label map put together by hand."""
-    settings = {"training.recipe": "recommended", "teacher.start": 0, "teacher.ramp": 0, "teacher.mixing": 1.0,
-                "teacher.confidence": 0.3, "teacher.threshold": "fixed", "teacher.deep_supervision": False}
+    settings = {
+        "training.recipe": "recommended",
+        "teacher.start": 0,
+        "teacher.ramp": 0,
+        "teacher.mixing": 1.0,
+        "teacher.confidence": 0.3,
+        "teacher.threshold": "fixed",
+        "teacher.deep_supervision": False,
+    }
     trainer = make_trainer(toy_environment, "nnUDATrainerAdapt", "2d_toy", "mixing", settings)
     trainer.on_train_start()
     trainer.on_epoch_start()

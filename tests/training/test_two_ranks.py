@@ -1,4 +1,5 @@
 """Whole trainings on two ranks: gloo processes on the CPU in the place of nnU-Net's GPUs."""
+
 from __future__ import annotations
 
 import os
@@ -28,14 +29,21 @@ def train(toy: Toy, rank: int) -> dict:
     stock.DDP = lambda network, device_ids: DistributedDataParallel(network)
     states = {}
     for name, method in METHODS.items():
-        trainer = make_trainer(toy, on_cpu(method.trainer), method.configuration, f"two_ranks_{name}",
-                               {**settings_of(method), "training.num_epochs": 2})
+        trainer = make_trainer(
+            toy,
+            on_cpu(method.trainer),
+            method.configuration,
+            f"two_ranks_{name}",
+            {**settings_of(method), "training.num_epochs": 2},
+        )
         run_epochs(trainer, 2)
         assert isinstance(trainer.network, DistributedDataParallel) and trainer.batch_size == 1
         logged = trainer.logger.local_logger.my_fantastic_logging
-        states[name] = {"state": trainer.adaptation_state(), "terms": list(trainer.loss_terms),
-                        "logged": {curve: list(map(float, logged[f"nnUDA/{curve}"]))
-                                   for curve in trainer.logged_names()}}
+        states[name] = {
+            "state": trainer.adaptation_state(),
+            "terms": list(trainer.loss_terms),
+            "logged": {curve: list(map(float, logged[f"nnUDA/{curve}"])) for curve in trainer.logged_names()},
+        }
     return states
 
 

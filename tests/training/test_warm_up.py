@@ -1,4 +1,5 @@
 """Before any term is active, a step is nnU-Net's on the source: every method adapts a network that knows the source."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -9,8 +10,13 @@ from harness import differences, make_trainer
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 RECOMMENDED = {"training.recipe": "recommended", "training.num_epochs": 4, "training.num_iterations_per_epoch": 2}
-METHODS = ["nnUDATrainerAdapt", "nnUDATrainerTransMedSeg", "nnUDATrainerPrototypes", "nnUDATrainerTCSA",
-           "nnUDATrainerUUDS"]
+METHODS = [
+    "nnUDATrainerAdapt",
+    "nnUDATrainerTransMedSeg",
+    "nnUDATrainerPrototypes",
+    "nnUDATrainerTCSA",
+    "nnUDATrainerUUDS",
+]
 
 
 def begun(toy, trainer, name: str, settings: dict):
@@ -69,6 +75,8 @@ def test_target_patches_are_only_turned_and_mirrored(toy_environment):
     """Every voxel of a weak view is one of the preprocessed image: nothing was interpolated."""
     trainer = begun(toy_environment, "nnUDATrainerAdapt", "sharp", RECOMMENDED)
     dataset = trainer.target_dataset()
-    known = torch.cat([torch.as_tensor(dataset.load_case(case)[0][:]).float().flatten() for case in dataset.identifiers])
+    known = torch.cat(
+        [torch.as_tensor(dataset.load_case(case)[0][:]).float().flatten() for case in dataset.identifiers]
+    )
     weak = next(trainer.dataloader_train)["target_domain"]["weak"]
     assert torch.isin(weak, torch.cat([known, torch.zeros(1)])).all()

@@ -3,6 +3,7 @@
 Needs nnU-Net, but none of its variables, no internet and no second process; nnuda only for a model whose network is a
 method's own, such as UUDS.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,8 +27,11 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("-m", type=Path, default="/opt/model", help="model's results folder (default: /opt/model)")
     parser.add_argument("-f", nargs="+", help="folds (default: all that are there)")
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
-    parser.add_argument("-device", default="cuda" if torch.cuda.is_available() else "cpu",
-                        help="default: cuda where there is a GPU, else cpu")
+    parser.add_argument(
+        "-device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="default: cuda where there is a GPU, else cpu",
+    )
     parser.add_argument("-step_size", type=float, default=0.5, help="of the sliding window (default: 0.5)")
     parser.add_argument("--disable_tta", action="store_true", help="no mirroring: faster, less accurate")
     return parser.parse_args()
@@ -45,16 +49,21 @@ def load_model(args: argparse.Namespace) -> nnUNetPredictor:
 
 def find_cases(folder: Path, endings: tuple[str, ...], channels: int) -> dict[str, list[Path]]:
     """Case -> its files: CASE_0000, CASE_0001, ... a channel; with one channel the names may all lack _0000."""
-    names = {path: path.name.removesuffix(ending_of(path, endings)) for path in sorted(folder.iterdir())
-             if path.name.endswith(endings)}
+    names = {
+        path: path.name.removesuffix(ending_of(path, endings))
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(endings)
+    }
     numbered = all(re.search(r"_0000$" if channels == 1 else r"_\d{4}$", name) for name in names.values())
     cases: dict[str, list[Path]] = {}
     for path, name in names.items():
         cases.setdefault(name[:-5] if numbered else name, []).append(path)
     wrong = [f"{case} has {len(files)}" for case, files in cases.items() if len(files) != channels]
     if wrong or not cases:
-        sys.exit(f"Expected images in {folder} that end with {' or '.join(endings)}: {channels} a case, named CASE_0000, "
-                 f"... Found {', '.join(wrong) or sorted(path.name for path in folder.iterdir())}.")
+        sys.exit(
+            f"Expected images in {folder} that end with {' or '.join(endings)}: {channels} a case, named CASE_0000, "
+            f"... Found {', '.join(wrong) or sorted(path.name for path in folder.iterdir())}."
+        )
     return cases
 
 
@@ -76,8 +85,10 @@ def predict(predictor: nnUNetPredictor, files: list[Path], output: Path) -> None
     """Labels of one case, in the format and geometry of its first file."""
     ending = predictor.dataset_json["file_ending"]
     with tempfile.TemporaryDirectory() as folder:
-        inputs = [path if path.name.endswith(ending) else Path(folder, f"image_{channel:04d}{ending}")
-                  for channel, path in enumerate(files)]
+        inputs = [
+            path if path.name.endswith(ending) else Path(folder, f"image_{channel:04d}{ending}")
+            for channel, path in enumerate(files)
+        ]
         for path, converted in zip(files, inputs):
             if path != converted:
                 convert(path, converted)
