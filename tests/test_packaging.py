@@ -128,7 +128,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         for path in (ROOT / folder).rglob(f"*{suffix}"):
             inside = path.relative_to(ROOT).as_posix()
             assert (inside if folder == "nnuda" else f"nnuda/{inside}") in names
-    assert "nnuda/py.typed" in names
 
 
 def test_the_wheel_installed(wheel, tmp_path):
