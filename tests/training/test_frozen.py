@@ -98,6 +98,10 @@ def test_a_training_of_an_earlier_version_keeps_what_it_began_with(plans, tmp_pa
     settings = freeze(fresh, "uuds", DATASET, str(tmp_path))
     assert settings == {**old, "training.recipe": "paper", "augmentation.curve": "bezier", "teacher.threshold": "fixed"}
     refuse_other_configuration(fresh, "2d", str(tmp_path))
+    write_json(fresh, str(tmp_path / PLANS_SOURCE))  # as every start does
+    again = deepcopy(fresh)
+    assert freeze(again, "uuds", DATASET, str(tmp_path)) == settings
+    refuse_other_configuration(again, "2d", str(tmp_path))
     fresh[KEY]["settings"] = {"training.num_epochs": 6}
     assert freeze(fresh, "uuds", DATASET, str(tmp_path))["teacher.weight"] == 1
 
