@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,12 +77,18 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
         terms = super().configure_loss_terms()
         if "tsa" in terms and self.settings["transmedseg.tsa.strength"] == 0:
             del terms["tsa"]
-        if "tsa" in terms and not self.towards_teacher and self.settings["transmedseg.tsa.mode"] == "replace":
+        return terms
+
+    @classmethod
+    def check(cls, settings: dict[str, Any], class_names: list[str]) -> None:
+        """What leaves the source's cross-entropy as it is cannot replace it."""
+        augments = settings["transmedseg.tsa.weight"] > 0 and settings["transmedseg.tsa.strength"] > 0
+        to_student = settings["transmedseg.tsa.direction"] == "teacher_to_student"
+        if augments and to_student and settings["transmedseg.tsa.mode"] == "replace":
             raise SettingsError(
                 "transmedseg.tsa.direction=teacher_to_student leaves the source's cross-entropy as it "
                 "is: expected transmedseg.tsa.mode=add, got replace. Set both with nnUDA_configure."
             )
-        return terms
 
     @property
     def towards_teacher(self) -> bool:
