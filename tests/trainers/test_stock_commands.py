@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from methods import TRAINERS
 from toy import SOURCE, TARGET, run
 
-SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong"}
+SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong", "teacher.weight": 1}
 
 
 @pytest.fixture(scope="session")
