@@ -291,7 +291,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         return losses
 
     def discriminate(self, term: str, pairs: list[tuple[str, Tensor, Tensor]]) -> Tensor:
-        """Mean loss of discriminators on (name, real, fake). Logs the share of patches told rightly: 0.5 is a draw,
+        """Mean loss of discriminators on (name, real, fake). Logs the discriminator accuracy (share of patches classified correctly): 0.5 is chance level,
         at 1 the generators learn nothing."""
         losses, right = [], []
         for name, real, fake in pairs:

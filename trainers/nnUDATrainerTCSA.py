@@ -225,7 +225,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
         return weighted_self_information(finest(logits), self.label_manager.has_regions)
 
     def adversary_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
-        """L_D, from the first step on. Logs the share of patches told rightly: 0.5 is a draw."""
+        """L_D, from the first step on. Logs the discriminator accuracy (share of patches classified correctly): 0.5 is chance level."""
         scores_s, scores_t = (
             self.adversary["entropy"](self.entropy_map(logits).detach()) for logits in (outputs.source, outputs.target)
         )

@@ -13,7 +13,7 @@ class TargetLoader(nnUNetDataLoader):
     """Draws patches of target cases uniformly; there is no foreground to oversample.
 
     Takes the arguments of nnUNetDataLoader; `transforms` is a TwoViews. The ignore label of the source
-    is none of its business.
+    does not apply to target patches.
     """
 
     def __init__(self, *args, **kwargs) -> None:

@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 
 
 class EmbeddingHead(nn.Module):
-    """1x1 convolution, ReLU, 1x1 convolution on every so manieth voxel of the features (Ye et al., arXiv 2510.20596).
+    """1x1 convolution, ReLU, 1x1 convolution on every n-th voxel of the features along each axis (Ye et al., arXiv 2510.20596).
 
     The voxels are those of torch's "nearest", as are those of the labels in `nnuda.losses.class_prototypes.nearest`.
 

@@ -176,7 +176,7 @@ def _regret_blocks(selection: dict, dice: Mapping[int, float]) -> list:
 def training_alarms(run: Run) -> list[str]:
     """What is wrong in the curves and scores, most important first."""
     broken = np.flatnonzero(~np.isfinite(np.array(run.logged["train_losses"], dtype=float)))
-    found = [f"The training loss is no number in epoch {broken[0]}."] if broken.size else []
+    found = [f"The training loss is not finite in epoch {broken[0]}."] if broken.size else []
     if run.selection is not None and run.selection["epochs"]:
         records = run.selection["epochs"]
         alarms: dict[str, list[int]] = {}

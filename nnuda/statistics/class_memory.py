@@ -12,7 +12,7 @@ class ClassMemory(nn.Module):
 
     With m_k what is remembered and p_k the mean over the batch's voxels of class k:
 
-        c_k = p_k                                   at first sight
+        c_k = p_k                                   at the first update
         c_k = momentum sg(m_k) + (1 - momentum) p_k   where the batch shows k
         c_k = sg(m_k)                               where it does not
         m_k <- sg(c_k)                              after the loss

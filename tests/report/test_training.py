@@ -68,7 +68,7 @@ VETOED = [
         (True, {}, VETOED),
         (False, {}, []),
         (False, {"mean_fg_dice": [0.8, 0.7]}, ["Pseudo Dice on the source ends at 0.700, 0.100 below its best."]),
-        (False, {"train_losses": [1.0, float("nan")]}, ["The training loss is no number in epoch 1."]),
+        (False, {"train_losses": [1.0, float("nan")]}, ["The training loss is not finite in epoch 1."]),
     ],
 )
 def test_alarms(tmp_path: Path, with_selection: bool, logged: dict, expected: list[str]) -> None:
