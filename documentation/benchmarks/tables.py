@@ -51,6 +51,8 @@ def table(pair: str, budget: str) -> str:
                 cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
     described = json.loads((HERE / "rows.json").read_text(encoding="utf-8"))
     rows = [row for row in described["rows"] if row in dice]
+    if not rows:
+        return "Not measured yet.\n"
     classes = [name for name in dice[rows[0]] if name != "mean"]
     head = [
         "",
