@@ -94,7 +94,7 @@ def test_the_fresh_road(tmp_path):
 
     for name in ("fingerprint.json", "nnUNetPlans_2d", "nnUNetPlans_2d.json"):
         assert (preprocessed / f"nnUDA_target_{TARGET}" / name).exists()
-    model = results / "nnUDATrainerUUDS__nnUNetPlans__2d"
+    model = results / "nnUDATrainerAdapt__nnUNetPlans__2d"
     for name in (
         "plans.json",
         "plans_source.json",
