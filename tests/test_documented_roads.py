@@ -111,7 +111,7 @@ def test_the_road_of_a_new_method(tmp_path):
     toy = make_data(tmp_path)
     write_files(METHOD_PAGE, tmp_path)
     output = walk(toy, "method")
-    assert "nnUNetTrainerEntMin" in output and "loss terms: source, entropy" in output
+    assert "nnUNetTrainerEntMin" in output and "loss terms: source, teacher, entropy" in output
     assert "planning.memory_factor: " in output and "Exported: " in output
     assert (tmp_path / "predictions" / "case0.nii.gz").is_file()
 
