@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnuda.losses.precision import full, no_autocast
+from nnuda.losses.soft_dice import mean_of_present, soft_dice
+
 IGNORED = -100
 
 
@@ -41,9 +44,9 @@ def confident_pseudo_label_loss(
             f"background first (C >= 1 with regions); got {tuple(logits_student.shape)} and "
             f"{tuple(logits_teacher.shape)}"
         )
-    with torch.autocast(logits_student.device.type, enabled=False):
-        dtype = torch.promote_types(logits_student.dtype, torch.float32)
-        student, teacher = logits_student.to(dtype), logits_teacher.detach().to(dtype)
+    with no_autocast(logits_student):
+        student = full(logits_student)
+        teacher = logits_teacher.detach().to(student.dtype)
         return _regions(student, teacher, confidence) if regions else _classes(student, teacher, confidence)
 
 
@@ -102,8 +105,5 @@ def _dice_sums(prediction: Tensor, label: Tensor, confident: Tensor) -> Tensor:
     return torch.stack(((prediction * label).sum(), (prediction * confident).sum(), label.sum()))
 
 
-def _mean_dice(sums: list[Tensor], eps: float = 1e-5) -> Tensor:
-    intersection, predicted, labelled = torch.stack(sums, 1)
-    dice = 1 - (2 * intersection + eps) / (predicted + labelled + eps)
-    present = labelled > 0
-    return (dice * present).sum() / present.sum().clamp(min=1)
+def _mean_dice(sums: list[Tensor]) -> Tensor:
+    return mean_of_present(*soft_dice(*torch.stack(sums, 1)))
