@@ -8,7 +8,7 @@ import os
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.cli.domain_arguments import add_source, print_domains_of_plan
+from nnuda.cli.domain_arguments import add_settings, add_source, print_domains_of_plan
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts, read_texts
 from nnuda.datasets import dataset_name
@@ -28,14 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--as", required=True, dest="name", metavar="NAME", help="name of the new plan, to be trained with -p NAME"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="a setting, value in JSON; repeatable",
-    )
+    add_settings(parser)
     add_texts(parser)
     return parser
 

@@ -38,6 +38,18 @@ def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--target-name", metavar="NAME", help="what a folder of images is to be called")
 
 
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """--set."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a setting, value in JSON; repeatable",
+    )
+
+
 def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",

@@ -17,7 +17,7 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import join, load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.cli.domain_arguments import add_source
+from nnuda.cli.domain_arguments import add_settings, add_source
 from nnuda.cli.run_command import run_command
 from nnuda.datasets import dataset_name
 from nnuda.find_trainer import find_trainer
@@ -33,14 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="a preprocessed configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer to measure")
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="its plan (default: nnUNetPlans)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="a setting, value in JSON; repeatable",
-    )
+    add_settings(parser)
     return parser
 
 
