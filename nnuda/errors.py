@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+
+DEBUG = "nnUDA_DEBUG"  # set to 1, a command shows the traceback of what it otherwise says in one message
+_WAY_OUT = {
+    errno.ENOSPC: "Free some room and run the same command again.",
+    errno.EDQUOT: "Free some room of your quota and run the same command again.",
+    errno.EACCES: "Give this account the rights, or name another place.",
+    errno.EPERM: "Give this account the rights, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOENT: "Put it in place, or correct the path.",
+    errno.EISDIR: "Expected a file: name one, or remove the folder.",
+    errno.ENOTDIR: "Expected a folder: name one, or remove the file.",
+    errno.ENAMETOOLONG: "Use shorter names.",
+    errno.EMFILE: "Raise the number of open files (ulimit -n).",
+}
+
 
 class NnudaError(Exception):
     """Says what was expected, what came, and what to do. A command prints it without a traceback."""
@@ -9,3 +31,82 @@ class NnudaError(Exception):
 
 class PlanningError(NnudaError, ValueError):
     """Something about the two domains, or a command's options, that forbids any long work."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came: raised so that whatever is half done is cleared away."""
+
+
+def harmless(text: str) -> str:
+    """A text for the terminal: control characters, which could move the cursor or hide lines, as \\x1b and the like."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def message_of(error: BaseException) -> str | None:
+    """What to tell the user; None where the error is a fault of the program, whose traceback is wanted."""
+    if isinstance(error, NnudaError):
+        return harmless(f"Error: {error}")
+    if isinstance(error, OSError) and error.errno in _WAY_OUT:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return harmless(f"Error: {' -> '.join(names) or 'a file'}: {error.strerror}. {_WAY_OUT[error.errno]}")
+    if isinstance(error, MemoryError):
+        return harmless(
+            f"Error: out of memory ({error or 'no size given'}). Use fewer worker processes (-np), close other "
+            "programs, or a machine with more memory."
+        )
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted. The same command goes on where it can."
+    if isinstance(error, Terminated):
+        return "Terminated. The same command goes on where it can."
+    return None
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Ends the program with one message where the user can put the error right, with the traceback where it is a fault
+    of the program. nnUDA_DEBUG=1 always shows it."""
+    with terminable():
+        try:
+            yield
+        except BaseException as error:
+            message = message_of(error)
+            if message is None or os.environ.get(DEBUG) == "1":
+                raise
+            status = {KeyboardInterrupt: 130, Terminated: 143}.get(type(error))  # as a shell has them
+            if status is None:
+                sys.exit(message)  # to stderr, with status 1
+            print(message, file=sys.stderr, flush=True)
+            sys.exit(status)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread: whoever runs it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def say_errors_in_one_message() -> None:
+    """The same for a program that is not ours, such as nnUNetv2_train: replaces its way of showing errors that end it."""
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        message = message_of(error)
+        if message is None or os.environ.get(DEBUG) == "1":
+            shown(kind, error, trace)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    if shown.__module__ != __name__:
+        sys.excepthook = hook

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 
@@ -97,4 +99,55 @@ def find_checkpoint(path: str, name: str | None = None, option: str = "-chk") ->
         f"{option}: expected {' or '.join(wanted)} in {path}; there are: {', '.join(found) or 'none'}. "
         "The first one comes with the end of the first epoch, checkpoint_final.pth with that of the "
         "training."
+    )
+
+
+def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of nnU-Net's without running any code that is in it: tensors, plain Python values and NumPy's
+    numbers and arrays are all that nnU-Net and nnuda store.
+
+    Args:
+        path: of the checkpoint.
+        device: to put the tensors on.
+
+    Returns:
+        nnU-Net's entries (network_weights, init_args, trainer_name, ...).
+
+    Raises:
+        ResultsError: damaged, not a checkpoint of nnU-Net's, or holding anything else.
+    """
+    import numpy as np
+    import torch
+    from numpy._core.multiarray import _reconstruct, scalar
+
+    plain = [scalar, _reconstruct, np.dtype, np.ndarray, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
+    try:
+        with torch.serialization.safe_globals(plain):
+            content = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise ResultsError(
+                f"{path}: expected tensors and plain values alone; it holds other Python objects, which run code when "
+                "they are read. Use a checkpoint of nnU-Net's from someone you trust, as it was written."
+            ) from error
+        raise _damaged(path, error) from error
+    except FileNotFoundError as error:
+        raise ResultsError(f"Expected a checkpoint {path}, which is not there.") from error
+    except PermissionError:
+        raise
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict) or "network_weights" not in content:
+        raise ResultsError(
+            f"{path}: expected a checkpoint of nnU-Net's; it has no network_weights. Name a checkpoint_*.pth of a "
+            "results folder."
+        )
+    return content
+
+
+def _damaged(path: str, error: Exception) -> ResultsError:
+    size = os.path.getsize(path) if isfile(path) else 0
+    return ResultsError(
+        f"{path}: expected a checkpoint of nnU-Net's; its {size} bytes cannot be read as one. It was cut off while being "
+        f"copied or written, or is another kind of file: copy it again, or take another checkpoint. ({error})"
     )

@@ -17,7 +17,7 @@ ALLOWED = {
     "errors": [],
     "registration": [],
     "labels": [],
-    "files": [],
+    "files": ["errors"],
     "processes": ["errors"],
     "plan_key": ["errors"],
     "datasets": ["errors"],

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
 
 from nnuda.results import (
     CHECKPOINTS,
@@ -11,6 +17,7 @@ from nnuda.results import (
     find_fold,
     folds_in,
     is_of_nnuda,
+    load_checkpoint,
     plans_of_source,
     require_nnuda,
     split_fold,
@@ -53,3 +60,58 @@ def test_whose_it_is(tmp_path):
     (tmp_path / "plans_source.json").touch()
     require_nnuda(str(tmp_path))
     assert plans_of_source(str(tmp_path)) == str(tmp_path / "plans_source.json")
+
+
+class _Code:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_checkpoint_of_plain_values_is_read(tmp_path):
+    content = {
+        "network_weights": {"a": torch.ones(2)},
+        "logging": {"dice": [np.float64(0.5), np.float32(1)], "array": np.arange(3)},
+        "init_args": {"fold": 0, "device": torch.device("cpu")},
+        "_best_ema": None,
+    }
+    torch.save(content, tmp_path / "checkpoint_final.pth")
+    read = load_checkpoint(str(tmp_path / "checkpoint_final.pth"))
+    assert read["network_weights"]["a"].tolist() == [1, 1] and read["logging"]["dice"] == [0.5, 1]
+    assert read["init_args"] == content["init_args"]
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    mark = tmp_path / "ran"
+    torch.save({"network_weights": _Code(mark)}, tmp_path / "c.pth")
+    with pytest.raises(ResultsError, match="c.pth: .*run code when"):
+        load_checkpoint(str(tmp_path / "c.pth"))
+    assert not mark.exists()
+    torch.load(tmp_path / "c.pth", weights_only=False)  # it would have
+    assert mark.exists()
+
+
+def _bytes(content: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "0 bytes cannot be read"),
+        (b"hello", "5 bytes cannot be read"),
+        (_bytes({"network_weights": {"a": torch.ones(9)}})[:500], "500 bytes cannot be read"),
+        (_bytes({"a": 1}), "no network_weights"),
+        (_bytes([1]), "no network_weights"),
+    ],
+)
+def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path, content, says):
+    (tmp_path / "c.pth").write_bytes(content)
+    with pytest.raises(ResultsError, match=f"c.pth: expected a checkpoint of nnU-Net's; .*{says}"):
+        load_checkpoint(str(tmp_path / "c.pth"))

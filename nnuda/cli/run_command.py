@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, one_message
 
 PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
-DEBUG = "nnUDA_DEBUG"
 
 
 def run_command(
@@ -19,7 +17,7 @@ def run_command(
     arguments: list[str] | None,
     folders: Sequence[str] = (),
 ) -> None:
-    """Parse, then run. An error meant for the user is said without a traceback, and the exit status is 1.
+    """Parse, then run. What the user can put right is said in one message, without a traceback.
 
     Args:
         parser: of the command's options.
@@ -27,17 +25,13 @@ def run_command(
         arguments: in place of the command line's.
         folders: environment variables of nnU-Net's that the command needs.
 
-    The environment variable nnUDA_DEBUG=1 shows the traceback.
+    The exit status is 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; nnUDA_DEBUG=1 shows the traceback.
     """
     args = parser.parse_args(arguments)
-    try:
+    with one_message():
         for variable in folders:
             if variable not in os.environ:
                 raise NnudaError(
                     f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
                 )
         command(args)
-    except NnudaError as error:
-        if os.environ.get(DEBUG) == "1":
-            raise
-        sys.exit(f"Error: {error}")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
+import os
 import pkgutil
+import signal
+import subprocess
+import sys
+import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 
 import pytest
 
@@ -56,3 +63,65 @@ def test_all_errors_of_the_package_are_for_the_user() -> None:
     }
     assert len(errors) > 10
     assert all(issubclass(error, NnudaError) for error in errors)
+
+
+def _ends(function: Callable) -> str | int:
+    with pytest.raises(SystemExit) as end:
+        run_command(ArgumentParser(), lambda _: function(), [])
+    return end.value.code
+
+
+def _raise(error: BaseException) -> Callable:
+    def raising() -> None:
+        raise error
+
+    return raising
+
+
+def test_what_the_machine_refuses_is_one_message() -> None:
+    full = _ends(_raise(OSError(errno.ENOSPC, "No space left on device", "scores.json")))
+    assert full == "Error: scores.json: No space left on device. Free some room and run the same command again."
+    assert "out of memory" in _ends(_raise(MemoryError("1 GiB")))
+    assert _ends(lambda: open("/no/such/file")).startswith("Error: /no/such/file: No such file")
+
+
+def test_an_unknown_error_of_the_machine_keeps_its_traceback() -> None:
+    with pytest.raises(OSError):
+        run_command(ArgumentParser(), lambda _: _raise(OSError("odd"))(), [])
+
+
+def test_ctrl_c_and_sigterm_clear_up_and_end_with_a_shells_status(capsys: pytest.CaptureFixture[str]) -> None:
+    cleared = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            cleared.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert _ends(work) == 143 and cleared == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert _ends(_raise(KeyboardInterrupt())) == 130
+    assert [line.split(".")[0] for line in capsys.readouterr().err.splitlines()] == ["Terminated", "Interrupted"]
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert _ends(_raise(NnudaError("case \x1b[2Jgone\rnot here, Größe\n"))) == (
+        "Error: case \\x1b[2Jgone\\rnot here, Größe\n"
+    )
+
+
+def test_a_foreign_program_ends_with_the_message_alone() -> None:
+    program = (
+        "from nnuda.errors import *; say_errors_in_one_message(); say_errors_in_one_message(); "
+        "raise NnudaError('Expected a plan.')"
+    )
+    run = {"capture_output": True, "text": True, "env": {**os.environ, "nnUDA_DEBUG": "0"}}
+    ended = subprocess.run([sys.executable, "-c", program], **run)
+    assert (ended.returncode, ended.stderr) == (1, "Error: Expected a plan.\n")
+    fault = subprocess.run(
+        [sys.executable, "-c", program.replace("NnudaError('Expected a plan.')", "KeyError(1)")], **run
+    )
+    assert fault.returncode == 1 and "Traceback" in fault.stderr and "KeyError: 1" in fault.stderr
