@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-from planning_pairs import SOURCE, TARGET, edit_json, write_dataset, write_images, write_nifti
+from planning_pairs import NUM_VOXELS, SOURCE, TARGET, edit_json, write_dataset, write_images, write_nifti
 
 from nnuda.datasets import load_dataset
 from nnuda.errors import PlanningError
@@ -61,7 +61,7 @@ def test_summary_is_nnunets(pair, monkeypatch):
 
 
 def test_the_sources_is_nnunets_to_the_last_digit(stock, monkeypatch):
-    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", 10**8)
+    monkeypatch.setattr(fingerprint_module, "MAX_VOXELS", NUM_VOXELS)
     file = stock.of_source / "dataset_fingerprint.json"
     by_stock = json.loads(file.read_text())
     assert extract_source_fingerprint(load_dataset(SOURCE)) == by_stock, "read where it is there"
