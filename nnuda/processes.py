@@ -29,7 +29,7 @@ def run_cases(
     """Call `function(*arguments[i])` for each i.
 
     Args:
-        function: importable by name (worker processes start afresh).
+        function: importable by name (worker processes import it themselves).
         arguments: one tuple a case.
         num_processes: 1 runs here: a spawned worker takes seconds to start.
         description: of the progress bar.

@@ -21,7 +21,7 @@ class Exported:
 
     Attributes:
         folder: the new results folder.
-        checks: one a case; all with identical labels.
+        checks: one per case; all with identical labels.
         missing: files that nnUNetv2_export_model_to_zip needs and the training did not leave.
     """
 

@@ -1,4 +1,4 @@
-"""The cycle of similarity-based prototypes (Ye et al., arXiv 2510.20596): two generators, one a domain."""
+"""The cycle of similarity-based prototypes (Ye et al., arXiv 2510.20596): two generators, one per domain."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _orientations(codes_s: Counter, codes_t: Counter) -> list[str]:
         f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction "
         "cosines, so left becomes right (or front becomes back) where they differ. Reorient all images and labels "
         'to one code, or set "overwrite_image_reader_writer": "NibabelIOWithReorient" in both dataset.json '
-        "files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."
+        "files and plan again (that reader turns NIfTI images to RAS, and predictions back)."
     ]
 
 

@@ -156,7 +156,7 @@ class nnUDATrainer(nnUNetTrainer):
         return self.loss(logits, source.label)
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
-        """One concatenated forward; one a domain where BatchNorm would mix their statistics."""
+        """One concatenated forward; one per domain where BatchNorm would mix their statistics."""
         return DomainOutputs(*forward_together(self.network, [source.image, target.image]))
 
     def build_modules(self) -> nn.ModuleDict:
