@@ -63,7 +63,7 @@ def read_dataset_json(path: str, labelled: bool) -> dict:
     complaint = _inverted(content.get("labels")) or _channels(content)
     if not complaint:
         content = read_json(path, "a dataset.json of nnU-Net's", SCHEMA, REMEDY)
-        complaint = _reader(content) or _cases(content, labelled) or (labelled and labels_complaint(content))
+        complaint = _reader(content) or _cases(content, labelled) or (labelled and source_complaint(content))
     if complaint:
         raise DatasetError(f"{path}: {complaint}. {REMEDY}")
     return content
@@ -102,6 +102,10 @@ def _channels(content: dict) -> str:
         return f'{key}: expected an object, such as {{"0": "MR"}}; got {names!r}'
     if list(names) != [str(i) for i in range(len(names))]:
         return f'{key}: expected the channels "0", "1", ... in order; got {list(names)}'
+    if len(content.get("modality", names)) != len(names):
+        return (
+            f'"modality" and "channel_names" name different channels: {content["modality"]}, {names}; remove "modality"'
+        )
     return ""
 
 
@@ -130,8 +134,11 @@ def _cases(content: dict, labelled: bool) -> str:
     return ""
 
 
-def labels_complaint(content: dict) -> str:
-    """What is wrong with the labels of a labelled dataset; empty where nothing is."""
+def source_complaint(content: dict) -> str:
+    """What is wrong with the entries that a labelled dataset alone needs; empty where nothing is."""
+    cases = content.get("numTraining")
+    if type(cases) is not int or cases < 1:
+        return f"numTraining: expected the number of training cases, by which nnU-Net sizes batches; got {cases}"
     labels = content.get("labels")
     if not labels:
         return 'expected "labels", such as {"background": 0, "heart": 1}; there are none'

@@ -199,3 +199,13 @@ def label_files(source: Domain) -> dict[str, str]:
     if "dataset" in source.dataset_json:
         return {case: _expand(source.folder, entry["label"]) for case, entry in source.dataset_json["dataset"].items()}
     return {case: join(source.folder, "labelsTr", case + source.file_ending) for case in source.images}
+
+
+def labels_without_image(source: Domain) -> list[str]:
+    """Names of label files beside those of the source's cases. Where dataset.json lists the cases there are none."""
+    folder = join(source.folder, "labelsTr")
+    if "dataset" in source.dataset_json or not isdir(folder):
+        return []
+    used = {os.path.basename(path) for path in label_files(source).values()}
+    names = (name for name in sorted(os.listdir(folder)) if name.endswith(source.file_ending) and name[0] != ".")
+    return [name for name in names if name not in used]

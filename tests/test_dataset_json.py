@@ -8,7 +8,12 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnuda.dataset_json import check_case_name, overpainted_regions, read_dataset_json
 from nnuda.errors import DatasetError, NnudaError
 
-GOOD = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "LV": 1, "RV": 2}, "file_ending": ".nii.gz"}
+GOOD = {
+    "channel_names": {"0": "MR"},
+    "labels": {"background": 0, "LV": 1, "RV": 2},
+    "file_ending": ".nii.gz",
+    "numTraining": 3,
+}
 
 
 def read(folder, labelled=True, without=(), **changes):
@@ -36,6 +41,7 @@ def refused(folder, message, labelled=True, **changes):
         ({"channel_names": {"0": 1}}, "channel_names.0: 1 is not of type 'string'"),
         ({"channel_names": {"1": "T2", "0": "T1"}}, r'the channels "0", "1", ... in order; got \[\'1\', \'0\'\]'),
         ({"channel_names": {"1": "T1"}}, "in order"),
+        ({"modality": {"0": "MR", "1": "T2"}}, '"modality" and "channel_names" name different channels'),
         ({"overwrite_image_reader_writer": "NoSuchIO"}, "no reader 'NoSuchIO'; expected one of .*NibabelIO"),
         ({"overwrite_image_reader_writer": 5}, "overwrite_image_reader_writer: 5 is not of type 'string'"),
         ({"dataset": [1]}, r"dataset: \[1\] is not of type 'object'"),
@@ -59,6 +65,9 @@ def test_what_forbids_either_domain(tmp_path, changes, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
+        ({"without": ["numTraining"]}, "numTraining: expected the number of training cases.*got None"),
+        ({"numTraining": "3"}, "numTraining"),
+        ({"numTraining": 0}, "numTraining"),
         ({"without": ["labels"]}, 'expected "labels"'),
         ({"labels": {}}, 'expected "labels"'),
         ({"labels": {"LV": 1, "RV": 2}}, 'expected "background": 0, got no background'),

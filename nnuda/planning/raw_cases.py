@@ -108,8 +108,8 @@ def look_at(
     old = read_notes(file)
     files = {case: [*images, *([labels[case]] if labels else [])] for case, images in domain.images.items()}
     known = {} if share else {c: old["cases"][c] for c in files if _is_known(old["cases"].get(c), files[c])}
-    reader_class = domain.reader_class()
     wanted = [case for case in files if case not in known]
+    reader_class = domain.reader_class() if wanted else None  # it reads an image to choose
     arguments = [(domain.images[c], labels and labels[c], reader_class, share) for c in wanted]
     title = "Fingerprint of" if share else "Looking at"
     looks = dict(zip(wanted, run_cases(look_at_case, arguments, num_processes, f"{title} {which} {domain.name}")))

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from nnuda.dataset_json import overpainted_regions
-from nnuda.datasets import Domain, first_of, passed_over
+from nnuda.datasets import Domain, first_of, labels_without_image, passed_over
 from nnuda.planning.body_mask import BODY_THRESHOLD_HU
 from nnuda.planning.normalization import CT, normalization_schemes
 from nnuda.planning.raw_cases import raise_all
@@ -183,8 +183,11 @@ def _label_cautions(domain: Domain, notes: dict) -> list[str]:
         texts.append(f"{len(notes)} cases are too few for nnU-Net's {FOLDS} folds: train with fold all.")
     stated = domain.dataset_json.get("numTraining", len(notes))
     if stated != len(notes):
-        texts.append(f"dataset.json says numTraining {stated}, {len(notes)} cases are there.")
-    return texts
+        texts.append(
+            f"dataset.json says numTraining {stated}, {len(notes)} cases are there. Correct it: nnU-Net sizes batches by it."
+        )
+    alone = labels_without_image(domain)
+    return texts + [f"labels without an image, which are not used: {first_of(alone)}."] * bool(alone)
 
 
 def _mm(spacing: np.ndarray | list[float]) -> str:

@@ -155,8 +155,10 @@ def test_what_dataset_json_says_and_the_files_do_not_keep_is_said(folders, capsy
     )
     write_dataset(folders.raw, TARGET, labelled=False, seed=1)
     (folders.raw / TARGET / "imagesTr" / "._case0_0000.nii.gz").write_bytes(b"junk")
+    (folders.raw / SOURCE / "labelsTr" / "alone.nii.gz").write_bytes(b"junk")
     out = look(capsys)
     assert "no label holds the class ghost" in out and "numTraining 99, 3 cases" in out and "fold all" in out
+    assert "labels without an image, which are not used: alone.nii.gz" in out
     assert f"Target {TARGET}: no images, and left out: ._case0_0000.nii.gz" in out
 
 
