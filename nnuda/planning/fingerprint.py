@@ -71,23 +71,33 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
         DatasetError: cases that cannot be used.
     """
     file = join(nnUNet_preprocessed, source.name, "dataset_fingerprint.json")
-    there = isfile(file) and not overwrite
-    fingerprint = read_fingerprint(file) if there else {}
-    share = None if there else partial(source_share, num_samples=voxels_to_draw(source, MAX_VOXELS))
+    if isfile(file) and not overwrite:
+        fingerprint = read_fingerprint(file)
+        notes, _ = look_at_source(source, num_processes)
+        made_of = read_notes(notes_file(source.name)).get("fingerprint")
+        if made_of in (None, _contents(notes)):
+            say(check_cases("source", source, notes))
+            if made_of is None and (len(fingerprint["spacings"]) != len(notes) or _is_older(file, source)):
+                say(
+                    [
+                        f"Source {source.name}: nnU-Net's {file} is older than files in the raw folder, or of other cases. "
+                        "Existing plans stay as they are; remove it before a fresh one."
+                    ]
+                )
+            return fingerprint
+        check_cases("source", source, notes)  # before all are read again
+        print(f"Source {source.name}: fingerprint made again, for files in the raw folder have changed.")
+    share = partial(source_share, num_samples=voxels_to_draw(source, MAX_VOXELS))
     notes, shares = look_at_source(source, num_processes, share)
     say(check_cases("source", source, notes))
-    if there:
-        if len(fingerprint["spacings"]) != len(source.images) or _is_older(file, source):
-            say(
-                [
-                    f"Source {source.name}: its fingerprint {file} was made of other files than lie in the raw folder. "
-                    "Existing plans stay as they are; remove it before a fresh plan."
-                ]
-            )
-        return fingerprint
     fingerprint = _summarise(shares)
     write_json(fingerprint, file)
+    write_json({**read_notes(notes_file(source.name)), "fingerprint": _contents(notes)}, notes_file(source.name))
     return fingerprint
+
+
+def _contents(notes: dict[str, dict]) -> dict[str, list]:
+    return {case: [note["images"], note["label"]] for case, note in notes.items()}
 
 
 def _is_older(file: str, source: Domain) -> bool:
@@ -120,6 +130,7 @@ def extract_target_fingerprint(
         if fingerprint["cases"] == {case: note["images"] for case, note in notes.items()}:
             _check_target(source_name, target, notes)
             return fingerprint
+        check_cases("target", target, notes)  # before all are read again
         changed = [c for c, n in notes.items() if fingerprint["cases"].get(c) != n["images"]]
         gone = [case for case in fingerprint["cases"] if case not in notes]
         print(

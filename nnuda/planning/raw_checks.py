@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from nnuda.dataset_json import overpainted_regions
-from nnuda.datasets import Domain, first_of, labels_without_image, passed_over
+from nnuda.datasets import Domain, first_of, label_files, labels_without_image, passed_over
 from nnuda.planning.body_mask import BODY_THRESHOLD_HU
 from nnuda.planning.normalization import CT, normalization_schemes
 from nnuda.planning.raw_cases import raise_all
@@ -122,18 +122,18 @@ def _spacing_complaints(notes: dict, first: dict, other: np.ndarray | None) -> l
         for case, ratio in _spacing_ratios(notes, median).items() if median is not None else ():
             if ratio >= ABSURD and not any(text.startswith(first[case]) for text in texts):
                 texts.append(
-                    f"{first[case]}: expected a spacing in mm; {_mm(notes[case]['spacing'])} is {ratio:.3g} times off the "
+                    f"{first[case]}: expected a spacing in mm; {_mm(notes[case]['spacing'])} is {ratio:.4g} times off the "
                     f"median of {of} ({_mm(median)}). Correct the unit in its header."
                 )
     return texts
 
 
 def _label_complaints(domain: Domain, notes: dict) -> list[str]:
-    names = _class_values(domain)
-    allowed = {0}.union(*names.values())
+    files = label_files(domain)
+    allowed = {0}.union(*_class_values(domain).values())
     texts = [
-        f"Label of case {case}: dataset.json names the values {sorted(allowed)}, the file also holds "
-        f"{sorted(set(note['labels']) - allowed)[:5]}. Correct the label, or name the class."
+        f"{files[case]}: expected the labels {sorted(allowed)} of dataset.json; the file also holds "
+        f"{sorted(set(note['labels']) - allowed)[:5]}. Correct the label, or name the class in dataset.json."
         for case, note in notes.items()
         if set(note["labels"]) - allowed
     ]
@@ -191,4 +191,4 @@ def _label_cautions(domain: Domain, notes: dict) -> list[str]:
 
 
 def _mm(spacing: np.ndarray | list[float]) -> str:
-    return " x ".join(f"{float(s):.3g}" for s in spacing) + " mm"
+    return " x ".join(f"{float(s):.4g}" for s in spacing) + " mm"

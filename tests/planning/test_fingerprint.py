@@ -141,6 +141,25 @@ def test_an_image_replaced_under_its_old_time_is_noticed(pair, capsys):
     assert "new, replaced or gone: case1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("whose", ["nnuda's", "nnU-Net's"])
+def test_a_source_fingerprint_of_other_files(stock, capsys, whose):
+    """nnuda's own is made again; nnU-Net's, of which nothing is known but its age, stays and is said to be older."""
+    file = stock.of_source / "dataset_fingerprint.json"
+    if whose == "nnuda's":
+        file.unlink()
+    before = extract_source_fingerprint(load_dataset(SOURCE))
+    image = stock.raw / SOURCE / "imagesTr" / "case1_0000.nii.gz"
+    write_images(image.parent, cases=1, seed=44, prefix="other")
+    os.replace(image.parent / "other0_0000.nii.gz", image)
+    os.utime(image, (image.stat().st_mtime + 60,) * 2)
+    capsys.readouterr()
+    after, out = extract_source_fingerprint(load_dataset(SOURCE)), capsys.readouterr().out
+    assert (after == before) == (whose != "nnuda's")
+    assert ("made again" if whose == "nnuda's" else "is older than files in the raw folder") in out
+    extract_source_fingerprint(load_dataset(SOURCE))
+    assert "made again" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"spacings": []}', '{"cases": {}}'])
 def test_a_damaged_fingerprint_is_named(pair, content):
     extract_target_fingerprint(SOURCE, load_dataset(TARGET))

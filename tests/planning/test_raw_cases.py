@@ -109,8 +109,8 @@ def test_one_image_of_one_value_is_said(pair, capsys):
 @pytest.mark.parametrize(
     "edit, dtype, geometry, message",
     [
-        (lambda a: a * 7, np.uint8, {}, r"Label of case case1: .*\[0, 1\], the file also holds \[7\]"),
-        (lambda a: a * -1.0, np.int16, {}, r"Label of case case1: .*\[-1\]"),
+        (lambda a: a * 7, np.uint8, {}, r"labelsTr/case1.nii.gz: expected the labels \[0, 1\] .*holds \[7\]"),
+        (lambda a: a * -1.0, np.int16, {}, r"labelsTr/case1.nii.gz: .*\[-1\]"),
         (lambda a: a * 0.5, np.float32, {}, "labelsTr/case1.nii.gz: expected whole numbers as labels, got 0.5"),
         (lambda a: np.where(a, np.nan, a), np.float32, {}, "labelsTr/case1.nii.gz: NaN in the labels"),
         (lambda a: a[:, :16], np.uint8, {}, "case1.nii.gz: expected the shape of its image case1_0000.* 8 x 32 x 32"),
