@@ -63,7 +63,7 @@ def read_dataset_json(path: str, labelled: bool) -> dict:
     complaint = _inverted(content.get("labels")) or _channels(content)
     if not complaint:
         content = read_json(path, "a dataset.json of nnU-Net's", SCHEMA, REMEDY)
-        complaint = _reader(content) or _cases(content, labelled) or (labelled and source_complaint(content))
+        complaint = _reader(content) or _cases(path, content, labelled) or (labelled and source_complaint(content))
     if complaint:
         raise DatasetError(f"{path}: {complaint}. {REMEDY}")
     return content
@@ -126,9 +126,9 @@ def _reader(content: dict) -> str:
     return ""
 
 
-def _cases(content: dict, labelled: bool) -> str:
+def _cases(path: str, content: dict, labelled: bool) -> str:
     for case, entry in content.get("dataset", {}).items():
-        check_case_name(case, 'dataset.json, "dataset"')
+        check_case_name(case, f'{path}, "dataset"')
         if labelled and "label" not in entry:
             return f"dataset: expected a label file of the case {case!r}"
     return ""
@@ -138,7 +138,7 @@ def source_complaint(content: dict) -> str:
     """What is wrong with the entries that a labelled dataset alone needs; empty where nothing is."""
     cases = content.get("numTraining")
     if type(cases) is not int or cases < 1:
-        return f"numTraining: expected the number of training cases, by which nnU-Net sizes batches; got {cases}"
+        return f"numTraining: expected the number of training cases, by which nnU-Net sizes batches; got {cases!r}"
     labels = content.get("labels")
     if not labels:
         return 'expected "labels", such as {"background": 0, "heart": 1}; there are none'
