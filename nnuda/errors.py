@@ -33,6 +33,10 @@ class PlanningError(NnudaError, ValueError):
     """Something about the two domains, or a command's options, that forbids any long work."""
 
 
+class DatasetError(NnudaError, ValueError):
+    """Images, labels or a dataset that are not where, not named as, or do not hold what they should."""
+
+
 class Terminated(BaseException):
     """SIGTERM came: raised so that whatever is half done is cleared away."""
 

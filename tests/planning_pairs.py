@@ -134,11 +134,11 @@ def edit_json(file: Path, **changes: object) -> None:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file below a folder."""
+    """SHA-256 of each file below a folder, but nnuda's notes on raw files, which keep the times of these copies."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "nnUDA_raw_cases.json"
     }
 
 

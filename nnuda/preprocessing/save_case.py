@@ -26,9 +26,15 @@ def preprocess_case(
     """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
+    folder = os.path.realpath(folder)  # a folder of data may be a link to another disk
     with folder_aside(folder) as aside:
         preprocessor = configuration_manager.preprocessor_class(verbose=False)
-        preprocessor.run_case_save(join(aside, case), images, label, plans_manager, configuration_manager, dataset_json)
+        try:
+            preprocessor.run_case_save(
+                join(aside, case), images, label, plans_manager, configuration_manager, dataset_json
+            )
+        except MemoryError as error:
+            raise MemoryError(f"preprocessing {images[0]}: {error}") from error
         if label is None:
             _add_empty_class_locations(join(aside, f"{case}.pkl"))
         _move_case(case, aside, folder)

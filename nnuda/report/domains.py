@@ -13,7 +13,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.datasets import DatasetError, Domain, load_dataset, read_case
+from nnuda.datasets import DatasetError, Domain, load_dataset
+from nnuda.images import read_case
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
 from nnuda.report.page import Picture, Pictures, Section, Table, Text
