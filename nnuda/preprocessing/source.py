@@ -12,6 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.datasets import Domain, label_files
 from nnuda.errors import PlanningError
+from nnuda.files import sweep
 from nnuda.preprocessing.save_case import preprocess_case
 from nnuda.processes import run_cases
 
@@ -40,6 +41,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
     labels = label_files(source)
     for configuration in configurations:
         folder = join(nnUNet_preprocessed, source.name, plans_manager.get_configuration(configuration).data_identifier)
+        sweep(os.path.dirname(folder))
         present = preprocessed_cases(folder)
         missing = [case for case in source.images if case not in present]
         if not missing:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from nnuda.results import find_checkpoint
+from nnuda.errors import NnudaError
+from nnuda.results import ResultsError, find_checkpoint, load_checkpoint
+from nnuda.training.checkpoint import unwrapped
 
 SETTING = "training.init_from"
+
+
+class InitFromError(NnudaError, ValueError):
+    """A checkpoint whose weights cannot be a start."""
 
 
 def init_from(network: nn.Module, path: str) -> str:
@@ -22,20 +27,17 @@ def init_from(network: nn.Module, path: str) -> str:
 
     Raises:
         ResultsError: no file.
-        ValueError: no checkpoint of nnU-Net's, or nothing agrees.
+        InitFromError: no checkpoint of nnU-Net's, or nothing agrees.
     """
     checkpoint = find_checkpoint(path, option=SETTING)
-    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    if not isinstance(content, dict) or "network_weights" not in content:
-        raise ValueError(
-            f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "
-            "Expected a checkpoint_*.pth of a plain nnU-Net."
-        )
-    given = content["network_weights"]
+    try:
+        given = unwrapped(load_checkpoint(checkpoint)["network_weights"])
+    except ResultsError as error:
+        raise InitFromError(f"{SETTING}: {error}") from error
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ValueError(
+        raise InitFromError(
             f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. "
             "Expected a plain nnU-Net trained with the same plan and configuration."
         )
