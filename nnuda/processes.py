@@ -55,8 +55,8 @@ def run_cases(
         return []
     if num_processes <= 1 or len(arguments) == 1:
         return [function(*a) for a in tqdm(arguments, desc=description, unit="case", disable=not progress)]
-    workers = min(num_processes, len(arguments))
-    with ProcessPoolExecutor(workers, mp_context=_context(preload), initializer=end_with_parent) as pool:
+    workers, before = min(num_processes, len(arguments)), set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, mp_context=_context(preload), initializer=_begin_in_pool) as pool:
         futures = [pool.submit(function, *a) for a in arguments]
         try:
             for future in tqdm(
@@ -67,8 +67,11 @@ def run_cases(
             raise WorkerDied(
                 f"{description}: a worker process died, most often for lack of memory. Use fewer with -np."
             ) from error
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):  # Ctrl-C, SIGTERM: nobody waits for the cases at hand
+                for worker in set(multiprocessing.active_children()) - before:
+                    worker.terminate()
             raise
     return [future.result() for future in futures]
 
@@ -121,6 +124,11 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _begin_in_pool() -> None:
+    end_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clears away what is half done; silent where it is idle
 
 
 def _watch(parent: int) -> None:

@@ -60,6 +60,20 @@ time.sleep(60)
 """
 
 
+NAPS = """
+import os, sys, time
+from nnuda.files import folder_aside
+def nap(folder):
+    with folder_aside(folder):
+        time.sleep(60)
+if __name__ == "__main__":
+    from nnuda.errors import one_message
+    from nnuda.processes import run_cases
+    with one_message():
+        run_cases(nap, [(sys.argv[1] + "/a",), (sys.argv[1] + "/b",)], 2, "naps", progress=False)
+"""
+
+
 def state(process: int) -> tuple[int, str]:
     """Parent and letter of a process; it is as good as gone where that is Z."""
     try:
@@ -97,3 +111,19 @@ def test_no_worker_outlives_the_process_that_started_it(program, workers):
     os.kill(main.pid, signal.SIGKILL)
     main.wait()
     assert wait_until(lambda: all(state(worker)[1] == "Z" for worker in started), 10)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "Interr"), (signal.SIGTERM, 143, "Termin")]
+)
+def test_an_interrupted_pool_ends_at_once_and_clears_away(tmp_path, number, status, word):
+    (tmp_path / "naps.py").write_text(NAPS)
+    (tmp_path / "work").mkdir()
+    main = subprocess.Popen(
+        [sys.executable, str(tmp_path / "naps.py"), str(tmp_path / "work")], stderr=subprocess.PIPE, text=True
+    )
+    assert wait_until(lambda: len(os.listdir(tmp_path / "work")) == 2)
+    os.kill(main.pid, number)
+    _, error = main.communicate(timeout=20)
+    assert main.returncode == status and error.startswith(word) and len(error.splitlines()) == 1
+    assert os.listdir(tmp_path / "work") == []

@@ -46,15 +46,15 @@ class Divergence:
                 f"row{terms}. {self.remedy}"
             )
 
-    def check_weights(self, network: nn.Module, filename: str, epoch: int) -> None:
-        """Before a checkpoint is written.
+    def check_weights(self, network: nn.Module, epoch: int) -> None:
+        """After an epoch's steps, before anything of it is kept.
 
         Raises:
-            DivergedError: a weight is NaN or infinite; nothing was written.
+            DivergedError: a weight is NaN or infinite.
         """
         values = [value for value in network.state_dict().values() if value.is_floating_point()]
         if values and not torch.stack([value.isfinite().all() for value in values]).all():
             raise DivergedError(
-                f"The training diverged in epoch {epoch}: weights of the network are not finite, so {filename} was not "
-                f"written. {self.remedy}"
+                f"The training diverged in epoch {epoch}: weights of the network are not finite, so no checkpoint of "
+                f"this epoch is written. {self.remedy}"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, one_message_in_nnunet
 from nnuda.files import read_json
 from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, read_key
@@ -84,6 +84,7 @@ def _read_frozen(path: str) -> dict:
     )
 
 
+@one_message_in_nnunet()  # all that nnUNetv2_predict asks of nnuda comes by here
 def frozen_settings(plans: dict) -> dict[str, Any]:
     """Effective settings of a plan that `freeze` has seen, for example a results folder's plans.json.
 

@@ -60,7 +60,7 @@ from nnuda.training.divergence import Divergence
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
 from nnuda.training.init_from import SETTING as INIT_FROM
-from nnuda.training.init_from import init_from
+from nnuda.training.init_from import check_pretrained_weights, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
@@ -258,6 +258,7 @@ class nnUDATrainer(nnUNetTrainer):
             decay = self.settings["teacher.decay"]
             decay = decay_for(self.num_epochs * self.num_iterations_per_epoch) if decay == "auto" else decay
             self.teacher = EmaTeacher(self.bare_network, decay).to(self.device)
+        check_pretrained_weights(self.bare_network)
 
     def needs_teacher(self) -> bool:
         """Whether anything reads the EMA teacher."""
@@ -333,6 +334,8 @@ class nnUDATrainer(nnUNetTrainer):
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's for the source; a stream of both domains where a term needs the target."""
+        if self.adapts:
+            self.target_dataset()  # before a process is started that would have to be ended
         with workers_end_with_us():
             source, validation = super().get_dataloaders()
             if not self.adapts:
@@ -609,7 +612,12 @@ class nnUDATrainer(nnUNetTrainer):
         self.cost.start()
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """nnU-Net's; log each term's mean, NaN for one that was off."""
+        """nnU-Net's; log each term's mean, NaN for one that was off.
+
+        Raises:
+            DivergedError: weights are not finite.
+        """
+        self.divergence.check_weights(self.bare_network, self.current_epoch)
         for name, value in self.cost.compute(self.num_iterations_per_epoch).items():
             self.logger.log(name, value, self.current_epoch)
         super().on_train_epoch_end(train_outputs)
@@ -681,7 +689,7 @@ class nnUDATrainer(nnUNetTrainer):
         with self.on_source_images():
             return super().validation_step(batch)
 
-    @one_message_in_nnunet("Repeat it with --val in place of --c.")
+    @one_message_in_nnunet("The validation can be repeated with --val.")
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, with the weights that prediction will use."""
         with self.alone(), self.prediction_weights(), self.on_source_images():
@@ -796,12 +804,7 @@ class nnUDATrainer(nnUNetTrainer):
             self.selection.history.load_state_dict(state["selection"])
 
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's, with the adaptation's state and every rank's random state under one more key.
-
-        Raises:
-            DivergedError: the weights are not finite. What was there stays.
-        """
-        self.divergence.check_weights(self.bare_network, filename, self.current_epoch)
+        """nnU-Net's, with the adaptation's state and every rank's random state under one more key."""
         states = random_states()
         if self.local_rank != 0 or self.disable_checkpointing:
             return super().save_checkpoint(filename)

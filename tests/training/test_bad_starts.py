@@ -199,6 +199,20 @@ def test_weights_of_a_wrapped_network_are_a_start(tmp_path):
     assert differences(network.state_dict(), weights) == []
 
 
+def test_pretrained_weights_that_nnunet_would_refuse(toy_environment, monkeypatch, tmp_path):
+    weights, path = nn.Linear(2, 1).state_dict(), tmp_path / "plain.pth"
+    torch.save({"network_weights": weights}, path)
+    trainer = make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_pretrained")
+    monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "501", "-pretrained_weights", str(path)])
+    with pytest.raises(SystemExit, match="Error: -pretrained_weights: expected all weights .*training.init_from="):
+        trainer.initialize()
+    pwned = tmp_path / "pwned"
+    torch.save({"network_weights": Evil(pwned)}, path)
+    with pytest.raises(SystemExit, match="plain.pth: expected tensors and plain values alone"):
+        make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_pretrained").initialize()
+    assert not pwned.exists()
+
+
 def test_a_damaged_frozen_plan(stopped):
     toy, name, folder, _ = stopped
     file = folder.parent / "plans_source.json"
