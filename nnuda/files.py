@@ -229,9 +229,10 @@ def _lock(path: str, what: str) -> int | None:
                     "then run the same command again."
                 ) from None
             return None  # a file system without locks
-        os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its words
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
         _locks.add(descriptor)
         return descriptor
 

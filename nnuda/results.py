@@ -137,7 +137,8 @@ def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
         raise
     except Exception as error:  # bytes of another kind of file end in anything
         raise _damaged(path, error) from error
-    if not isinstance(content, dict) or "network_weights" not in content:
+    weights = content.get("network_weights") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ResultsError(
             f"{path}: expected a checkpoint of nnU-Net's; it has no network_weights. Name a checkpoint_*.pth of a "
             "results folder."

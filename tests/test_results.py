@@ -110,6 +110,7 @@ def _bytes(content: object) -> bytes:
         (_bytes({"network_weights": {"a": torch.ones(9)}})[:500], "500 bytes cannot be read"),
         (_bytes({"a": 1}), "no network_weights"),
         (_bytes([1]), "no network_weights"),
+        (_bytes({"network_weights": {"a": 1}}), "no network_weights"),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path, content, says):
