@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -182,7 +183,8 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path, more):
             assert f"process {os.getpid()} on" in lock.read_text()
         assert not lock.exists()
     finally:
-        os.killpg(other.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(other.pid, signal.SIGKILL)
 
 
 def test_whoever_waits_for_a_removed_lock_does_not_share_it(tmp_path):
