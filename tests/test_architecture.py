@@ -32,7 +32,7 @@ ALLOWED = {
     "statistics": [],
     # what works on tensors, images and texts
     "text": ["errors", "files"],
-    "networks": ["text"],
+    "networks": ["errors", "text"],
     "data": [],
     "selection": ["files", "losses"],
     # what users do
@@ -43,6 +43,7 @@ ALLOWED = {
         "labels",
         "losses",
         "plan_key",
+        "processes",
         "results",
         "selection",
         "settings",
@@ -83,7 +84,18 @@ ALLOWED = {
     ],
     "demo": ["errors", "evaluation", "files"],
     # the roofs
-    "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
+    "trainers": [
+        "data",
+        "errors",
+        "labels",
+        "losses",
+        "networks",
+        "plan_key",
+        "settings",
+        "statistics",
+        "text",
+        "training",
+    ],
     "cli": [
         "datasets",
         "demo",

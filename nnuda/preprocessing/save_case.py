@@ -7,7 +7,7 @@ import os
 from batchgenerators.utilities.file_and_folder_operations import join, load_pickle, write_pickle
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.files import folder_aside
+from nnuda.files import folder_aside, into_place
 
 
 def preprocess_case(
@@ -51,4 +51,4 @@ def _move_case(case: str, aside: str, folder: str) -> None:
     # The image comes last: nnU-Net lists a folder's cases by their images, so a case appears only when it is whole.
     image = f"{case}.b2nd"
     for name in sorted(os.listdir(aside), key=lambda name: name == image):
-        os.replace(join(aside, name), join(folder, name))
+        into_place(join(aside, name), join(folder, name))

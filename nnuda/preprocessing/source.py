@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.datasets import Domain, first_of, label_files
 from nnuda.errors import PlanningError
-from nnuda.files import read_json, replacing
+from nnuda.files import read_json, replacing, sweep
 from nnuda.planning.raw_cases import look_at_source
 from nnuda.planning.raw_checks import check_cases
 from nnuda.preprocessing.save_case import preprocess_case
@@ -50,6 +50,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
         for case, files in source.images.items()
     }
     base, made = join(nnUNet_preprocessed, source.name), set()
+    sweep(base)
     for configuration in configurations:
         identifier = plans_manager.get_configuration(configuration).data_identifier
         folder = data_folder(base, identifier)
