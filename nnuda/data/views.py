@@ -16,13 +16,15 @@ from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
-from nnuda.data.strong_augmentation import strong_transforms
+from nnuda.data.strong_augmentation import Strength, strong_transforms
 
 _AFTER_INTENSITY = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
 _SPATIAL = (Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform, MirrorTransform)
 
 
-def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> ComposeTransforms:
+def with_strong_augmentation(
+    pipeline: ComposeTransforms, settings: dict, strength: Strength | None = None
+) -> ComposeTransforms:
     """nnU-Net's training pipeline with the strong transforms behind its own intensity transforms.
 
     They come before mirroring, masking and the label transforms: voxels outside a mask stay zero.
@@ -30,6 +32,7 @@ def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> Com
     Args:
         pipeline: what `get_training_transforms` returned.
         settings: effective settings; unchanged unless `training.augmentation` is "strong".
+        strength: scales the strong transforms' probabilities while the training runs; None: always 1.
     """
     if settings["training.augmentation"] != "strong":
         return pipeline
@@ -41,7 +44,9 @@ def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> Com
         if isinstance(transform, MaskImageTransform)
         for channel in transform.apply_to_channels
     ]
-    return ComposeTransforms([*transforms[:position], *strong_transforms(settings, masked), *transforms[position:]])
+    return ComposeTransforms(
+        [*transforms[:position], *strong_transforms(settings, masked, strength), *transforms[position:]]
+    )
 
 
 def quarter_turns(patch_size: Sequence[int], rotation: tuple[float, float], dummy_2d: bool) -> list[BasicTransform]:

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
+from nnuda.data.strong_augmentation import Strength
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.errors import (
@@ -139,6 +140,7 @@ class nnUDATrainer(nnUNetTrainer):
         self.batch_size_target = 0
         self.step_in_epoch = 0
         self.checked_terms: set[str] | None = None
+        self.strength = Strength()
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
         self.divergence = Divergence(
             self.num_iterations_per_epoch,
@@ -305,7 +307,9 @@ class nnUDATrainer(nnUNetTrainer):
 
     def get_training_transforms(self, *args, **kwargs):
         """nnU-Net's, with the strong transforms where the setting asks for them."""
-        pipeline = with_strong_augmentation(nnUNetTrainer.get_training_transforms(*args, **kwargs), self.settings)
+        pipeline = with_strong_augmentation(
+            nnUNetTrainer.get_training_transforms(*args, **kwargs), self.settings, self.strength
+        )
         return SourceViews(pipeline) if self.reads_weak_source and self.adapts else pipeline
 
     @property
@@ -334,6 +338,7 @@ class nnUDATrainer(nnUNetTrainer):
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's for the source; a stream of both domains where a term needs the target."""
+        self.set_strength()  # before the first batch is drawn
         if self.adapts:
             self.target_dataset()  # before a process is started that would have to be ended
         with workers_end_with_us():
@@ -608,8 +613,14 @@ class nnUDATrainer(nnUNetTrainer):
         if self.adversary_optimizer is not None:
             self.adversary_schedule.step(self.current_epoch)
         self.step_in_epoch = 0
+        self.set_strength()
         self.epoch_means.reset()
         self.cost.start()
+
+    def set_strength(self) -> None:
+        """The strong augmentation is on for the first `augmentation.until` of the epochs."""
+        on = self.current_epoch < self.settings["augmentation.until"] * self.num_epochs
+        self.strength.share = 1.0 if on else 0.0
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """nnU-Net's; log each term's mean, NaN for one that was off.
