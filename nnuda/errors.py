@@ -95,10 +95,17 @@ def one_message(again: str = AGAIN) -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end."""
+    """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end.
+
+    Processes that are forked from this one end at once, as if nothing had been set: a pool ends its own so.
+    """
+    ours = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        if os.getpid() == ours:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from nnuda.errors import runs_nnunet
+from nnuda.errors import runs_nnunet, terminable
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,13 @@ def test_importing_a_trainer_changes_nnunets_programs_alone(program):
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == str(program == "notebook")
+
+
+def test_sigterm_ends_a_forked_process_as_ever():
+    """A pool ends its processes so; a Python error in each of them would be a wall of tracebacks."""
+    with terminable():
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,))
+        process.start()
+        process.terminate()
+        process.join(10)
+    assert process.exitcode == -signal.SIGTERM
