@@ -97,7 +97,12 @@ def one_message(again: str = AGAIN) -> Iterator[None]:
 def terminable() -> Iterator[None]:
     """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end."""
 
+    owner = os.getpid()
+
     def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker, such as of nnU-Net's pools, which its parent ends: in silence
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         raise Terminated
 
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from nnuda.errors import runs_nnunet
+from nnuda.errors import runs_nnunet, terminable
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,18 @@ def test_importing_a_trainer_changes_nnunets_programs_alone(program):
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == str(program == "notebook")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_worker_that_is_ended_says_nothing():
+    """nnU-Net ends the workers of its pools with SIGTERM: a traceback of each would stand in front of the message."""
+    with terminable():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                time.sleep(60)
+            finally:
+                os._exit(7)  # where an exception came, of which the worker would have told
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
