@@ -99,13 +99,13 @@ def terminable() -> Iterator[None]:
 
     Processes that are forked from this one end at once, as if nothing had been set: a pool ends its own so.
     """
-    ours = os.getpid()
+    owner = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == ours:
-            raise Terminated
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        if os.getpid() != owner:  # a forked worker, such as of nnU-Net's pools, which its parent ends: in silence
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)

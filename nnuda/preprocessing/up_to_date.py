@@ -18,7 +18,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
 
 from nnuda.datasets import first_of
 from nnuda.errors import PlanningError
-from nnuda.files import folder_aside, read_json, write_json
+from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.processes import run_cases
 
 ENDINGS = (".b2nd", "_seg.b2nd", ".pkl", ".npz", ".npy", "_seg.npy")  # of a case's files, in nnU-Net's two formats
@@ -196,7 +196,7 @@ def _make_anew(
         for name in sorted(
             os.listdir(aside), key=lambda name: name.endswith(".b2nd") and not name.endswith("_seg.b2nd")
         ):
-            os.replace(join(aside, name), join(real, name))
+            into_place(join(aside, name), join(real, name))
     _write_record(data, {case: raw[case].content for case in raw})
     return list(raw)
 
