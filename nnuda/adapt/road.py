@@ -125,7 +125,7 @@ class Road:
 
     def estimate_command(self, second: bool) -> list[str]:
         words = ["nnUDA_estimate", self.fold_folder, "--predictions", self.predictions]
-        return [*words, *(["--second", self.other_predictions] if second else []), "-o", self.estimate]
+        return [*words, *(["--other-epoch", self.other_predictions] if second else []), "-o", self.estimate]
 
     def report_command(self) -> list[str]:
         return [

@@ -38,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FOLDER",
-        help="[OPTIONAL] the same images by other trainings, folds or (weaker) epochs: how far they agree",
+        help="[OPTIONAL] the same images by other trainings or folds: how far they agree",
+    )
+    parser.add_argument(
+        "--other-epoch",
+        metavar="FOLDER",
+        help="[OPTIONAL] instead: by another epoch of the same training. It agrees too well: may lower the estimate only",
     )
     parser.add_argument(
         "--source-predictions",
@@ -83,12 +88,18 @@ def _estimate(args: argparse.Namespace) -> None:
         remedy,
         progress=True,
     )
-    result = estimate_folder(args.predictions, args.second, model, calibration, args.gt, progress=True)
+    if args.second and args.other_epoch:
+        raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
+    second = args.second or ([args.other_epoch] if args.other_epoch else [])
+    independent = not args.other_epoch
+    result = estimate_folder(
+        args.predictions, second, model, calibration, args.gt, progress=True, independent=independent
+    )
     notes = []
     if fold == "all" and args.source_predictions is None:
         notes.append("Fold all was validated on cases that it was trained on: the estimate is too high.")
     if not args.second:
-        notes.append("Without --second nothing says whether another training would agree.")
+        notes.append("No other training was compared (--second): errors that any of them would show are not seen.")
     result["notes"] = notes
     write_json(result, output)
     print_estimate(result)

@@ -29,6 +29,7 @@ TEMPERATURES = (0.2, 20.0)
 USABLE, GOOD = 0.5, 0.7  # of the estimated Dice
 VANISHED = 0.1  # of the smallest size that the source shows
 OFTEN = 0.9  # share of the source's cases that show a class which the target's are then expected to show too
+NOT_FOUND = "not found"
 DO_NOT_USE, LOOK, PLAUSIBLE = "do not use", "look at every case", "plausible"
 
 
@@ -186,7 +187,7 @@ class SourceSizes:
         if self.share < OFTEN:
             return ""
         if size == 0:
-            return "not found"
+            return NOT_FOUND
         if size < VANISHED * self.smallest:
             return f"{size / self.smallest:.2g} of its smallest size on the source"
         return (
@@ -208,24 +209,33 @@ class Estimate:
     high: float
 
 
-def combine(values: Sequence[float], margin: float, complaint: str = "") -> Estimate:
+def combine(
+    confidence: Sequence[float], agreement: float, independent: bool, margin: float, complaint: str = ""
+) -> Estimate:
     """One estimate: the mean of the estimators that have a value; the interval from the lowest to the highest, wider by
     a margin.
 
+    Two epochs of one training agree more than two trainings would. Their agreement may lower the estimate, never raise it.
     A class that the source nearly always shows and the target lacks has 0; one of an impossible size may have 0.
 
     Args:
-        values: of the estimators, NaN for none.
-        margin: mean absolute error of the mean on the source's cases.
+        confidence: soft Dice and ATC; NaN for none.
+        agreement: with other predictions; NaN for none.
+        independent: whether those are of other trainings (or folds), not of other epochs.
+        margin: mean absolute error of the mean of `confidence` on the source's cases.
         complaint: of `SourceSizes`.
     """
-    if complaint == "not found":
+    if complaint == NOT_FOUND:
         return Estimate(0.0, 0.0, 0.0)
-    known = [value for value in values if math.isfinite(value)]
+    known = [value for value in confidence if math.isfinite(value)]
+    if independent and math.isfinite(agreement):
+        known.append(agreement)
     if not known:
         return Estimate(math.nan, math.nan, math.nan)
-    low = 0.0 if complaint else max(0.0, min(known) - margin)
-    return Estimate(sum(known) / len(known), low, min(1.0, max(known) + margin))
+    value, low, high = sum(known) / len(known), min(known), max(known)
+    if not independent and math.isfinite(agreement):
+        value, low = min(value, agreement), min(low, agreement)
+    return Estimate(value, 0.0 if complaint else max(0.0, low - margin), min(1.0, high + margin))
 
 
 def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:

@@ -248,16 +248,18 @@ def estimate_folder(
     calibration: Calibration,
     references: str | None = None,
     progress: bool = False,
+    independent: bool = True,
 ) -> dict[str, Any]:
     """The content of nnuda_estimate.json.
 
     Args:
         folder: of predictions of the target, with probabilities.
-        second: folders of predictions of the same cases by other trainings, folds or epochs.
+        second: folders of predictions of the same cases by other trainings, folds or epochs; may be empty.
         model: that predicted.
         calibration: from the source.
         references: labels of the target, for measuring the estimate; None without.
         progress: show a bar.
+        independent: whether `second` are of other trainings or folds, not of other epochs.
 
     Raises:
         EvaluationError: predictions or probabilities are missing.
@@ -278,8 +280,8 @@ def estimate_folder(
         found = _read(folder, case, model, reader)
         others = [labels_of(other, case) for other in second]
         truth = labels_of(references, case) if references and _there(references, case, model) else None
-        per_case[case] = _estimate_case(found, others, truth, model, calibration)
-    return _summary(per_case, folder, second, model, calibration)
+        per_case[case] = _estimate_case(found, others, independent, truth, model, calibration)
+    return _summary(per_case, folder, second, model, calibration) | {"independent": independent}
 
 
 def _there(folder: str, case: str, model: Model) -> bool:
@@ -287,7 +289,12 @@ def _there(folder: str, case: str, model: Model) -> bool:
 
 
 def _estimate_case(
-    case: Case, others: Sequence[np.ndarray], truth: np.ndarray | None, model: Model, calibration: Calibration
+    case: Case,
+    others: Sequence[np.ndarray],
+    independent: bool,
+    truth: np.ndarray | None,
+    model: Model,
+    calibration: Calibration,
 ) -> dict[str, Any]:
     soft, atc = _confidence(case, model, calibration.temperature, calibration.thresholds)
     classes = {}
@@ -297,7 +304,7 @@ def _estimate_case(
         size = int(case.predicted[k].sum()) * case.voxel
         complaint = calibration.sizes[k].complaint(size)
         margin = calibration.margin[k] if math.isfinite(calibration.margin[k]) else 0.0
-        combined = combine(values, margin, complaint)
+        combined = combine(values[:2], values[2], independent, margin, complaint)
         classes[name] = {**asdict(combined), **dict(zip(ESTIMATORS, values)), "size": size, "complaint": complaint}
         if truth is not None:
             classes[name]["true_dice"] = dice(case.predicted[k], truth[k])

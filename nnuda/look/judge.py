@@ -42,8 +42,8 @@ def judge(
     1. Planning would stop: mend the data first.
     2. Orientation codes differ: reorient first. A network sees another patient, and an estimate says nothing.
     3. A trained model was tried: it works as it is where its estimate is "plausible", else you need adaptation.
-    4. Without one: you need adaptation where normalised intensities share less than ALIKE of their area, or spacing or
-       field of view differ by more than RATIO; else it may work as it is.
+    4. Without one: you need adaptation where channels are called differently, normalised intensities share less than
+       ALIKE of their area, or spacing or field of view differ by more than RATIO; else it may work as it is.
 
     Args:
         source, target: measured.
@@ -71,7 +71,7 @@ def judge(
         return Verdict(
             ADAPT, reasons, [*doubts[:1], "Strong augmentation alone may bridge it: train the baseline too."]
         )
-    return Verdict(PERHAPS, ["intensities, spacing and field of view are alike"], doubts)
+    return Verdict(PERHAPS, ["names, intensities, spacing and field of view are alike"], doubts)
 
 
 def _by_model(estimate: dict[str, Any]) -> Verdict:
@@ -86,6 +86,8 @@ def _by_model(estimate: dict[str, Any]) -> Verdict:
 def _differences(source: Side, target: Side, areas: list[float]) -> list[str]:
     found = []
     for name, other, area in zip(source.channels, target.channels, areas):
+        if name != other:
+            found.append(f"the channels are called differently, {name} and {other}: another kind of image")
         if area < ALIKE:
             found.append(f"intensities of {name} and {other} share {area:.0%} of their area after normalisation")
     axes = slice(1, 3) if source.flat and target.flat else slice(0, 3)

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnuda.look.judge import ADAPT, MEND, REORIENT, WORKS, Verdict
 from nnuda.look.measure import Side
+from nnuda.planning.geometry import low_resolution_axis
 from nnuda.planning.normalization import CT
 from nnuda.report.domains import overlap, shown_limits
 from nnuda.report.figures import SOURCE as SOURCE_COLOUR
@@ -37,11 +38,38 @@ def look_html(
     sections = [
         Section("Intensities", [Pictures(_histograms(source, target)), Text(_read(source, target))]),
         Section("Geometry", [_geometry(source, target), Pictures(_extents(source, target))]),
-        Section("What planning says", [Notes(warnings) if warnings else Text("No warning.")]),
+        Section(
+            "What planning says", [*([Notes(warnings)] if warnings else []), Notes(planning_notes(source, target))]
+        ),
     ]
     if estimate is not None:
         sections.insert(0, _model_section(estimate))
     return page_html(f"{source.name} → {target.name}: a look before", [Facts(facts)], sections, contents=True)
+
+
+def planning_notes(source: Side, target: Side) -> list[str]:
+    """What the rules of planning would set, and why."""
+    notes = []
+    for name, other, scheme_s, scheme_t in zip(source.channels, target.channels, source.schemes, target.schemes):
+        origin = (
+            "the source's statistics, as both are in Hounsfield units"
+            if scheme_s == scheme_t == CT
+            else "its own statistics"
+        )
+        notes.append(
+            f"Target channel {other}: {scheme_t} by its name, with {origin}. Source channel {name}: {scheme_s}."
+        )
+    axes = [low_resolution_axis(side.median_spacing) for side in (source, target)]
+    said = ["none" if axis is None else str(axis) for axis in axes]
+    notes.append(
+        f"Axis of thick slices: source {said[0]}, target {said[1]}. A fresh plan cuts 2D slices across the source's, or the "
+        "target's where the source has none."
+    )
+    notes.append(
+        "Both domains are resampled to one spacing: in a fresh plan nnU-Net's rule over both, each of half the weight; an "
+        "existing plan keeps its own."
+    )
+    return notes
 
 
 def _read(source: Side, target: Side) -> str:

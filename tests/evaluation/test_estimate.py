@@ -161,15 +161,24 @@ def test_dice_of_two_empty_masks_is_none():
 
 
 def test_the_interval_reaches_from_the_lowest_to_the_highest_and_a_margin_further():
-    assert combine([0.6, 0.8, 0.7], 0.05) == Estimate(pytest.approx(0.7), pytest.approx(0.55), pytest.approx(0.85))
-    assert combine([0.6, math.nan, 0.99], 0.05).high == 1.0
-    assert math.isnan(combine([math.nan], 0.1).value)
+    assert combine([0.6, 0.8], 0.7, True, 0.05) == Estimate(
+        pytest.approx(0.7), pytest.approx(0.55), pytest.approx(0.85)
+    )
+    assert combine([0.6, math.nan], 0.99, True, 0.05).high == 1.0
+    assert math.isnan(combine([math.nan], math.nan, True, 0.1).value)
+
+
+def test_epochs_of_one_training_may_only_lower_it():
+    alone = combine([0.6, 0.8], math.nan, False, 0.05)
+    assert combine([0.6, 0.8], 0.95, False, 0.05) == alone
+    assert combine([0.6, 0.8], 0.5, False, 0.05) == Estimate(0.5, pytest.approx(0.45), alone.high)
+    assert combine([0.6, 0.8], 0.95, True, 0.05).value > alone.value
 
 
 def test_a_class_that_should_be_there_and_is_not_has_nothing():
     sizes = SourceSizes(share=1.0, smallest=100.0, largest=200.0)
-    assert combine([0.9, 0.9], 0.0, sizes.complaint(0)) == Estimate(0.0, 0.0, 0.0)
-    assert "of its smallest" in sizes.complaint(5) and combine([0.9], 0.0, sizes.complaint(5)).low == 0
+    assert combine([0.9, 0.9], 0.9, True, 0.0, sizes.complaint(0)) == Estimate(0.0, 0.0, 0.0)
+    assert "of its smallest" in sizes.complaint(5) and combine([0.9], 0.9, True, 0.0, sizes.complaint(5)).low == 0
     assert "largest" in sizes.complaint(3000) and sizes.complaint(50) == ""
     assert SourceSizes(share=0.5, smallest=100.0, largest=200.0).complaint(0) == ""  # a tumour need not be there
 

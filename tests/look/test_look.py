@@ -41,6 +41,7 @@ def test_the_first_rule_that_applies():
     a, b = side("a"), side("b")
     assert judge(a, b, [0.95], None, None).answer == PERHAPS
     assert judge(a, b, [0.5], None, None).answer == ADAPT
+    assert judge(a, replace(b, channels=["LGE MR"]), [0.95], None, None).answer == ADAPT
     assert judge(a, side("b", spacing=2.0), [0.95], None, None).answer == ADAPT
     assert judge(a, replace(b, fields=b.fields * 2), [0.95], None, None).answer == ADAPT
     assert judge(a, b, [0.5], None, estimate(PLAUSIBLE)).answer == WORKS
