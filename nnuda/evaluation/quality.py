@@ -36,7 +36,7 @@ from nnuda.evaluation.scores import find_cases, first_names, spread
 from nnuda.labels import foreground_names
 
 SOURCE_CASES = 20  # that calibrate
-SAMPLED_VOXELS = 100_000  # of each, for the temperature
+SAMPLED_VOXELS = 20_000  # of each, for the temperature
 ESTIMATORS = ("soft_dice", "atc", "agreement")
 CAUTION = (
     "An estimate, not a score: no label of the target was used. All estimators believe the network in one way or "

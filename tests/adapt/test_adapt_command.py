@@ -61,11 +61,11 @@ def test_ended_in_training_and_gone_on(toy: Toy, tmp_path: Path) -> None:
             break
     printed += process.stdout.read()
     assert process.wait(60) == 143, printed
+    other = run([*command, "--set", "training.initial_lr=0.5"], toy.environment, expect=1)
+    assert "was begun with other settings" in other and "training.initial_lr: was 0.01, now 0.5" in other
     output = run(command, toy.environment)
     assert "[1/6] plan and preprocess: there already" in output
     assert "[2/6] train: goes on from its last checkpoint" in output and "epoch 4 of 4" in output
-    other = run([*command, "--set", "training.initial_lr=0.5"], toy.environment, expect=1)
-    assert "was begun with other settings" in other and "training.initial_lr: was 0.01, now 0.5" in other
 
 
 def test_the_model_to_start_from(tmp_path: Path) -> None:

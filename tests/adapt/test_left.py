@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 
 from nnuda.adapt import left
-from nnuda.adapt.left import MAYBE_CUT_OFF, AdaptError, prediction_left, result_left, training_left
+from nnuda.adapt.left import (
+    MAYBE_CUT_OFF,
+    AdaptError,
+    prediction_left,
+    refuse_other_settings,
+    result_left,
+    training_left,
+)
 from nnuda.adapt.road import FINAL, Road
+from nnuda.settings import effective_settings
 
 LATEST = "checkpoint_latest.pth"
 
@@ -68,6 +76,15 @@ def test_a_finished_training_of_other_settings_is_refused(road, monkeypatch):
     (Path(road.fold_folder) / FINAL).touch()
     with pytest.raises(AdaptError, match="other"):
         training_left(road)
+
+
+def test_other_settings_than_a_training_was_begun_with_are_refused(road):
+    begun = {"domain_adaptation": {"effective_settings": effective_settings("adapt", {"training.seed": 1})}}
+    (Path(road.model_folder) / "plans_source.json").write_text(json.dumps(begun))
+    refuse_other_settings(road)  # none given: the plan's own
+    refuse_other_settings(replace(road, settings={"training.seed": 1}))
+    with pytest.raises(AdaptError, match="training.seed: was 1, now 2"):
+        refuse_other_settings(replace(road, settings={"training.seed": 2}))
 
 
 # ---- predictions ------------------------------------------------------------------------------------------------------
