@@ -35,6 +35,28 @@ def metric_title(metric: str, unit: str) -> str:
     return f"{metric} ({unit})" if metric in ("ASSD", "HD95") else metric
 
 
+def estimate_table(result: dict) -> Table:
+    """Expected Dice of each class with its interval, and what each estimator says.
+
+    Args:
+        result: what `nnuda.evaluation.quality.estimate_folder` returns.
+    """
+    table = Table(
+        title=f"{len(result['per_case'])} target cases, expected Dice without labels",
+        box=box.SIMPLE_HEAD,
+        caption="source: true Dice on the source's cases that it was calibrated by",
+    )
+    table.add_column("class", no_wrap=True)
+    columns = {"value": "expected", "low": "from", "high": "to", "soft_dice": "soft", "atc": "ATC"}
+    columns |= {"agreement": "agreement", "dice_on_source": "source"}
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, values in {**result["per_class"], "mean of classes": result["mean"]}.items():
+        cells = (values.get(column) for column in columns)
+        table.add_row(name, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+    return table
+
+
 def score_table(scores: dict) -> Table:
     """Mean ± standard deviation per class, and how often a mask was empty.
 

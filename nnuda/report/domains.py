@@ -14,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnuda.datasets import DatasetError, Domain, load_dataset
+from nnuda.evaluation.scores import spread
 from nnuda.images import read_case
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
@@ -97,12 +98,6 @@ def fingerprint_table(run: Run) -> Table:
     return Table(rows, words=frozenset({1, 2}))
 
 
-def spread(cases: Sequence[str], limit: int) -> list[str]:
-    """At most so many, spread over all."""
-    cases = sorted(cases)
-    return [cases[int(i)] for i in np.linspace(0, len(cases) - 1, min(limit, len(cases))).round()]
-
-
 def _raw_case(domain: Domain, case: str) -> Intensities:
     """Voxels of nnU-Net's non-zero mask."""
     images, _ = read_case(domain.reader_class(), domain.images[case])
@@ -154,7 +149,7 @@ def overlap(values: dict[str, np.ndarray], limits: tuple[float, float]) -> float
     return float(np.minimum(*shares).sum())
 
 
-def _limits(values: dict[str, np.ndarray]) -> tuple[float, float]:
+def shown_limits(values: dict[str, np.ndarray]) -> tuple[float, float]:
     ends = np.array([np.percentile(drawn, SHOWN_PERCENTILES) for drawn in values.values()])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     return low, max(high, low + 1e-6)
@@ -189,7 +184,7 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
     for title, domains in drawn.items():
         for channel in range(min(map(len, domains.values()), default=0)):
             values = {domain: channels[channel] for domain, channels in domains.items()}
-            limits = _limits(values)
+            limits = shown_limits(values)
             name = title if len(_channels(run, "source")) == 1 else f"channel {channel}, {title}"
             shared = f"common area {overlap(values, limits):.2f}" if len(values) == 2 else ""
             pictures.append(Picture(histograms(name, values, limits, ct), f"histogram of intensities {name}", shared))
