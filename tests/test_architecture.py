@@ -77,9 +77,11 @@ ALLOWED = {
         "training",
     ],
     "demo": ["errors", "evaluation", "files"],
+    "convert": ["errors", "files", "processes"],
     # the roofs
     "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
     "cli": [
+        "convert",
         "datasets",
         "demo",
         "errors",
