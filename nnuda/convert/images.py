@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import product
 
 import numpy as np
@@ -39,11 +41,8 @@ def read_image(paths: list[str], frame: int | None = None) -> sitk.Image:
     Raises:
         ImageError: it cannot be read, is no volume, or lacks a slice.
     """
-    try:
+    with _readable(paths[0]):
         image = _read_slices(paths) if paths[0].lower().endswith(".dcm") else _read_file(paths[0])
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ImageError(f"{paths[0]}: expected an image; it cannot be read. Copy it again. ({reason})") from error
     if frame is not None and image.GetDimension() == 4:
         if frame >= image.GetSize()[3]:
             raise ImageError(f"{paths[0]}: expected frame {frame}; it has {image.GetSize()[3]}, counted from 0.")
@@ -51,6 +50,16 @@ def read_image(paths: list[str], frame: int | None = None) -> sitk.Image:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageError(f"{paths[0]}: expected a volume; it has {image.GetDimension()} dimensions.")
     return sitk.Cast(image, sitk.sitkFloat32) if image.GetPixelID() == sitk.sitkFloat64 else image
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """What ITK and nibabel say of a file that is damaged, as an error for the user."""
+    try:
+        yield
+    except (RuntimeError, EOFError, zlib.error) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise ImageError(f"{path}: expected an image; it cannot be read. Copy it again. ({reason})") from error
 
 
 def _read_file(path: str) -> sitk.Image:
@@ -179,7 +188,8 @@ def _stack(paths: list[str], image: sitk.Image, image_paths: list[str]) -> sitk.
             f"{os.path.dirname(paths[0])}: expected a mask for each slice of {os.path.dirname(image_paths[0])}, of the "
             f"same name; {len(odd)} names have no partner, such as {odd[0]}."
         )
-    masks = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(stem[name])) for name in order])
+    with _readable(paths[0]):
+        masks = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(stem[name])) for name in order])
     if masks.shape[::-1] != image.GetSize():
         raise ImageError(
             f"{os.path.dirname(paths[0])}: expected masks of one number a pixel and the image's size {image.GetSize()}; "

@@ -171,6 +171,16 @@ def test_axes_that_are_not_at_right_angles(tmp_path):
         assert np.abs(there - (affine @ (*index, 1))[:3]).max() < 0.2
 
 
+@pytest.mark.parametrize("name", ["mr_train/mr_train_1001_image.nii.gz", "mr_train/mr_train_1001_label.nii.gz"])
+def test_a_damaged_file_is_named(name, owner):
+    owner_files.mmwhs(owner)
+    path = owner / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ImageError, match=f"{name}: expected an image; it cannot be read. Copy it again"):
+        run(owner)
+    assert nothing_left(owner)
+
+
 def test_a_missing_slice_is_noticed(tmp_path):
     names = [f"{i}.dcm" for i in range(4)]
     owner_files.dicom(np.zeros(SHAPE), LPS, tmp_path / "series", names)
