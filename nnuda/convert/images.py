@@ -88,6 +88,11 @@ def _read_skewed(path: str) -> sitk.Image:
     return image
 
 
+def _pixels(path: str) -> np.ndarray:
+    with _readable(path):
+        return sitk.GetArrayFromImage(sitk.ReadImage(path))
+
+
 def sort_slices(paths: list[str]) -> tuple[list[str], float]:
     """DICOM slices along their normal, whatever they are called, and the distance between them (mm).
 
@@ -98,7 +103,8 @@ def sort_slices(paths: list[str]) -> tuple[list[str], float]:
     for path in paths:
         reader = sitk.ImageFileReader()
         reader.SetFileName(path)
-        reader.ReadImageInformation()
+        with _readable(path):
+            reader.ReadImageInformation()
         placed.append((float(np.dot(reader.GetOrigin(), reader.GetDirection()[2::3])), path))
     placed.sort()
     steps = np.diff([place for place, _ in placed])
@@ -114,7 +120,7 @@ def sort_slices(paths: list[str]) -> tuple[list[str], float]:
 def _read_slices(paths: list[str]) -> sitk.Image:
     ordered, step = sort_slices(paths)
     first = sitk.ReadImage(ordered[0])
-    volume = np.concatenate([sitk.GetArrayFromImage(sitk.ReadImage(path)) for path in ordered])
+    volume = np.concatenate([_pixels(path) for path in ordered])
     image = sitk.GetImageFromArray(volume)
     image.SetSpacing((*first.GetSpacing()[:2], step))
     image.SetOrigin(first.GetOrigin())
@@ -188,8 +194,7 @@ def _stack(paths: list[str], image: sitk.Image, image_paths: list[str]) -> sitk.
             f"{os.path.dirname(paths[0])}: expected a mask for each slice of {os.path.dirname(image_paths[0])}, of the "
             f"same name; {len(odd)} names have no partner, such as {odd[0]}."
         )
-    with _readable(paths[0]):
-        masks = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(stem[name])) for name in order])
+    masks = np.stack([_pixels(stem[name]) for name in order])
     if masks.shape[::-1] != image.GetSize():
         raise ImageError(
             f"{os.path.dirname(paths[0])}: expected masks of one number a pixel and the image's size {image.GetSize()}; "
