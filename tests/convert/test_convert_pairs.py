@@ -51,7 +51,8 @@ def done(request, tmp_path, monkeypatch) -> tuple[Example, dict, Path, Path]:
         for case, one in made["bssfp"].items():
             made["bssfp"][case] = Made(one.image, one.label, np.diag([0.75, 0.75, 8, 1]))
     pair = convert(Request(example.collection, str(owner), str(raw), example.source, example.target, (701, 702)))
-    monkeypatch.setenv("nnUNet_raw", str(raw))
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     return example, made, raw, Path(pair)
 
 
@@ -102,8 +103,9 @@ def test_split_and_provenance(done):
         for path, entry in record["inputs"].items():
             content = (owner / path).read_bytes()
             assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    pairs = provenance["benchmark_pair"]
-    assert all((raw / path).is_dir() or not held for entry in pairs.values() for path in entry.values())
+    (named,) = provenance["benchmark_pair"].values()
+    assert (raw / named["source"] / "labelsTr").is_dir() and (raw / named["target"] / "imagesTr").is_dir()
+    assert (raw / named["labels"]).is_dir() == bool(split["target"]["labelled"])
 
 
 def test_a_second_time_nothing_is_done(done, capsys):
