@@ -108,6 +108,7 @@ ALLOWED = {
         "report",
         "results",
     ],
+    "convert": ["errors", "files", "processes"],
     # the roofs
     "trainers": [
         "data",
@@ -123,6 +124,7 @@ ALLOWED = {
     ],
     "cli": [
         "adapt",
+        "convert",
         "datasets",
         "demo",
         "errors",

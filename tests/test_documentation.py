@@ -147,6 +147,7 @@ REQUIRED = {
     "nnUDA_uncertainty": "predictions",
     "nnUDA_features": "results -o features.png",
     "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly",
+    "nnUDA_convert": "mmwhs input output",
 }
 
 
