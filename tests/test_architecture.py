@@ -104,6 +104,7 @@ ALLOWED = {
         "errors",
         "evaluation",
         "files",
+        "images",
         "planning",
         "report",
         "results",
