@@ -83,7 +83,7 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
-    "demo": ["commands", "evaluation", "files"],
+    "demo": ["adapt", "commands", "evaluation", "files"],
     "adapt": [
         "commands",
         "datasets",

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 RECENT = 10  # epochs whose mean tells the time left: later epochs may cost more, once the target's terms are on
-EVERY_SECONDS = 30  # a line at most so often
+EVERY_SECONDS = 30
 _EPOCH = re.compile(r": Epoch (\d+) *$")
 _TIME = re.compile(r"Epoch time: ([\d.]+) s")
 
@@ -31,10 +31,17 @@ class TrainingProgress:
         epochs: of the whole training.
         say: prints a line.
         clock: in seconds.
+        every: a line at most after so many seconds.
     """
 
-    def __init__(self, epochs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.epochs, self.say, self.clock = epochs, say, clock
+    def __init__(
+        self,
+        epochs: int,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        every: float = EVERY_SECONDS,
+    ) -> None:
+        self.epochs, self.say, self.clock, self.every = epochs, say, clock, every
         self.epoch: int | None = None
         self.seconds: deque[float] = deque(maxlen=RECENT)
         self.said: float | None = None
@@ -50,7 +57,7 @@ class TrainingProgress:
 
     def _after_epoch(self) -> None:
         left, now = self.epochs - self.epoch - 1, self.clock()
-        if self.said is not None and left > 0 and now - self.said < EVERY_SECONDS:
+        if self.said is not None and left > 0 and now - self.said < self.every:
             return
         self.said = now
         mean = sum(self.seconds) / len(self.seconds)

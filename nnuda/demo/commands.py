@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from nnuda.commands import run_logged
@@ -27,8 +28,12 @@ class Shell:
             print(f"export {name}={shlex.quote(value)}")
         print(f"cd {shlex.quote(str(folder))}", flush=True)
 
-    def run(self, command: str) -> None:
+    def run(self, command: str, watch: Callable[[str], None] | None = None) -> None:
         """Echoes a command line, runs it, and says how long it took.
+
+        Args:
+            command: as a user types it.
+            watch: called with each line that it prints.
 
         Raises:
             CommandFailed: it is not installed, or ended with an error.
@@ -37,5 +42,5 @@ class Shell:
         words = shlex.split(command)
         log = self.logs / f"{self.count:02d}_{words[0]}.log"
         print(f"\n$ {command}", flush=True)
-        seconds = run_logged(words, log, self.folder, self.environment)
+        seconds = run_logged(words, log, self.folder, self.environment, watch)
         print(f"  {seconds:.0f} s, log: {log.relative_to(self.folder)}", flush=True)

@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from nnuda.adapt.progress import TrainingProgress
 from nnuda.demo.commands import Shell
 from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
 from nnuda.evaluation.overlay import draw_overlays
@@ -66,7 +69,7 @@ RUNS = {
     "adapted": Row("901", "nnUDATrainerAdapt"),
     "oracle": Row("903", "nnUDATrainerSourceOnly"),
 }
-PICTURE = "overlay.png"
+PICTURE, REPORT = "overlay.png", "report.html"
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -100,7 +103,8 @@ def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
     run = RUNS[row]
     images, labels = (path.relative_to(shell.folder) for path in (data.target / "imagesTs", data.test_labels))
     model = f"-tr {run.trainer} -p {run.plans} -device cpu"
-    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}")
+    progress = TrainingProgress(SETTINGS["training.num_epochs"], lambda line: print(f"  {line}", flush=True), every=0)
+    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}", progress)
     shell.run(
         f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
         "--disable_tta -npp 1 -nps 1"
@@ -108,8 +112,17 @@ def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
     shell.run(f"nnUDA_evaluate {labels} predictions/{row} -o scores/{row}.json -np 1")
 
 
-def draw(folder: Path, data: DemoData) -> None:
-    """Target cases with the outlines of reference, source-only and adapted."""
+def report(shell: Shell, data: DemoData) -> None:
+    """The page of the adapted training, with its scores against those of source-only."""
+    fold = f"nnUNet_results/{data.source.name}/nnUDATrainerAdapt__nnUNetPlans__{CONFIGURATION}/fold_0"
+    shell.run(
+        f"nnUDA_report {fold} -o {REPORT} --predictions predictions/adapted -gt {data.test_labels.name} "
+        "--before-predictions predictions/source-only"
+    )
+
+
+def draw(folder: Path, data: DemoData, scores: dict[str, dict]) -> None:
+    """Target cases with the outlines of reference, source-only and adapted, and the mean Dice of each."""
     cases = [f"case{number:02d}" for number in range(CASES_TEST)]
     folders = {"reference": data.test_labels, **{row: folder / "predictions" / row for row in RUNS if row != "oracle"}}
     contours = {title: {case: str(files / f"{case}.png") for case in cases} for title, files in folders.items()}
@@ -119,7 +132,12 @@ def draw(folder: Path, data: DemoData) -> None:
         contours,
         str(folder / PICTURE),
         dataset_json,
+        captions={row: {case: _mean_dice(scores[row], case) for case in cases} for row in RUNS if row != "oracle"},
     )
+
+
+def _mean_dice(scores: dict, case: str) -> str:
+    return f"Dice {np.nanmean([scores['per_case'][case][name]['Dice'] for name in scores['per_class']]):.2f}"
 
 
 def run_demo(folder: Path) -> None:
@@ -146,12 +164,16 @@ def run_demo(folder: Path) -> None:
     plan(shell, data, "903", "901")
     for row in RUNS:
         train_and_score(shell, data, row)
-    draw(folder, data)
+    report(shell, data)
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
+    draw(folder, data, scores)
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
     print(
         "strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
         "For real images see documentation/explanation/adapt.md"
     )
-    print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")
+    print(
+        f"Picture: {folder / PICTURE}\nReport:  {folder / REPORT}\nAll of it took {time.perf_counter() - start:.0f} s.\n"
+        "Your own data: nnUDA_adapt -d SOURCE -t TARGET -c 2d"
+    )

@@ -159,6 +159,7 @@ def draw_overlays(
     slices: str | int = LARGEST,
     max_cases: int = 4,
     plans: dict | None = None,
+    captions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[str]:
     """Draws one row per case and one column per set of outlines; the first set is dotted in the columns of the others.
 
@@ -170,6 +171,7 @@ def draw_overlays(
         slices: index of the slice of 3D images, or "largest foreground".
         max_cases: draws the first so many cases that have an image and all label files.
         plans: content of a plans.json, where it should decide the reader.
+        captions: title of a column -> case -> text below its panel.
 
     Returns:
         The cases drawn.
@@ -192,6 +194,7 @@ def draw_overlays(
         view = crop_to_foreground(read_slice(images[case], files, reader, allowed, slices))
         for axes, name in zip(row, contours):
             draw_panel(axes, view, regions, colours, name, None if name == reference else reference)
+            axes.set_xlabel((captions or {}).get(name, {}).get(case, ""), fontsize=9)
         row[0].set_ylabel(case, fontsize=9)
     for axes, name in zip(grid[0], contours):
         axes.set_title(name, fontsize=11)
