@@ -76,6 +76,7 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
+    "selftraining": ["datasets", "errors", "files", "labels", "planning", "processes", "results"],
     "demo": ["errors", "evaluation", "files"],
     # the roofs
     "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
@@ -92,6 +93,7 @@ ALLOWED = {
         "preprocessing",
         "registration",
         "report",
+        "selftraining",
         "settings",
         "text",
         "trainer_files",
