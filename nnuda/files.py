@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -257,6 +258,15 @@ def write_json(content: dict, path: str) -> None:
     """Write a JSON file. Numpy scalars become JSON numbers."""
     recursive_fix_for_json_export(content)
     write_text(json.dumps(content, indent=4), path)
+
+
+def sha256(path: str | Path) -> str:
+    """Hash of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: str = "") -> Any:

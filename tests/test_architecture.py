@@ -110,6 +110,7 @@ ALLOWED = {
         "results",
     ],
     "convert": ["errors", "files", "processes"],
+    "selftraining": ["datasets", "errors", "files", "labels", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",
@@ -140,6 +141,7 @@ ALLOWED = {
         "registration",
         "report",
         "results",
+        "selftraining",
         "settings",
         "text",
         "trainer_files",

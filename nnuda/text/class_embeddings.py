@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nnuda.files import replacing
+from nnuda.files import replacing, sha256
 from nnuda.text.class_encoders import (
     HUGGING_FACE,
     NGRAMS,
@@ -124,7 +124,7 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
             f"{file}: expected vectors of one length; got the shapes {', '.join(map(str, sorted(shapes)))}."
         )
     stacked = np.stack([vectors[name] for name in names])
-    origin = {"model": "file", "weights": {"file": os.path.abspath(file), "sha256": _sha256(file)}}
+    origin = {"model": "file", "weights": {"file": os.path.abspath(file), "sha256": sha256(file)}}
     return _checked(tuple(names), np.stack([stacked] * 2), origin)
 
 
@@ -170,7 +170,7 @@ def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name
     if entry is None:
         raise ClassTextsError(f"The plan {plans_name} has no class embeddings. {again}")
     file = os.path.join(folder, entry["file"])
-    if not os.path.isfile(file) or _sha256(file) != entry["sha256"]:
+    if not os.path.isfile(file) or sha256(file) != entry["sha256"]:
         raise ClassTextsError(
             f"Expected the class embeddings that the plan was made with in {file} (sha256 "
             f"{entry['sha256'][:12]}...); they are gone or others. Put the file back. {again}"
@@ -223,7 +223,3 @@ def _seed(model: str) -> int:
     if not seed.isdecimal():
         raise ClassTextsError(f"--text-model {RANDOM}:SEED expects a whole number, got {model}.")
     return int(seed)
-
-
-def _sha256(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

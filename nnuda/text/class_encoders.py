@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnuda.files import sha256
+
 if TYPE_CHECKING:
     import torch
 
@@ -159,7 +161,6 @@ def _open_clip_folder(folder: Path) -> tuple[Encoder, dict[str, str]]:
 
 
 def _hashed(folder: Path) -> dict[str, Any]:
-    from nnuda.text.weights import sha256
 
     files = sorted({file for pattern in WEIGHT_FILES for file in folder.glob(pattern)})
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode())

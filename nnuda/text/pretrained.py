@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnuda.files import sha256
+
 _SUFFIX = ".pretrained"
 
 
@@ -46,7 +48,7 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
     if settings[key] is None:
         return None
     from nnuda.text.clip_models import TextModelError
-    from nnuda.text.weights import find_weights, sha256
+    from nnuda.text.weights import find_weights
 
     file = find_weights(settings[key[: -len(_SUFFIX)] + ".model"], settings[key])
     if key in planned and sha256(file) != planned[key]["sha256"]:

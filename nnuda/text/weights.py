@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import urllib.error
@@ -17,6 +16,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from nnuda.errors import NnudaError
+from nnuda.files import sha256
 from nnuda.text.clip_models import TextModelError, model_config
 
 HUB_TIMEOUT = 5
@@ -81,15 +81,6 @@ def find_weights(model: str | None, pretrained: str, download: bool = False) -> 
             return _downloaded(tag)
         raise _unavailable(f"The weights {pretrained!r} of {model} are not in the local cache, and {reason}.", tag)
     return file
-
-
-def sha256(file: Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def is_jit_archive(file: Path) -> bool:
