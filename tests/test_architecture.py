@@ -110,7 +110,7 @@ ALLOWED = {
         "results",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": ["datasets", "errors", "files", "labels", "planning", "processes", "results"],
+    "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",

@@ -19,8 +19,9 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
-from nnuda.datasets import Domain, read_case
+from nnuda.datasets import Domain
 from nnuda.files import replacing, write_json
+from nnuda.images import read_case
 from nnuda.selftraining.keeping import Vote
 from nnuda.selftraining.members import Member, load_predictor
 

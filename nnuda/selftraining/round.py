@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.datasets import Domain, read_case
+from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
 from nnuda.files import folder_aside, read_json, write_json
+from nnuda.images import read_case
 from nnuda.labels import class_names
 from nnuda.processes import run_cases
 from nnuda.selftraining.dataset import (
