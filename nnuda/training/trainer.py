@@ -328,8 +328,9 @@ class nnUDATrainer(nnUNetTrainer):
         if self.fold != "all":
             require_splits(join(self.preprocessed_dataset_folder_base, "splits_final.json"))
         training, validation = super().get_tr_and_val_datasets()
+        remedy = f"Run: {self.preprocess_command}, or take these cases out of splits_final.json."
         for cases, use in ((training, "training"), (validation, "validation")):
-            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", self.preprocess_command)
+            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", remedy)
         return training, validation
 
     def get_dataloaders(self) -> tuple[Any, Any]:
@@ -363,7 +364,8 @@ class nnUDATrainer(nnUNetTrainer):
                 f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
                 f"{folder}; found {found}. Run: {self.preprocess_command}"
             )
-        require_cases(dataset, f"the preprocessed cases of the target {self.target['name']}", self.preprocess_command)
+        what = f"the preprocessed cases of the target {self.target['name']}"
+        require_cases(dataset, what, f"Run: {self.preprocess_command}")
         return dataset
 
     def target_loader(self) -> TargetLoader:
