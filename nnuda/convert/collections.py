@@ -271,7 +271,7 @@ FLARE = Collection(
 
 _SCHWANNOMA = {0: 0, 1: 1, 2: 2}
 CROSSMODA = Collection(
-    title="CrossMoDA 2021 and 2022: vestibular schwannoma and cochlea, ceT1 to hrT2",
+    title="CrossMoDA 2021 and 2022: schwannoma and cochlea, ceT1 to hrT2",
     download="https://zenodo.org/records/6504722 (2022), or https://crossmoda.grand-challenge.org for 2021: unpack all",
     classes={"background": 0, "vestibular schwannoma": 1, "cochlea": 2},
     domains={
