@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from nnuda.datasets import Domain, label_files
 from nnuda.evaluation.scores import spread
-from nnuda.images import read_case
+from nnuda.images import read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
@@ -102,7 +102,7 @@ def _measure(
     for case in tqdm(names, desc=f"Looking at {domain.name}", unit="case"):
         images, properties = read_case(reader, domain.images[case])
         spacing = np.array(properties["spacing"], dtype=float)
-        segmentation = reader().read_seg(labels[case])[0] if labels else None
+        segmentation = read_label(reader, labels[case])[0] if labels else None
         cropped, outside, box = crop_to_nonzero(images)
         foreground = None
         if segmentation is not None:

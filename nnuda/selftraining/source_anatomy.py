@@ -10,6 +10,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnuda.datasets import Domain, label_files
 from nnuda.errors import NnudaError
+from nnuda.images import read_label
 from nnuda.labels import foreground_names
 from nnuda.processes import run_cases
 from nnuda.selftraining.keeping import ALWAYS_CASES, ClassPrior, in_one_piece, is_cut, largest_share, plausible_volumes
@@ -58,7 +59,7 @@ def voxel_volume(properties: dict) -> float:
 
 def measure_case(reader: type[BaseReaderWriter], file: str, values: list[int]) -> Measured:
     """The classes that a label file shows."""
-    labels, properties = reader().read_seg(file)
+    labels, properties = read_label(reader, file)
     found: Measured = {}
     for value in values:
         mask = labels[0] == value
