@@ -28,6 +28,11 @@ SOURCE = Domain(
 )
 
 
+@pytest.fixture(autouse=True)
+def no_image_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnuda.datasets.check_whole", lambda file: None)
+
+
 class RunsCode:
     def __reduce__(self):
         return print, ("code of a checkpoint",)
