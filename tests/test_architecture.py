@@ -19,9 +19,9 @@ ALLOWED = {
     "labels": [],
     "files": ["errors"],
     "processes": ["errors"],
-    "plan_key": ["errors"],
+    "plan_key": ["errors", "files"],
     "datasets": ["errors"],
-    "results": ["errors"],
+    "results": ["errors", "files"],
     "trainer_files": ["registration"],
     "settings": ["errors", "trainer_files"],
     "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
@@ -55,12 +55,13 @@ ALLOWED = {
         "labels",
         "plan_key",
         "processes",
+        "results",
         "settings",
         "text",
         "trainer_files",
     ],
     "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
-    "evaluation": ["errors", "files", "labels", "losses", "processes", "results"],
+    "evaluation": ["errors", "files", "labels", "losses", "plan_key", "processes", "results"],
     "export": ["datasets", "errors", "files", "plan_key", "results"],
     "report": [
         "datasets",
@@ -76,7 +77,7 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
-    "demo": ["errors", "evaluation", "files"],
+    "demo": ["errors", "evaluation", "files", "plan_key", "results"],
     # the roofs
     "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
     "cli": [
@@ -92,6 +93,7 @@ ALLOWED = {
         "preprocessing",
         "registration",
         "report",
+        "results",
         "settings",
         "text",
         "trainer_files",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from nnuda.evaluation.overlay import draw_overlays
 from nnuda.evaluation.scores import load_scores
 from nnuda.evaluation.table import comparison_table, print_table
 from nnuda.files import write_json
+from nnuda.plan_key import read_plans
+from nnuda.results import read_dataset_json
 
 CONFIGURATION = "2d_demo"
 # As nnU-Net users add a configuration: small enough for two CPU cores, everything else as in 2d.
@@ -77,7 +78,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def add_small_configuration(plans_file: Path) -> None:
     """Adds the configuration 2d_demo to a plan; it reads what was preprocessed for 2d."""
-    plans = json.loads(plans_file.read_text(encoding="utf-8"))
+    plans = read_plans(str(plans_file))
     plans["configurations"][CONFIGURATION] = SMALL
     write_json(plans, str(plans_file))
     print(f"  added the configuration {CONFIGURATION} to {plans_file.name}: 4 stages, patch 64x64, batch 8", flush=True)
@@ -113,7 +114,7 @@ def draw(folder: Path, data: DemoData) -> None:
     cases = [f"case{number:02d}" for number in range(CASES_TEST)]
     folders = {"reference": data.test_labels, **{row: folder / "predictions" / row for row in RUNS if row != "oracle"}}
     contours = {title: {case: str(files / f"{case}.png") for case in cases} for title, files in folders.items()}
-    dataset_json = json.loads((data.target / "dataset.json").read_text(encoding="utf-8"))
+    dataset_json = read_dataset_json(str(data.target / "dataset.json"))
     draw_overlays(
         {case: str(data.target / "imagesTs" / f"{case}_0000.png") for case in cases},
         contours,

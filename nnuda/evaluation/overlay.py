@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.evaluation.reading import EvaluationError, find_reader, read_labels
+from nnuda.evaluation.reading import EvaluationError, find_reader, read_files, read_labels
 from nnuda.evaluation.scores import class_labels
 from nnuda.files import replacing
 
@@ -61,7 +61,7 @@ def read_slice(
         allowed: the labels of dataset.json.
         choice: index of the slice, or "largest foreground".
     """
-    image, properties = reader().read_images((image_file,))
+    image, properties = read_files(lambda: reader().read_images((image_file,)), [image_file], "an image")
     labels = {name: read_labels(file, reader, allowed).labels for name, file in label_files.items()}
     for name, label_map in labels.items():
         if label_map.shape != image.shape[1:]:

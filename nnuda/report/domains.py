@@ -13,11 +13,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.datasets import DatasetError, Domain, load_dataset, read_case
+from nnuda.datasets import Domain, load_dataset, read_case
+from nnuda.errors import NnudaError, short
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
 from nnuda.report.page import Picture, Pictures, Section, Table, Text
-from nnuda.report.run import Run, number
+from nnuda.report.run import ReportError, Run, number
 
 VOXELS_PER_CASE = 50_000
 SHOWN_PERCENTILES = (0.5, 99.5)
@@ -120,7 +121,17 @@ def _thin(values: np.ndarray) -> np.ndarray:
 
 
 def _read(cases: Sequence[str], read: Callable[[str], Intensities], title: str) -> Intensities:
-    drawn = [read(case) for case in tqdm(cases, desc=title, unit="case")]
+    drawn = []
+    for case in tqdm(cases, desc=title, unit="case"):
+        try:
+            drawn.append(read(case))
+        except NnudaError:
+            raise
+        except Exception as error:  # every library that reads images has kinds of its own
+            raise ReportError(
+                f"Case {case} ({title}): expected a whole image; it cannot be read ({short(str(error))}). Make it again, "
+                "or leave the histograms out with --histogram-cases 0."
+            ) from error
     return [np.concatenate(channel) for channel in zip(*drawn)]
 
 
@@ -141,7 +152,7 @@ def _raw(run: Run, domain: str, limit: int) -> Intensities | None:
         return None
     try:
         found = load_dataset(run.source if domain == "source" else run.target)
-    except DatasetError:
+    except NnudaError:
         return None  # a target that was a folder of images, or data that lie elsewhere by now
     return _read(spread(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
 

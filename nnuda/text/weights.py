@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from nnuda.errors import NnudaError
+from nnuda.files import read_json
 from nnuda.text.clip_models import TextModelError, model_config
 
 HUB_TIMEOUT = 5
@@ -117,7 +117,7 @@ def _signs_of_quick_gelu(file: Path) -> Iterator[tuple[bool, str]]:
         yield True, "a TorchScript archive as OpenAI publishes them"
     beside = file.with_name("open_clip_config.json")
     if beside.is_file():
-        config = json.loads(beside.read_text(encoding="utf-8"))
+        config = read_json(beside, "a configuration of open_clip's", remedy="Move it away, or copy it again.")
         yield config.get("model_cfg", {}).get("quick_gelu", False), f"by the {beside.name} beside it"
     for model, name in open_clip.list_pretrained():
         tag = open_clip.get_pretrained_cfg(model, name)
