@@ -10,14 +10,28 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.spatial.transpose import TransposeAxesTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
 from nnuda.data.strong_augmentation import strong_transforms
 
-_SPATIAL = (Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform, MirrorTransform)
+_SPATIAL = (
+    Convert3DTo2DTransform,
+    SpatialTransform,
+    Convert2DTo3DTransform,
+    Rot90Transform,
+    TransposeAxesTransform,
+    MirrorTransform,
+)
+
+
+def _moves(transform: BasicTransform) -> bool:
+    """Whether a transform moves voxels; DA5 turns and transposes at random."""
+    return isinstance(transform.transform if isinstance(transform, RandomTransform) else transform, _SPATIAL)
 
 
 def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> ComposeTransforms:
@@ -77,12 +91,12 @@ class TwoViews(BasicTransform):
     def __init__(self, pipeline: ComposeTransforms, turns: list[BasicTransform] | None = None) -> None:
         super().__init__()
         label_free = self._before_labels(pipeline.transforms)
-        moves = [t for t in label_free if isinstance(t, _SPATIAL)]
+        moves = [t for t in label_free if _moves(t)]
         if turns is not None:
             moves = [*turns, *(t for t in moves if isinstance(t, MirrorTransform))]
         self.spatial = ComposeTransforms(moves)
         self.intensity = ComposeTransforms(
-            [t for t in label_free if not isinstance(t, (*_SPATIAL, MaskImageTransform))]
+            [t for t in label_free if not _moves(t) and not isinstance(t, MaskImageTransform)]
         )
         self.mask = ComposeTransforms([t for t in label_free if isinstance(t, MaskImageTransform)])
 
