@@ -78,3 +78,19 @@ def test_settings_say_what_was_changed_and_where_defaults_come_from(tmp_path: Pa
     assert {table.rows[1 + index][0] for index in table.marked} == set(CHANGED)
     row = next(row for row in table.rows if row[0] == "training.num_epochs")
     assert row[1:3] == [json.dumps(2), json.dumps(preset["training.num_epochs"]["value"])]
+
+
+def test_what_rules_found_stands_with_the_settings(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    for file in ("plans.json", "plans_source.json"):
+        plans = json.loads((folder.parent / file).read_text())
+        plans["domain_adaptation"]["rules"] = [
+            {"rule": "size", "measured": {}, "settings": {"selection.class_share": 0.02}, "reason": "Twice as large."},
+            {"rule": "detail", "measured": {}, "settings": {}, "reason": "Coarser."},
+        ]
+        (folder.parent / file).write_text(json.dumps(plans))
+    tables = [block.rows for block in settings_section(read_run(str(folder))).blocks if hasattr(block, "rows")]
+    assert tables[0][1:] == [
+        ["size", "selection.class_share=0.02", "Twice as large."],
+        ["detail", "a warning", "Coarser."],
+    ]
