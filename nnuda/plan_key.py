@@ -82,6 +82,18 @@ SCHEMA = {
             },
         },
         "geometry": {"type": "object", "required": ["source", "target"]},
+        "rules": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["rule", "measured", "reason", "settings"],
+                "properties": {
+                    "rule": {"type": "string"},
+                    "reason": {"type": "string"},
+                    "settings": {"type": "object"},
+                },
+            },
+        },
         "settings": {"type": "object"},
         "class_embeddings": {
             "type": "object",
@@ -137,6 +149,16 @@ def read_key(plans: dict) -> dict:
             f"for {key['source']}. Run: {command}"
         )
     return key
+
+
+def chosen_settings(key: dict) -> dict:
+    """What a plan gives other values than the presets: by its rules, and, counting more, with `--set`.
+
+    Args:
+        key: from `read_key`.
+    """
+    by_rule = {name: value for rule in key.get("rules", []) for name, value in rule["settings"].items()}
+    return {**by_rule, **key["settings"]}
 
 
 def relative_target_folder(source_name: str, target_name: str) -> str:

@@ -39,6 +39,7 @@ class Method:
 
 
 PAPER = {"training.recipe": "paper"}
+ADVENT = {"entropy.adversary.weight": 0.001, "entropy.discriminator.channels": 4}
 CYCLE = {"prototypes.form": "cycle", "prototypes.discriminator.channels": 4}
 EVERYTHING_TMS = {"transmedseg.copy_paste.weight": 1, "transmedseg.structure.weight": 0.01}
 EVERYTHING_TCSA = {
@@ -61,6 +62,14 @@ ROWS = {
     "uuds_paper": Method("nnUDATrainerUUDS", PAPER, gates=("labels", "autocast", "ranks", "cost", "graph")),
     "uuds_chi": Method("nnUDATrainerUUDS", {**PAPER, "uuds.pseudo_label.chi": 0.69}, gates=("labels",)),
     "mixing": Method("nnUDATrainerAdapt", {"teacher.mixing": 0.5}, gates=("resume", "labels", "autocast", "ranks")),
+    "style": Method(
+        "nnUDATrainerSourceOnly",
+        {"teacher.weight": 0, "augmentation.style": "fourier", "augmentation.style_probability": 0.5},
+        gates=("resume", "labels", "ranks", "cost"),
+    ),
+    "da5": Method("nnUDATrainerAdapt", {"training.augmentation": "da5"}, gates=("resume", "labels")),
+    "advent": Method("nnUDATrainerEntropy", ADVENT, gates=("resume", "labels", "autocast", "ranks", "graph", "cost")),
+    "mic_alone": Method("nnUDATrainerMIC", {"teacher.weight": 0}, "3d_toy", ("resume", "labels")),
     "cycle": Method("nnUDATrainerPrototypes", CYCLE, gates=("labels", "cost", "graph")),
     "cycle_later": Method(
         "nnUDATrainerPrototypes", {**CYCLE, "prototypes.translated.start": 0.4}, gates=("autocast", "ranks")

@@ -8,7 +8,9 @@ import json
 import re
 from types import ModuleType
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from documentation_pages import PAGES, ROOT
 
 from nnuda.settings import effective_settings, preset_names, validate_overrides
@@ -61,7 +63,7 @@ def test_every_result_says_what_it_was():
     assert len(keys) == len(set(keys)), "a row was measured twice"
 
 
-@pytest.mark.parametrize("row", ROWS["rows"])
+@pytest.mark.parametrize("row", [row for row, described in ROWS["rows"].items() if "trainer" in described])
 def test_the_settings_of_a_row_exist(row):
     settings = ROWS["rows"][row].get("settings", {})
     validate_overrides(settings)
@@ -72,3 +74,62 @@ def test_the_settings_of_a_row_exist(row):
 def test_budgets_name_settings_of_trainings():
     for budget in ROWS["budgets"].values():
         validate_overrides(budget["settings"])
+
+
+def test_the_image_free_map_by_hand():
+    """Three cases of one row of voxels: class 1 lies left of the centre in all, class 2 right of it in two of them."""
+    free = module("image_free")
+    labels = [np.array(row)[None, None] for row in ([0, 1, 1, 2, 0, 0], [0, 1, 1, 2, 0, 0], [0, 0, 1, 0, 0, 0])]
+    made, spacing = free.mean_map(labels, [(1.0, 1.0, 1.0)] * 3, [1, 2])
+    # 7 voxels of foreground in 3 cases: 2 places; of those that are foreground in two cases both are kept
+    assert made[0, 0].tolist() == [0, 1, 1, 2, 0, 0] and spacing == (1, 1, 1)
+    # on a grid of half the spacing each voxel is there twice, with the same centre
+    assert free.at_offsets(made, spacing, (1, 1, 12), (1, 1, 0.5))[0, 0].tolist() == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        0,
+        0,
+        0,
+        0,
+    ]
+    # beyond the map is background
+    assert free.at_offsets(made, spacing, (1, 1, 10), (1, 1, 1))[0, 0].tolist() == [0, 0, 0, 1, 1, 2, 0, 0, 0, 0]
+
+
+def test_the_image_free_prediction_never_looks_at_the_image(tmp_path):
+    free, rng = module("image_free"), np.random.default_rng(0)
+    label = np.zeros((4, 8, 8), np.uint8)
+    label[1:3, 2:5, 2:5] = 1
+    for name, array in (("source", label), ("a", rng.normal(size=label.shape)), ("b", np.zeros(label.shape))):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((1.0, 1.0, 3.0))
+        image.SetOrigin((5.0, 6.0, 7.0))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    free.predict(
+        [tmp_path / "source.nii.gz"], [1], {f"{n}_.nii.gz": tmp_path / f"{n}.nii.gz" for n in "ab"}, tmp_path / "out"
+    )
+    for name in "ab":
+        made = sitk.ReadImage(str(tmp_path / "out" / f"{name}_.nii.gz"))
+        assert (sitk.GetArrayFromImage(made) == label).all()
+        assert made.GetSpacing() == (1, 1, 3) and made.GetOrigin() == (5, 6, 7)
+
+
+def test_an_oracle_is_refused_where_it_learns_a_scored_case(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    run = module("run")
+    for folder, cases in (("oracle/labelsTr", "ab"), ("labels", "bc")):
+        (tmp_path / folder).mkdir(parents=True)
+        for case in cases:
+            (tmp_path / folder / f"{case}.nii.gz").touch()
+    pair = {"source": "s", "target": "t", "labels": "labels"}
+    assert run.oracle(pair, tmp_path) is None
+    with pytest.raises(SystemExit, match="b.nii.gz are also in labels"):
+        run.oracle({**pair, "oracle": "oracle"}, tmp_path)
+    (tmp_path / "labels" / "b.nii.gz").unlink()
+    assert run.oracle({**pair, "oracle": "oracle"}, tmp_path)["source"] == "oracle"

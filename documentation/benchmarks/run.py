@@ -23,6 +23,8 @@ from importlib import import_module, metadata
 from itertools import product
 from pathlib import Path
 
+from image_free import predict
+
 HERE = Path(__file__).parent
 FIELDS = (
     "pair",
@@ -134,21 +136,44 @@ class Pair:
             return {path.name: path for path in cases[self.description["labelled"] :]}
         return {path.name: path for path in sorted((self.data / self.description["labels"]).glob("*.nii.gz"))}
 
-    def run(self, row: str, description: dict, seed: int) -> list[dict]:
-        """One row with one seed: train, predict, score; returns the lines of the table."""
-        name, trainer = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", description["trainer"]
-        settings = {
-            **self.budget["settings"],
-            **description.get("settings", {}),
-            "training.seed": seed,
-            "training.save_every": 1,
-        }
+    def folders(self, name: str) -> tuple[dict[str, Path], Path, Path]:
+        """Links to the scored cases: their first images by the name of the label, folder of images, folder of labels."""
+        images, labels = (self.root / kind / name for kind in ("images", "labels"))
+        for made_folder in (images, labels):
+            shutil.rmtree(made_folder, ignore_errors=True)
+            made_folder.mkdir(parents=True)
+        target, first = next((self.root / "raw").glob(f"Dataset{self.target}_*")) / "imagesTr", {}
+        for file, path in self.labels().items():
+            (labels / file).symlink_to(path.resolve())
+            for image in sorted(target.glob(f"{file[: -len('.nii.gz')]}_0*.nii.gz")):
+                (images / image.name).symlink_to(image.resolve())
+                first.setdefault(file, images / image.name)
+        return first, images, labels
+
+    def image_free(self) -> Path:
+        """The floor: a map of the source's labels, whatever the image shows; returns the folder of predictions."""
+        raw, predictions = self.root / "raw", self.root / "predictions/free"
+        if not list(raw.glob("Dataset*")):
+            raw.mkdir(parents=True, exist_ok=True)
+            self.link_raw()
+        source = next(raw.glob(f"Dataset{self.source}_*"))
+        values = json.loads((source / "dataset.json").read_text())["labels"].values()
+        predict(
+            sorted((source / "labelsTr").glob("*.nii.gz")),
+            [v for v in values if v],
+            self.folders("free")[0],
+            predictions,
+        )
+        shutil.copy(source / "dataset.json", predictions)
+        return predictions
+
+    def train_and_predict(self, name: str, trainer: str, settings: dict, plan: list[str]) -> tuple[Path, float]:
+        """Train a plan of that name and predict the scored cases; the folder of predictions, and the training's seconds
+        of CPU (NaN where it was continued)."""
         configuration, source = self.configuration, str(self.source)
         made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
         if not list((self.root / "preprocessed").glob(f"Dataset{source}_*/{name}.json")):
-            self.command(
-                "nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *description.get("plan", [])
-            )
+            self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *plan)
         results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
         folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
         common, seconds = ["-p", name, "-tr", trainer], float("nan")
@@ -158,55 +183,57 @@ class Pair:
                 "nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on, processes=0
             )
             seconds = seconds if go_on else taken
-        images, labels, predictions = (self.root / kind / name for kind in ("images", "labels", "predictions"))
-        for made_folder in (images, labels):
-            shutil.rmtree(made_folder, ignore_errors=True)
-            made_folder.mkdir(parents=True)
-        target = next((self.root / "raw").glob(f"Dataset{self.target}_*")) / "imagesTr"
-        for file, path in self.labels().items():
-            (labels / file).symlink_to(path.resolve())
-            case = file[: -len(".nii.gz")]
-            for image in target.glob(f"{case}_0*.nii.gz"):
-                (images / image.name).symlink_to(image.resolve())
-        self.command(
-            "nnUNetv2_predict",
-            "-i",
-            str(images),
-            "-o",
-            str(predictions),
-            "-d",
-            source,
-            "-c",
-            configuration,
-            "-f",
-            "all",
-            *common,
-            "-device",
-            "cpu",
-            "--disable_tta",
-            "-npp",
-            "1",
-            "-nps",
-            "1",
-        )
-        self.command("nnUDA_evaluate", str(labels), str(predictions), "-np", "1")
+        _, images, _ = self.folders(name)
+        predictions = self.root / "predictions" / name
+        paths = ["-i", str(images), "-o", str(predictions)]
+        one_process = ["-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
+        self.command("nnUNetv2_predict", *paths, "-d", source, "-c", configuration, "-f", "all", *common, *one_process)
+        return predictions, seconds
+
+    def run(self, row: str, description: dict, seed: int) -> list[dict]:
+        """One row with one seed: train, predict, score; returns the lines of the table."""
+        name, trainer, chosen = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", "", description.get("settings", {})
+        settings = {**self.budget["settings"], **chosen, "training.seed": seed, "training.save_every": 1}
+        if description.get("image_free"):
+            predictions, seconds, name = self.image_free(), float("nan"), "free"
+        else:
+            self.prepare()
+            trainer = description["trainer"]
+            predictions, seconds = self.train_and_predict(name, trainer, settings, description.get("plan", []))
+        self.command("nnUDA_evaluate", str(self.root / "labels" / name), str(predictions), "-np", "1")
         facts = {
             "pair": self.name,
-            "budget": configuration,
+            "budget": self.configuration,
             "row": row,
             "seed": seed,
             "commit": commit(),
             "trainer": trainer,
-            "settings": " ".join(
-                f"{key}={json.dumps(value)}" for key, value in description.get("settings", {}).items()
-            ),
-            "epochs": settings["training.num_epochs"],
-            "iterations": settings["training.num_iterations_per_epoch"],
+            "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in chosen.items()),
+            "epochs": settings["training.num_epochs"] if trainer else 0,
+            "iterations": settings["training.num_iterations_per_epoch"] if trainer else 0,
             "batch": settings.get("training.batch", "each"),
             "threads": self.threads,
             "cpu_seconds": round(seconds) if seconds == seconds else "",
         }
         return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
+
+
+def oracle(pair: dict, data: Path) -> dict | None:
+    """A pair whose source is the labelled target; None where there is none.
+
+    Raises:
+        SystemExit: it holds a case that is scored.
+    """
+    if "oracle" not in pair:
+        return None
+    trained = {path.name for path in (data / pair["oracle"] / "labelsTr").glob("*.nii.gz")}
+    scored = {path.name for path in (data / pair["labels"]).glob("*.nii.gz")}
+    if trained & scored:
+        raise SystemExit(
+            f"oracle {pair['oracle']}: expected labelled cases that are not scored; {', '.join(sorted(trained & scored))} "
+            f"are also in {pair['labels']}. Take them out of that dataset."
+        )
+    return {**pair, "source": pair["oracle"]}
 
 
 def scores(path: Path) -> list[dict]:
@@ -264,25 +291,27 @@ def main() -> None:
     wanted = arguments.only or [
         "/".join(parts) for parts in product(*(described[kind] for kind in ("pairs", "budgets", "rows")))
     ]
-    for seed in arguments.seeds:
+    for given in arguments.seeds:
         for name in wanted:
             pair_name, budget, row = name.split("/")
+            seed = 0 if described["rows"][row].get("image_free") else given  # it has none
             done = list(csv.DictReader(arguments.results.open())) if arguments.results.exists() else []
             if [pair_name, budget, row, str(seed)] in [
                 [line[key] for key in ("pair", "budget", "row", "seed")] for line in done
             ]:
                 continue
             print(time.strftime("%H:%M"), name, "seed", seed, flush=True)
+            description, work = described["pairs"][pair_name], arguments.work
+            if described["rows"][row].get("on") == "target":
+                description, work = oracle(description, arguments.data), work / "oracle"
+            if description is None:
+                print(
+                    f"{pair_name}: left out, it has no labelled target cases beside those that are scored", flush=True
+                )
+                continue
             pair = Pair(
-                pair_name,
-                described["pairs"][pair_name],
-                budget,
-                described["budgets"][budget],
-                arguments.data,
-                arguments.work,
-                arguments.threads,
+                pair_name, description, budget, described["budgets"][budget], arguments.data, work, arguments.threads
             )
-            pair.prepare()
             lines = pair.run(row, described["rows"][row], seed)
             with arguments.results.open("a", newline="") as file:
                 writer = csv.DictWriter(file, FIELDS)

@@ -157,5 +157,8 @@ def _print_plan(plans: dict, choice: PlanChoice) -> None:
     aim = f" (planned for {memory['target_gb']:g} GB)" if memory["target_gb"] else ""
     expected = ", ".join(f"{name} {gb:g} GB" for name, gb in memory["expected_gb_per_configuration"].items())
     print(f"Expected GPU memory of a step of {memory['step']}{aim}: {expected}")
+    for rule in key["rules"]:
+        values = ", ".join(f"{name}={value}" for name, value in rule["settings"].items() if name not in key["settings"])
+        print(f"Rule {rule['rule']}: {rule['reason']}{f' Sets {values}; --set changes it.' if values else ''}")
     if key["settings"]:
         print(f"Settings: {', '.join(f'{name}={value}' for name, value in key['settings'].items())}", flush=True)

@@ -11,15 +11,29 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.spatial.transpose import TransposeAxesTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
 from nnuda.data.strong_augmentation import Strength, strong_transforms
 
 _AFTER_INTENSITY = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
-_SPATIAL = (Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform, MirrorTransform)
+_SPATIAL = (
+    Convert3DTo2DTransform,
+    SpatialTransform,
+    Convert2DTo3DTransform,
+    Rot90Transform,
+    TransposeAxesTransform,
+    MirrorTransform,
+)
+
+
+def _moves(transform: BasicTransform) -> bool:
+    """Whether a transform moves voxels; DA5 turns and transposes at random."""
+    return isinstance(transform.transform if isinstance(transform, RandomTransform) else transform, _SPATIAL)
 
 
 def with_strong_augmentation(
@@ -85,9 +99,8 @@ class SourceViews(BasicTransform):
         super().__init__()
         self.transforms = list(pipeline.transforms)
         end = next(i for i, t in enumerate(self.transforms) if isinstance(t, _AFTER_INTENSITY))
-        moves = [t for t in self.transforms[:end] if isinstance(t, _SPATIAL)]
-        self.spatial = ComposeTransforms(moves)
-        self.intensity = ComposeTransforms([t for t in self.transforms[:end] if t not in moves])
+        self.spatial = ComposeTransforms([t for t in self.transforms[:end] if _moves(t)])
+        self.intensity = ComposeTransforms([t for t in self.transforms[:end] if not _moves(t)])
         self.rest = self.transforms[end:]
 
     def __call__(self, **data_dict) -> dict:
@@ -98,9 +111,11 @@ class SourceViews(BasicTransform):
         data = self.intensity(**data)
         data["image"] = torch.cat([data["image"], weak])
         for transform in self.rest:
+            augmented, weak = data["image"].chunk(2)
             if isinstance(transform, MaskImageTransform):  # it knows channels by their numbers
-                halves = data["image"].chunk(2)
-                data["image"] = torch.cat([transform(**{**data, "image": half})["image"] for half in halves])
+                data["image"] = torch.cat([transform(**{**data, "image": half})["image"] for half in (augmented, weak)])
+            elif isinstance(transform, RandomTransform) and not _moves(transform):  # DA5's intensities after mirroring
+                data["image"] = torch.cat([transform(**{**data, "image": augmented})["image"], weak])
             else:
                 data = transform(**data)
         return data
@@ -120,12 +135,12 @@ class TwoViews(BasicTransform):
     def __init__(self, pipeline: ComposeTransforms | SourceViews, turns: list[BasicTransform] | None = None) -> None:
         super().__init__()
         label_free = self._before_labels(pipeline.transforms)
-        moves = [t for t in label_free if isinstance(t, _SPATIAL)]
+        moves = [t for t in label_free if _moves(t)]
         if turns is not None:
             moves = [*turns, *(t for t in moves if isinstance(t, MirrorTransform))]
         self.spatial = ComposeTransforms(moves)
         self.intensity = ComposeTransforms(
-            [t for t in label_free if not isinstance(t, (*_SPATIAL, MaskImageTransform))]
+            [t for t in label_free if not _moves(t) and not isinstance(t, MaskImageTransform)]
         )
         self.mask = ComposeTransforms([t for t in label_free if isinstance(t, MaskImageTransform)])
 

@@ -6,6 +6,7 @@ import nnuda
 from nnuda.datasets import Domain
 from nnuda.plan_key import SCHEMA_VERSION, relative_target_folder
 from nnuda.planning.normalization import target_normalization
+from nnuda.planning.rules import find
 from nnuda.settings import settings_of_all_presets
 from nnuda.text.pretrained import resolve_pretrained
 
@@ -50,6 +51,7 @@ def make_key(
         },
         "geometry": geometry,
         "memory": memory,
+        "rules": find(geometry),
         "settings": settings,
         "weights": pretrained_weights(settings),
     }

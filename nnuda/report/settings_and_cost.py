@@ -52,9 +52,18 @@ def settings_section(run: Run) -> Section:
     marked = frozenset(index for index, key in enumerate(keys) if key in changed)
     text = f"{len(changed)} of {len(keys)} settings differ from the preset."
     blocks = [Text(text if changed else "All settings are the preset's.")]
+    found = run.key.get("rules", [])
+    if found:
+        table = [[rule["rule"], _values(rule["settings"]), rule["reason"]] for rule in found]
+        blocks.append(Text("What planning found in the fingerprints (--set counts more):"))
+        blocks.append(Table([["rule", "settings", "reason"], *table], words=frozenset({1, 2})))
     blocks += [Table([head, *rows(changed)], words=words)] if changed else []
     blocks.append(Folded(f"All {len(keys)} settings", [Table([head, *rows(keys)], marked, words)]))
     return Section("Settings", blocks)
+
+
+def _values(settings: dict) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in settings.items()) or "a warning"
 
 
 def _duration(seconds: float) -> str:

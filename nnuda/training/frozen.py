@@ -11,7 +11,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnuda.errors import NnudaError, one_message_in_nnunet
 from nnuda.files import read_json
 from nnuda.labels import foreground_names
-from nnuda.plan_key import KEY, read_key
+from nnuda.plan_key import KEY, chosen_settings, read_key
 from nnuda.results import PLANS_SOURCE
 from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY
@@ -54,7 +54,7 @@ def freeze(plans: dict, preset: str, dataset_json: dict, output_folder_base: str
         The effective settings.
     """
     key = read_key(plans)
-    key["effective_settings"] = effective_settings(preset, key["settings"])
+    key["effective_settings"] = effective_settings(preset, chosen_settings(key))
     key["effective_settings"] |= _of_an_earlier_version(key, preset, output_folder_base)
     key["foreground_classes"] = foreground_names(dataset_json)
     return key["effective_settings"]

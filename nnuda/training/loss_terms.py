@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +26,16 @@ class LossTerm:
         name: what `adaptation_losses` calls it, and the log.
         weight: full weight.
         start: share of the training during which it is off.
-        ramp: share of the training over which its weight then grows linearly.
+        ramp: share of the training over which its weight then grows.
+        ramp_shape: "linear", or "sigmoid", exp(-5 (1 - x)^2) with x from 0 to 1 over the ramp (mean teachers,
+            arXiv 1703.01780).
     """
 
     name: str
     weight: float
     start: float = 0.0
     ramp: float = 0.0
+    ramp_shape: str = "linear"
 
     def weight_at(self, progress: float) -> float:
         """Weight at a share of the training in [0, 1]; 0 means that the term is not computed."""
@@ -39,12 +43,13 @@ class LossTerm:
             return 0.0
         if self.ramp == 0:
             return self.weight
-        return self.weight * min(1.0, (progress - self.start) / self.ramp)
+        grown = min(1.0, (progress - self.start) / self.ramp)
+        return self.weight * (math.exp(-5 * (1 - grown) ** 2) if self.ramp_shape == "sigmoid" else grown)
 
 
 def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
     """The terms that the settings switch on: each `<prefix>.weight` above 0,
-    with `<prefix>.start` and `.ramp` where they exist.
+    with `<prefix>.start`, `.ramp` and `.ramp_shape` where they exist.
 
     Args:
         settings: effective settings.
@@ -59,6 +64,7 @@ def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
             settings[prefix + _SUFFIX],
             settings.get(f"{prefix}.start", 0.0),
             settings.get(f"{prefix}.ramp", 0.0),
+            settings.get(f"{prefix}.ramp_shape", "linear"),
         )
         for prefix in prefixes
     ]

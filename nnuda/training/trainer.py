@@ -15,6 +15,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from torch import Tensor, autocast, nn
 from torch import distributed as dist
@@ -25,6 +26,7 @@ from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
 from nnuda.data.strong_augmentation import Strength
 from nnuda.data.target_loader import TargetLoader
+from nnuda.data.target_style import in_target_style
 from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.errors import (
     NnudaError,
@@ -89,6 +91,7 @@ class nnUDATrainer(nnUNetTrainer):
     """
 
     preset = "base"
+    teacher_terms = ("teacher",)  # terms that read the EMA teacher, which restarts when the first of them begins
 
     @one_message_in_nnunet(GO_ON)
     def __init__(
@@ -246,8 +249,9 @@ class nnUDATrainer(nnUNetTrainer):
 
     @property
     def adapts(self) -> bool:
-        """Whether any term reads target images. If not, this is nnU-Net's own training."""
-        return bool(self.loss_terms)
+        """Whether any term, or the style of source images, reads target images. If not, this is nnU-Net's own
+        training."""
+        return bool(self.loss_terms) or self.settings["augmentation.style"] != "none"
 
     @one_message_in_nnunet(GO_ON)
     def initialize(self) -> None:
@@ -264,7 +268,8 @@ class nnUDATrainer(nnUNetTrainer):
 
     def needs_teacher(self) -> bool:
         """Whether anything reads the EMA teacher."""
-        return "teacher" in self.loss_terms or self.settings["training.predict_with"] == "teacher"
+        terms = any(name in self.loss_terms for name in self.teacher_terms)
+        return terms or self.settings["training.predict_with"] == "teacher"
 
     def load_initial_weights(self) -> None:
         """Weights that a new training starts from, besides nnU-Net's random ones."""
@@ -306,9 +311,10 @@ class nnUDATrainer(nnUNetTrainer):
                 self.probabilistic_oversampling = True
 
     def get_training_transforms(self, *args, **kwargs):
-        """nnU-Net's, with the strong transforms where the setting asks for them."""
+        """nnU-Net's, or those of its nnUNetTrainerDA5; with the strong transforms where the setting asks for them."""
+        trainer = nnUNetTrainerDA5 if self.settings["training.augmentation"] == "da5" else nnUNetTrainer
         pipeline = with_strong_augmentation(
-            nnUNetTrainer.get_training_transforms(*args, **kwargs), self.settings, self.strength
+            trainer.get_training_transforms(*args, **kwargs), self.settings, self.strength
         )
         return SourceViews(pipeline) if self.reads_weak_source and self.adapts else pipeline
 
@@ -484,9 +490,15 @@ class nnUDATrainer(nnUNetTrainer):
         step = 1 / (self.num_epochs * self.num_iterations_per_epoch)
         return self.progress - step < self.loss_terms[name].start <= self.progress
 
+    @property
+    def teacher_begins(self) -> bool:
+        """Whether the first term that reads the teacher is on from this step on."""
+        terms = [name for name in self.teacher_terms if name in self.loss_terms]
+        return bool(terms) and self.begins(min(terms, key=lambda name: self.loss_terms[name].start))
+
     def train_step(self, batch: dict) -> dict:
         """One step on both domains; nnU-Net's own while nothing adapts."""
-        if self.begins("teacher") and self.settings["teacher.restart"]:
+        if self.teacher_begins and self.settings["teacher.restart"]:
             self.teacher.restart(self.bare_network)
         if not self.adapts:
             result = super().train_step(batch)
@@ -506,6 +518,8 @@ class nnUDATrainer(nnUNetTrainer):
     def adaptation_step(self, source: SourceBatch, target: TargetBatch) -> dict:
         """Forward both domains, sum the weighted terms, update; before any term is active, the source alone."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.settings["augmentation.style"] != "none":
+            source = replace(source, image=self.in_target_style(source.image, target.weak))
         if not self.reads_target:
             target = target.without_images()
         elif self.active("teacher") and self.settings["teacher.mixing"] > 0:
@@ -530,6 +544,16 @@ class nnUDATrainer(nnUNetTrainer):
         if not math.isfinite(result):
             self.divergence.terms = [name for name, loss in losses.items() if not loss.isfinite().all()]
         return {"loss": result}
+
+    def in_target_style(self, image_s: Tensor, image_t: Tensor) -> Tensor:
+        """Source images (B, Cin, *S), a share of them with the histogram or the low frequencies of a target image."""
+        return in_target_style(
+            image_s,
+            image_t,
+            *(self.settings[f"augmentation.{name}"] for name in ("style", "style_probability", "style_band")),
+            self.configuration_manager.use_mask_for_norm,
+            self.target["normalization"]["use_mask_for_norm"],
+        )
 
     def check_terms(self, terms: dict[str, Tensor]) -> None:
         """Compare what `adaptation_losses` returned with the active terms, in the first step and whenever these change.

@@ -12,6 +12,7 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 
 from nnuda.data.strong_augmentation import RandomConvolution, RandomIntensityCurve
 from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_augmentation
@@ -272,3 +273,23 @@ def test_the_targets_views_come_out_of_such_a_pipeline_as_well():
         np.random.seed(1)
         views.append(TwoViews(make(with_strong_augmentation(pipeline(), STRONG)))(**data))
     assert all(torch.equal(views[0][name], views[1][name]) for name in ("weak", "strong"))
+
+
+@pytest.mark.parametrize("masks", [None, [True]])
+def test_da5_leaves_the_weak_source_view_its_intensities(masks):
+    """It changes intensities behind mirroring, too, and turns and transposes at random: both views are moved alike."""
+    data = patch(16, 16)
+    data["segmentation"] = torch.zeros_like(data["segmentation"])
+    for seed in range(20):
+        made = []
+        for make in (lambda made: made, SourceViews):
+            pipe = nnUNetTrainerDA5.get_training_transforms((16, 16), (-0.5, 0.5), None, (0, 1), False, masks)
+            spatial = next(transform for transform in pipe.transforms if isinstance(transform, SpatialTransform))
+            spatial.p_rotation = spatial.p_scaling = 0.0
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            made.append(make(pipe)(**{name: value.clone() for name, value in data.items()})["image"])
+        strong, weak = made[1].chunk(2)
+        assert torch.equal(strong, made[0])
+        turned = [data["image"].rot90(k, (1, 2)) for k in range(4)]
+        assert any(torch.equal(weak, view) for image in turned for view in (image, image.flip(1)))

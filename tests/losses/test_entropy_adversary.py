@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
-from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, weighted_self_information
+from nnuda.losses.entropy_adversary import (
+    entropy_discriminator,
+    entropy_generator,
+    entropy_minimisation,
+    weighted_self_information,
+)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (2, 3, 2)])
@@ -66,3 +71,17 @@ def test_the_two_pull_apart():
 def test_one_class_has_no_entropy():
     with pytest.raises(ValueError, match="at least two classes"):
         weighted_self_information(torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("size", [(2, 3), (2, 3, 2)])
+def test_minimised_entropy_voxel_by_voxel(size):
+    """Equation 2 of ADVENT, its mean over the voxels; regions: of binary entropies in bits."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, *size, dtype=torch.float64)
+    voxels = logits.movedim(1, -1).reshape(-1, 4)
+    softmax = [[math.exp(v) / sum(math.exp(w) for w in z) for v in z] for z in voxels.tolist()]
+    expected = sum(-sum(p * math.log(p) for p in voxel) / math.log(4) for voxel in softmax) / len(softmax)
+    assert entropy_minimisation(logits).item() == pytest.approx(expected, rel=1e-12)
+    sigmoid = [1 / (1 + math.exp(-v)) for v in voxels.flatten().tolist()]
+    expected = sum(-p * math.log2(p) - (1 - p) * math.log2(1 - p) for p in sigmoid) / len(sigmoid)
+    assert entropy_minimisation(logits, regions=True).item() == pytest.approx(expected, rel=1e-12)

@@ -17,8 +17,15 @@ from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss
 from nnuda.losses.copy_paste import copy_paste_loss
 from nnuda.losses.covariance_cosine import covariance_cosine
 from nnuda.losses.domain_distillation import domain_distillation
-from nnuda.losses.entropy_adversary import entropy_discriminator, entropy_generator, weighted_self_information
+from nnuda.losses.entropy_adversary import (
+    entropy_discriminator,
+    entropy_generator,
+    entropy_minimisation,
+    weighted_self_information,
+)
 from nnuda.losses.identity import identity_loss
+from nnuda.losses.masked_consistency import masked_consistency
+from nnuda.losses.mean_teacher import mean_teacher_consistency
 from nnuda.losses.prototype_alignment import prototype_alignment
 from nnuda.losses.prototype_contrast import prototype_contrast
 from nnuda.losses.structure_clustering import structure_clustering
@@ -77,6 +84,9 @@ CASES = {
         )
         for r in (False, True)
     },
+    **{f"entropy_minimisation_{r}": lambda a, b, r=r: entropy_minimisation(a, r) for r in (False, True)},
+    **{f"masked_consistency_{r}": lambda a, b, r=r: masked_consistency(a, b, 0.6, r) for r in (False, True)},
+    **{f"mean_teacher_{r}": lambda a, b, r=r: mean_teacher_consistency(a, b, r) for r in (False, True)},
     "transferable": lambda a, b: transferable_cross_entropy(a, b.argmax(1), limited_table(a), 2),
     "transferable_regions": lambda a, b: region_transferable_cross_entropy(
         a, b > 0, limited_table(a)[:, :2], b[:, :1] > 1

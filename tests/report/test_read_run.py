@@ -149,3 +149,19 @@ def test_a_checkpoint_that_was_cut_off(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ResultsError, match="checkpoint_final.pth: .* its 1000 bytes cannot be read"):
         read_run(str(folder))
+
+
+def test_what_rules_found_stands_with_the_settings(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    for file in ("plans.json", "plans_source.json"):
+        plans = json.loads((folder.parent / file).read_text())
+        plans["domain_adaptation"]["rules"] = [
+            {"rule": "size", "measured": {}, "settings": {"selection.class_share": 0.02}, "reason": "Twice as large."},
+            {"rule": "detail", "measured": {}, "settings": {}, "reason": "Coarser."},
+        ]
+        (folder.parent / file).write_text(json.dumps(plans))
+    tables = [block.rows for block in settings_section(read_run(str(folder))).blocks if hasattr(block, "rows")]
+    assert tables[0][1:] == [
+        ["size", "selection.class_share=0.02", "Twice as large."],
+        ["detail", "a warning", "Coarser."],
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from harness import make_trainer, train_steps
 
@@ -112,3 +114,14 @@ def test_a_term_that_starts_later_is_compared_when_it_starts(toy_environment):
 
 def test_a_term_that_is_off_is_no_unknown_name(toy_environment):
     run(toy_environment, lambda self, loss: {"text": loss} if not self.active("adversary") else {})
+
+
+def test_a_sigmoid_ramp_is_that_of_mean_teachers():
+    """exp(-5 (1 - x)^2) over the ramp: on from its first step, whole at its end."""
+    made = loss_terms({"m.term.weight": 2.0, "m.term.start": 0.2, "m.term.ramp": 0.4, "m.term.ramp_shape": "sigmoid"})[
+        "term"
+    ]
+    assert made.weight_at(0.1999) == 0
+    for x in (0.0, 0.25, 0.5, 1.0):
+        assert made.weight_at(0.2 + 0.4 * x) == pytest.approx(2 * math.exp(-5 * (1 - x) ** 2))
+    assert made.weight_at(0.9) == 2
