@@ -79,6 +79,7 @@ ALLOWED = {
     "demo": ["errors", "evaluation", "files"],
     # the roofs
     "trainers": ["data", "labels", "losses", "networks", "plan_key", "settings", "statistics", "text", "training"],
+    "train": ["errors", "files", "training"],
     "cli": [
         "datasets",
         "demo",

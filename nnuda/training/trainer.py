@@ -330,9 +330,10 @@ class nnUDATrainer(nnUNetTrainer):
         super().on_train_start()
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
-        plans = self.plans_manager.plans
-        write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
+        if self.local_rank == 0:  # processes of two machines may have the same number, and with it the file aside
+            plans = self.plans_manager.plans
+            write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
+            write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
         for name in (STEP_SECONDS, MEMORY_GB):
             self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)
