@@ -125,6 +125,7 @@ ALLOWED = {
         "text",
         "training",
     ],
+    "train": ["errors", "files", "training"],
     "cli": [
         "adapt",
         "convert",

@@ -418,9 +418,10 @@ class nnUDATrainer(nnUNetTrainer):
                 sweep(folder)
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
-        plans = self.plans_manager.plans
-        write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
+        if self.local_rank == 0:  # processes of two machines may have the same number, and with it the file aside
+            plans = self.plans_manager.plans
+            write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
+            write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
         if self.local_rank == 0 and not self.resumed:
             aside = move_earlier_aside(self.output_folder, SELECTION_FILE)
