@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
@@ -127,12 +127,9 @@ def terminable() -> Iterator[None]:
 
     Processes that are forked from this one end at once, as if nothing had been set: a pool ends its own so.
     """
-    owner = os.getpid()
+    global _terminable
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker, such as of nnU-Net's pools, which its parent ends: in silence
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         raise Terminated
 
     try:
@@ -140,10 +137,38 @@ def terminable() -> Iterator[None]:
     except ValueError:  # not the main thread: whoever runs it decides
         yield
         return
+    _terminable += 1
     try:
         yield
     finally:
+        _terminable -= 1
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+_terminable = 0  # open blocks of `terminable`
+
+
+def _hold_sigterm() -> None:
+    if _terminable:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_sigterm_come() -> None:
+    if _terminable:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _forked() -> None:
+    if _terminable:
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _let_sigterm_come()
+
+
+if hasattr(os, "register_at_fork"):
+    # Python forgets a signal with a handler of its own that comes while it forks: the worker of a pool that is ended at
+    # once would live on, and its parent wait for it for ever. Held back, the signal comes when the handler is gone.
+    os.register_at_fork(before=_hold_sigterm, after_in_parent=_let_sigterm_come, after_in_child=_forked)
 
 
 def runs_nnunet() -> bool:
