@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from collections.abc import Iterable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 
-import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-from nnuda.errors import NnudaError
-
-
-class DatasetError(NnudaError, ValueError):
-    """Images or a dataset that are not where, or not named as, they should be."""
+from nnuda.dataset_json import check_case_name, read_dataset_json
+from nnuda.errors import DatasetError, harmless
+from nnuda.images import check_whole
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,22 @@ class Domain:
     def file_ending(self) -> str:
         return self.dataset_json["file_ending"]
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each case's files: tells images that were replaced under their old names."""
-        return {case: sum(os.path.getsize(path) for path in files) for case, files in self.images.items()}
-
     def reader_class(self) -> type[BaseReaderWriter]:
-        """nnU-Net's choice of reader for this domain's first image."""
+        """nnU-Net's choice of reader for this domain's first image.
+
+        Raises:
+            DatasetError: none of nnU-Net's readers can read it.
+        """
         first = next(iter(self.images.values()))[0]
-        return determine_reader_writer_from_dataset_json(self.dataset_json, first, verbose=False)
+        check_whole(first)
+        try:
+            with redirect_stderr(io.StringIO()):  # it prints a traceback for each reader that fails
+                return determine_reader_writer_from_dataset_json(self.dataset_json, first, verbose=False)
+        except RuntimeError as error:
+            raise DatasetError(
+                f"{first}: expected an image that nnU-Net can read; none of its readers for {self.file_ending} can. "
+                "Copy or export the file again, or take the case out."
+            ) from error
 
 
 def dataset_name(dataset: str | int) -> str:
@@ -61,7 +69,10 @@ def dataset_name(dataset: str | int) -> str:
         DatasetError: no such dataset, or more than one.
     """
     try:
-        return str(maybe_convert_to_dataset_name(dataset))
+        name = str(maybe_convert_to_dataset_name(dataset))
+        if os.path.basename(name) != name:
+            raise ValueError(f"{name} is a path.")
+        return name
     except (RuntimeError, ValueError) as error:
         raise DatasetError(
             f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. {error}"
@@ -78,11 +89,16 @@ def check_name(name: str, option: str) -> None:
         raise DatasetError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
 
 
-def load_dataset(dataset: str | int) -> Domain:
+def load_dataset(dataset: str | int, labelled: bool = False) -> Domain:
     """A dataset in nnUNet_raw by number or name. Its labels are not looked at.
 
+    Args:
+        dataset: number or name.
+        labelled: it is to be the source: what dataset.json says of the labels has to hold.
+
     Raises:
-        DatasetError: no such dataset, no dataset.json, no images.
+        DatasetError: no such dataset, no dataset.json or one that cannot be, no images.
+        FileError: a dataset.json that is damaged.
     """
     name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
@@ -91,7 +107,7 @@ def load_dataset(dataset: str | int) -> Domain:
             f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
             f"images in place, or correct nnUNet_raw={nnUNet_raw.get()}."
         )
-    dataset_json = load_json(join(folder, "dataset.json"))
+    dataset_json = read_dataset_json(join(folder, "dataset.json"), labelled)
     return Domain(name, folder, dataset_json, _images_of_dataset(folder, dataset_json))
 
 
@@ -115,24 +131,44 @@ def load_folder(folder: str, name: str, channel_names: list[str], source: Domain
 
 
 def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
-    """Cases of a folder: CASE_0000<ending>, CASE_0001<ending>, ... grouped by CASE and sorted.
+    """Cases of a folder: CASE_0000<ending>, CASE_0001<ending>, ... grouped by CASE and sorted. Hidden files, such as the
+    ._CASE_0000<ending> that a Mac leaves, are passed over.
 
     Raises:
-        DatasetError: no folder, or no file of that form in it.
+        DatasetError: no folder, no file of that form in it, or a case whose name cannot be a file's.
     """
     if not isdir(folder):
         raise DatasetError(f"No folder {folder}: expected images named CASE_0000{file_ending} in it.")
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(file_ending))
+    pattern = re.compile(r"(.*)_(\d{4})" + re.escape(file_ending), re.DOTALL)
     cases: dict[str, list[str]] = {}
     names = sorted(os.listdir(folder))
-    for match in filter(None, map(pattern.fullmatch, names)):
+    for match in filter(None, (pattern.fullmatch(name) for name in names if not name.startswith("."))):
+        check_case_name(match[1], folder)
         cases.setdefault(match[1], []).append(join(folder, match[0]))
     if not cases:
-        seen = f"It holds {len(names)} other files, such as {names[0]}." if names else "It is empty."
+        seen = f"It holds {len(names)} other files, such as {harmless(names[0])}." if names else "It is empty."
         raise DatasetError(
             f"No images in {folder}: expected files named CASE_0000{file_ending} (four digits are the channel). {seen}"
         )
     return cases
+
+
+def passed_over(domain: Domain) -> list[str]:
+    """Files with the images' ending beside them that are no images of the domain: hidden ones, and those without a
+    channel's number. Where dataset.json lists the images there are none."""
+    if "dataset" in domain.dataset_json:
+        return []
+    taken = {path for files in domain.images.values() for path in files}
+    folders = sorted({os.path.dirname(path) for path in taken})
+    found = (join(folder, name) for folder in folders for name in sorted(os.listdir(folder)))
+    return [path for path in found if path.endswith(domain.file_ending) and path not in taken]
+
+
+def first_of(names: Iterable[str], limit: int = 5) -> str:
+    """Some names, and how many there are besides."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return harmless(", ".join(names[:limit])) + more
 
 
 def _images_of_dataset(folder: str, dataset_json: dict) -> dict[str, list[str]]:
@@ -165,10 +201,11 @@ def label_files(source: Domain) -> dict[str, str]:
     return {case: join(source.folder, "labelsTr", case + source.file_ending) for case in source.images}
 
 
-def read_case(reader_class: type[BaseReaderWriter], files: list[str]) -> tuple[np.ndarray, dict]:
-    """Read one case's channels.
-
-    Returns:
-        images (channels, *S) and nnU-Net's properties (spacing in mm, array order).
-    """
-    return reader_class().read_images(files)
+def labels_without_image(source: Domain) -> list[str]:
+    """Names of label files beside those of the source's cases. Where dataset.json lists the cases there are none."""
+    folder = join(source.folder, "labelsTr")
+    if "dataset" in source.dataset_json or not isdir(folder):
+        return []
+    used = {os.path.basename(path) for path in label_files(source).values()}
+    names = (name for name in sorted(os.listdir(folder)) if name.endswith(source.file_ending) and name[0] != ".")
+    return [name for name in names if name not in used]

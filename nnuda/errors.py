@@ -23,6 +23,8 @@ _WAY_OUT = {
     errno.ENAMETOOLONG: "Use shorter names.",
     errno.EMFILE: "Raise the number of open files (ulimit -n).",
 }
+AGAIN = "The same command goes on where it can."
+_NNUNETS_MODULES = ("run_training.py", "predict_from_raw_data.py")  # python -m nnunetv2.run.run_training
 
 
 class NnudaError(Exception):
@@ -31,6 +33,14 @@ class NnudaError(Exception):
 
 class PlanningError(NnudaError, ValueError):
     """Something about the two domains, or a command's options, that forbids any long work."""
+
+
+class DatasetError(NnudaError, ValueError):
+    """Images, labels or a dataset that are not where, not named as, or do not hold what they should."""
+
+
+class UnsupportedError(NnudaError, NotImplementedError):
+    """What a method does not do with this plan."""
 
 
 class Terminated(BaseException):
@@ -42,7 +52,7 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def message_of(error: BaseException) -> str | None:
+def message_of(error: BaseException, again: str = AGAIN) -> str | None:
     """What to tell the user; None where the error is a fault of the program, whose traceback is wanted."""
     if isinstance(error, NnudaError):
         return harmless(f"Error: {error}")
@@ -55,21 +65,25 @@ def message_of(error: BaseException) -> str | None:
             "programs, or a machine with more memory."
         )
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted. The same command goes on where it can."
+        return f"Interrupted. {again}"
     if isinstance(error, Terminated):
-        return "Terminated. The same command goes on where it can."
+        return f"Terminated. {again}"
     return None
 
 
 @contextmanager
-def one_message() -> Iterator[None]:
+def one_message(again: str = AGAIN) -> Iterator[None]:
     """Ends the program with one message where the user can put the error right, with the traceback where it is a fault
-    of the program. nnUDA_DEBUG=1 always shows it."""
+    of the program. nnUDA_DEBUG=1 always shows it.
+
+    Args:
+        again: how to go on after Ctrl-C and SIGTERM.
+    """
     with terminable():
         try:
             yield
         except BaseException as error:
-            message = message_of(error)
+            message = message_of(error, again)
             if message is None or os.environ.get(DEBUG) == "1":
                 raise
             status = {KeyboardInterrupt: 130, Terminated: 143}.get(type(error))  # as a shell has them
@@ -81,9 +95,16 @@ def one_message() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end."""
+    """Inside, SIGTERM raises `Terminated`, so that files aside are removed and worker processes end.
+
+    Processes that are forked from this one end at once, as if nothing had been set: a pool ends its own so.
+    """
+    owner = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker, such as of nnU-Net's pools, which its parent ends: in silence
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         raise Terminated
 
     try:
@@ -95,6 +116,22 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def runs_nnunet() -> bool:
+    """Whether this program is one of nnU-Net's commands, and not a notebook, a test or a script of the user's."""
+    name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    return name.startswith("nnUNetv2_") or name in _NNUNETS_MODULES
+
+
+@contextmanager
+def one_message_in_nnunet(again: str = AGAIN) -> Iterator[None]:
+    """`one_message` where nnU-Net's command runs, for what it calls of ours; elsewhere errors are raised as they are."""
+    if not runs_nnunet():
+        yield
+        return
+    with one_message(again):
+        yield
 
 
 def say_errors_in_one_message() -> None:

@@ -1,12 +1,17 @@
 """Files that are never half-written: written aside, then renamed. A reader sees the old file or the new one.
+Leftovers of processes that were killed are swept, and a lock keeps two programs out of one folder.
 And the one gate through which JSON files of others come in."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +21,29 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
 from nnuda.errors import NnudaError
 
+try:
+    import fcntl
+except ImportError:  # Windows: no locks
+    fcntl = None
+
+LOCK = "nnuda.lock"  # within a folder that one program at a time may write to
+_HOST = re.sub(r"[^A-Za-z0-9_]", "-", socket.gethostname()) or "host"
+_LEFTOVER = re.compile(r".+?\.(?P<host>[\w-]+)-(?P<process>\d+)\.tmp[\w.]*")
+_A_DAY = 24 * 3600
+_STARTED = time.time()
+_swept: set[str] = set()  # folders in which this process has looked for leftovers
+_locks: set[int] = set()  # descriptors of the locks that this process holds
+
 
 class FileError(NnudaError, ValueError):
     """A file that is damaged, is not what it should be, or lies where nothing may be written."""
+
+
+class LockedError(NnudaError, RuntimeError):
+    """Another program is at work where this one was to write."""
+
+
+# ---- written aside, then renamed ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -30,17 +55,18 @@ def replacing(path: str, ending: str = "") -> Iterator[str]:
         ending: of the name to write to, for writers that know the format by it.
 
     Yields:
-        A path in the same folder; it carries the process's number, so that two processes never write to one file.
+        A path in the same folder; it carries the host's name and the process's number, so that two processes never
+        write to one file.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    aside = f"{path}.{os.getpid()}.tmp{ending}"
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    _sweep_once(folder)
+    aside = f"{_aside(path)}{ending}"
     try:
         yield aside
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())  # a machine that goes down right after the rename keeps one of the two files
-        os.replace(aside, path)
+        into_place(aside, path)
     except RuntimeError as error:  # torch and ITK say "file write failed" and the like, without the reason
-        if shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free < 2**20:
+        if shutil.disk_usage(folder).free < 2**20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
         raise
     finally:
@@ -50,14 +76,175 @@ def replacing(path: str, ending: str = "") -> Iterator[str]:
 
 @contextmanager
 def folder_aside(folder: str) -> Iterator[str]:
-    """An empty folder beside `folder`, from which finished files or the whole folder are moved; it is gone after the
-    block, whatever happened."""
-    aside = f"{folder}.{os.getpid()}.tmp"
+    """An empty folder beside `folder`, from which finished files or the whole folder are moved (`into_place`); it is
+    gone after the block, whatever happened."""
+    _sweep_once(os.path.dirname(os.path.abspath(folder)))
+    aside = _aside(folder)
+    if os.path.isdir(aside):  # of a killed process that had this one's number
+        shutil.rmtree(aside)
     os.makedirs(aside)
     try:
         yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def into_place(aside: str, path: str) -> None:
+    """Move a finished file, or folder, to its name. A machine that goes down meanwhile keeps the old or the new one."""
+    for file in [aside] if os.path.isfile(aside) else (entry for entry in Path(aside).rglob("*") if entry.is_file()):
+        with open(file, "rb+") as content:
+            os.fsync(content.fileno())
+    os.replace(aside, path)
+    _sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def _aside(path: str) -> str:
+    return f"{path}.{_HOST}-{os.getpid()}.tmp"
+
+
+def _sync_folder(folder: str) -> None:
+    """Let the rename reach the disk, where the file system has such a thing."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# ---- leftovers ------------------------------------------------------------------------------------------------------
+
+
+def sweep(folder: str) -> list[str]:
+    """Remove the files and folders written aside in a folder by processes that were killed.
+
+    Those of running processes stay; so do those of other hosts, unless nobody has touched them for a day.
+
+    Args:
+        folder: it alone is looked at, not what is below it.
+
+    Returns:
+        Names of what was removed.
+    """
+    if not os.path.isdir(folder):
+        return []
+    _swept.add(os.path.abspath(folder))
+    left = [entry for entry in os.scandir(folder) if _is_left_over(entry)]
+    for entry in left:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # another process sweeps, too
+                os.remove(entry.path)
+    return sorted(entry.name for entry in left)
+
+
+def _sweep_once(folder: str) -> None:
+    if folder not in _swept:
+        sweep(folder)
+
+
+def _is_left_over(entry: os.DirEntry) -> bool:
+    match = _LEFTOVER.fullmatch(entry.name)
+    if not match:
+        return False
+    try:
+        touched = entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return False
+    process = int(match["process"])
+    if match["host"] != _HOST:
+        return touched < time.time() - _A_DAY
+    if process == os.getpid():
+        return touched < _STARTED
+    return not _runs(process)
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # where os.kill is no question
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+# ---- locks ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(path: str, what: str) -> Iterator[None]:
+    """Keeps other programs out while the block runs. The operating system lets go of the lock when a process ends,
+    however it ends.
+
+    Args:
+        path: of the lock file, which is there while the block runs; <folder>/nnuda.lock (`LOCK`) for a folder.
+        what: is locked, for the message, such as "results folder .../fold_0".
+
+    Raises:
+        LockedError: says who holds it, since when and on which host.
+    """
+    descriptor = _lock(path, what)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.remove(path)  # while it is held: who opened it meanwhile sees that it is gone and makes another
+            _locks.discard(descriptor)
+            os.close(descriptor)
+
+
+def _let_go_after_fork() -> None:
+    for descriptor in _locks:  # else a worker that outlives this process for a moment would hold them on
+        os.close(descriptor)
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
+def _lock(path: str, what: str) -> int | None:
+    """A locked file's descriptor; None where locks are not to be had."""
+    if fcntl is None:
+        return None
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is(descriptor, path):  # whoever held it has just removed it
+                os.close(descriptor)
+                continue
+        except OSError as error:
+            holder = os.read(descriptor, 1000).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise LockedError(
+                    f"Another program is at work in {what}: {holder or 'unknown'}. Wait until it has ended, or end it; "
+                    "then run the same command again."
+                ) from None
+            return None  # a file system without locks
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its words
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+        _locks.add(descriptor)
+        return descriptor
+
+
+def _is(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+# ---- content --------------------------------------------------------------------------------------------------------
 
 
 def write_text(text: str, path: str) -> None:

@@ -41,7 +41,7 @@ def find_trainer(name: str) -> type:
             raise TrainerError(_unknown(name, known)) from error
         raise TrainerError(
             f"nnU-Net cannot load {name}: {type(error).__name__}: {error} Every file in the folders of "
-            f"{VARIABLE} must import: mend or remove the one that does not."
+            f"{VARIABLE} must import: fix or remove the one that does not."
         ) from error
     if not any((parent.__module__, parent.__name__) == (_BASE_MODULE, BASE_TRAINER) for parent in found.__mro__):
         raise TrainerError(_unknown(name, known))

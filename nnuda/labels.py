@@ -145,7 +145,7 @@ def foreground_masks(label: Tensor, manager: LabelManager) -> list[Tensor]:
         manager: nnU-Net's.
 
     Returns:
-        bool (B, *S0), one a class or region; ignored voxels are in none.
+        bool (B, *S0), one per class or region; ignored voxels are in none.
     """
     if manager.has_regions:
         return [label[:, i].bool() for i in range(len(manager.foreground_regions))]

@@ -111,6 +111,11 @@ def chosen_settings(key: dict) -> dict:
     return {**by_rule, **key["settings"]}
 
 
+def relative_target_folder(source_name: str, target_name: str) -> str:
+    """Where everything derived from a target lies, relative to nnUNet_preprocessed, with "/" as separator."""
+    return f"{source_name}/nnUDA_target_{target_name}"
+
+
 def target_folder(key: dict) -> str:
     """Absolute folder of the target's fingerprint and preprocessed cases."""
     return join(nnUNet_preprocessed, *key["target"]["folder"].split("/"))

@@ -125,7 +125,7 @@ def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
         with torch.serialization.safe_globals(plain):
             content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error)):
             raise ResultsError(
                 f"{path}: expected tensors and plain values alone; it holds other Python objects, which run code when "
                 "they are read. Use a checkpoint of nnU-Net's from someone you trust, as it was written."
@@ -133,11 +133,12 @@ def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
         raise _damaged(path, error) from error
     except FileNotFoundError as error:
         raise ResultsError(f"Expected a checkpoint {path}, which is not there.") from error
-    except PermissionError:
+    except (PermissionError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # bytes of another kind of file end in anything
         raise _damaged(path, error) from error
-    if not isinstance(content, dict) or "network_weights" not in content:
+    weights = content.get("network_weights") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ResultsError(
             f"{path}: expected a checkpoint of nnU-Net's; it has no network_weights. Name a checkpoint_*.pth of a "
             "results folder."

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from nnuda.files import FileError, folder_aside, inside, read_json, replacing, write_json, write_text
+from nnuda import files
+from nnuda.files import (
+    FileError,
+    LockedError,
+    folder_aside,
+    inside,
+    locked,
+    read_json,
+    replacing,
+    sweep,
+    write_json,
+    write_text,
+)
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -77,3 +95,102 @@ def test_a_path_out_of_a_file_stays_inside(tmp_path: Path, path: str) -> None:
     with pytest.raises(FileError, match="target's folder: .* leads out of"):
         inside(str(root), path, "target's folder")
     assert inside(str(root), "a/b..c", "it") == str(root / "a" / "b..c")
+
+
+def test_a_file_reaches_the_disk_before_its_name_and_the_name_before_we_go_on(tmp_path, monkeypatch):
+    done = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("rename"), replace(old, new)))
+    write_text("new", str(tmp_path / "a.txt"))
+    assert [name.rsplit("/", 1)[-1].split(".")[0] for name in done] == ["a", "rename", tmp_path.name]
+
+
+def dead_process() -> int:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return ended.pid
+
+
+def leave(path: Path, age: float = 0) -> Path:
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_leftovers_of_killed_processes_are_swept_and_nothing_else(tmp_path):
+    host, dead, day = files._HOST, dead_process(), 24 * 3600
+    swept = [
+        leave(tmp_path / f"checkpoint_latest.pth.{host}-{dead}.tmp"),
+        leave(tmp_path / f"map.{host}-{dead}.tmp.nii.gz"),
+        leave(tmp_path / f"b.json.other-host-{os.getpid()}.tmp", 2 * day),
+        leave(tmp_path / f"c.json.{host}-{os.getpid()}.tmp", day),  # a process of the same number, before this one
+        tmp_path / f"nnUNetPlans_2d.{host}-{dead}.tmp",
+    ]
+    swept[-1].mkdir()
+    (swept[-1] / "case.b2nd").write_text("half")
+    kept = [
+        leave(tmp_path / f"a.json.{host}-{os.getppid()}.tmp", 2 * day),  # runs
+        leave(tmp_path / f"a.json.other-host-{dead}.tmp"),  # may run there
+        leave(tmp_path / f"a.json.{host}-{os.getpid()}.tmp"),
+        leave(tmp_path / "notes.2023.tmp", 400 * day),  # a user's
+        leave(tmp_path / f"my.{dead}.tmp"),
+        leave(tmp_path / f"{host}-{dead}.txt"),
+    ]
+    assert sweep(str(tmp_path)) == sorted(path.name for path in swept)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert sweep(str(tmp_path / "missing")) == []
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text("x", path), lambda path: folder_aside(path).__enter__()])
+def test_the_first_writing_into_a_folder_sweeps_it(tmp_path, write):
+    left = leave(tmp_path / f"other.json.{files._HOST}-{dead_process()}.tmp")
+    write(str(tmp_path / "new"))
+    assert not left.exists()
+
+
+HOLDER = """
+import os, sys, time
+from nnuda.files import locked
+with locked(sys.argv[1], "the results folder"):
+    if len(sys.argv) > 2 and os.fork() == 0:  # a worker, which outlives it
+        time.sleep(60)
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(lock: Path, *more: str) -> subprocess.Popen:
+    started = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock), *more], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert started.stdout.readline() == "locked\n"
+    return started
+
+
+@pytest.mark.parametrize("more", [(), ("with a worker",)], ids=["alone", "with a worker"])
+def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path, more):
+    lock = tmp_path / "fold_0" / "nnuda.lock"
+    other = holder(lock, *more)
+    try:
+        with pytest.raises(LockedError) as error, locked(str(lock), "the results folder"):
+            pass
+        holds = f"process {other.pid} on {socket.gethostname()} since 20"
+        assert f"Another program is at work in the results folder: {holds}" in str(error.value)
+        other.kill()
+        other.wait()
+        with locked(str(lock), "the results folder"):
+            assert f"process {os.getpid()} on" in lock.read_text()
+        assert not lock.exists()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_whoever_waits_for_a_removed_lock_does_not_share_it(tmp_path):
+    """A program that opened the file just before it was removed must not think that it holds the lock of its name."""
+    lock = str(tmp_path / "a.lock")
+    with locked(lock, "it"):
+        os.remove(lock)
+        with locked(lock, "it"), pytest.raises(LockedError), locked(lock, "it"):
+            pass

@@ -109,9 +109,28 @@ def _bytes(content: object) -> bytes:
         (_bytes({"network_weights": {"a": torch.ones(9)}})[:500], "500 bytes cannot be read"),
         (_bytes({"a": 1}), "no network_weights"),
         (_bytes([1]), "no network_weights"),
+        (_bytes({"network_weights": {"a": 1}}), "no network_weights"),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path, content, says):
     (tmp_path / "c.pth").write_bytes(content)
     with pytest.raises(ResultsError, match=f"c.pth: expected a checkpoint of nnU-Net's; .*{says}"):
         load_checkpoint(str(tmp_path / "c.pth"))
+
+
+def test_whatever_the_bytes_are_it_is_one_error(tmp_path):
+    whole, random = _bytes({"network_weights": {"a": torch.ones(3)}}), np.random.default_rng(0)
+    (tmp_path / "c.pth").write_bytes(whole)
+    assert load_checkpoint(str(tmp_path / "c.pth"))["network_weights"]["a"].tolist() == [1, 1, 1]
+    refused = 0
+    for _ in range(200):
+        content = bytearray(whole if random.random() < 0.7 else random.bytes(40))
+        for place in random.integers(0, len(content), 8):
+            content[place] = random.integers(256)
+        (tmp_path / "c.pth").write_bytes(content)
+        try:
+            load_checkpoint(str(tmp_path / "c.pth"))
+        except ResultsError as error:
+            refused += 1
+            assert "c.pth: expected" in str(error)
+    assert refused > 100

@@ -1,1 +1,1 @@
-"""What `nnUNetv2_train -tr` names: one thin file a method, named as its class."""
+"""What `nnUNetv2_train -tr` names: one thin file per method, named as its class."""

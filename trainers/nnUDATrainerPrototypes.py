@@ -58,6 +58,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         - Regions are made exclusive in nnU-Net's order of painting; the background is a class.
         - The cycle sees the target's weak view: random intensity curves would take away what the
           discriminators are to learn. The common teacher's labels are then learnt on the weak view, too.
+          With strong augmentation it sees the source's weak view as well, and L_seg(x_s) is that of the strong view.
     """
 
     preset = "prototypes"
@@ -83,14 +84,21 @@ class nnUDATrainerPrototypes(nnUDATrainer):
 
     @classmethod
     def memory_factor(cls, settings: dict[str, Any]) -> float:
-        """The cycle's four streams take more."""
-        cycle = settings["prototypes.form"] == "cycle"
-        return settings["prototypes.cycle.memory_factor" if cycle else "planning.memory_factor"]
+        """The cycle's four streams, or five, take more."""
+        if settings["prototypes.form"] != "cycle":
+            return settings["planning.memory_factor"]
+        fifth = settings["training.augmentation"] == "strong"  # a stream: nnU-Net's own step once more
+        return settings["prototypes.cycle.memory_factor"] + (1 if fifth else 0)
 
     @property
     def translates(self) -> bool:
         """Whether this is the paper's cycle."""
         return self.settings["prototypes.form"] == "cycle"
+
+    @property
+    def reads_weak_source(self) -> bool:
+        """Discriminators and cycle are to learn what source images look like, not what random curves make of them."""
+        return self.translates and self.settings["training.augmentation"] == "strong"
 
     def configure_loss_terms(self) -> dict[str, LossTerm]:
         """Without a cycle there is nothing to translate."""
@@ -183,18 +191,23 @@ class nnUDATrainerPrototypes(nnUDATrainer):
 
     def forward_cycle(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
         """x_s -> x_{s->t} -> x_{s->t->s} and x_t -> x_{t->s} -> x_{t->s->t}."""
-        cycle: CycleOutput = self.network(source.image, x_t=target.weak)
+        image_s = seen(source)
+        if source.weak is None:
+            cycle: CycleOutput = self.network(image_s, x_t=target.weak)
+            logits, beside = cycle.source.logits, cycle[1:]
+        else:
+            cycle, logits = self.network(image_s, x_t=target.weak, augmented=source.image)
+            beside = cycle
         embeddings = [stream.embedding for stream in cycle]
-        logits = cycle.source.logits
         if self.is_ddp:
             unused = [
                 *embeddings,
                 *(stream.image for stream in cycle),
-                *(output for stream in cycle[1:] for output in resolutions(stream.logits)),
+                *(output for stream in beside for output in resolutions(stream.logits)),
             ]
             kept = keep_in_graph(finest(logits), unused)
             logits = kept if isinstance(logits, Tensor) else [kept, *logits[1:]]
-        self.translated = pictures_of(source.image, target.weak, cycle)
+        self.translated = pictures_of(image_s, target.weak, cycle)
         return DomainOutputs(logits, cycle.target.logits, {"embeddings": embeddings, "cycle": cycle})
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
@@ -251,7 +264,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         if self.active("translated"):
             losses["translated"] = self.source_loss(full_precision(cycle.source_in_target.logits), source)
         if self.active("cycle"):
-            losses["cycle"] = identity_loss(cycle.source_in_target.image, source.image) + identity_loss(
+            losses["cycle"] = identity_loss(cycle.source_in_target.image, seen(source)) + identity_loss(
                 cycle.target_in_source.image, target.weak
             )
         if self.active("image_adversary"):
@@ -280,7 +293,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
         From the first step on."""
         cycle, losses = outputs.extra["cycle"], {}
         if "image" in self.adversarial:
-            pairs = [("image_t", target.weak, cycle.source.image), ("image_s", source.image, cycle.target.image)]
+            pairs = [("image_t", target.weak, cycle.source.image), ("image_s", seen(source), cycle.target.image)]
             losses["image_discriminator"] = self.discriminate("image_discriminator", pairs)
         if "segmentation" in self.adversarial:
             pairs = [
@@ -320,6 +333,11 @@ class nnUDATrainerPrototypes(nnUDATrainer):
                 lambda path: draw_images(self.translated, path),
             )
         }
+
+
+def seen(source: SourceBatch) -> Tensor:
+    """The source images that go through the cycle, (B, Cin, *S)."""
+    return source.image if source.weak is None else source.weak
 
 
 def pictures_of(image_s: Tensor, image_t: Tensor, cycle: CycleOutput) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
+from nnuda.errors import UnsupportedError
 from nnuda.labels import class_names, confident_masks, source_masks
 from nnuda.losses.class_prototypes import class_sums
 from nnuda.losses.covariance_cosine import covariance_cosine
@@ -118,7 +119,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
         if self.class_embeddings is not None:
             self.print_to_log_file(f"class embeddings: {describe(self.class_embeddings)}", add_timestamp=False)
         if self.fuses and any(isinstance(module, _BatchNorm) for module in self.network.modules()):
-            raise NotImplementedError(
+            raise UnsupportedError(
                 "tcsa.fusion segments both domains in one batch, which BatchNorm would mix. Use "
                 "a plan with InstanceNorm, nnU-Net's default, or tcsa.fusion=false."
             )

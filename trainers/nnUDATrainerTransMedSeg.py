@@ -48,7 +48,7 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
           classifier W then learns from it).
         - L_tsa replaces nnU-Net's finest cross-entropy; beside it (`transmedseg.tsa.mode=add`) the
           cross-entropy would count twice.
-        - Statistics are moving averages on at most 4096 voxels a class and step: TSA's memory of all features is out of
+        - Statistics are moving averages on at most 4096 voxels per class and step: TSA's memory of all features is out of
           reach for voxels, and ISDA's running count would freeze them.
         - |T| is limited by lowering lambda; a class that a domain has not shown yet is not moved.
         - The base GraphCL is nnU-Net's loss and the teacher; its copy-paste (BCP) and its clustering are

@@ -42,7 +42,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         - The image encoder is nnU-Net's unless `uuds.image_encoder=clip`; L_seg is nnU-Net's Dice and cross-entropy.
         - eqs. 1, 2, 4, 5-8 in the form that their text means; the printed ones behind `uuds.*.form` and
           `uuds.pseudo_label.target`.
-        - eq. 3 as a gate with a residual (its single query would leave one vector an image).
+        - eq. 3 as a gate with a residual (its single query would leave one vector per image).
         - The prompts' attention and the generator's features enter the segmentation decoder through factors that start
           at 0: a training that starts from a plain nnU-Net starts with that nnU-Net's segmentations.
         - L_BSCL contrasts blocks of patches, not whole images, because nnU-Net's batches are small;

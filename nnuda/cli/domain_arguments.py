@@ -62,7 +62,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def read_domains(args: argparse.Namespace) -> tuple[Domain, Domain]:
     """Source and target as named on the command line; says which is which."""
-    source = load_dataset(args.d)
+    source = load_dataset(args.d, labelled=True)
     target = read_target(args, source)
     print(f"Labelled source:   {source.name} ({len(source.images)} cases, {', '.join(source.channel_names.values())})")
     print(

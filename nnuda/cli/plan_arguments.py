@@ -12,10 +12,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.cli.text_arguments import read_texts
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
+from nnuda.files import locked
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.checks import check_domains
-from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan
+from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan, plan_file
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
 from nnuda.planning.make_key import pretrained_weights
 from nnuda.planning.plan import PlanRequest, write_plan
@@ -129,8 +130,10 @@ def _verify(source: Domain, num_processes: int) -> None:
 def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
     """Fingerprints and plan; says what the plan is and what it expects of the GPU."""
     choice = request.choice
-    fingerprints = extract_fingerprints(args, request.source, request.target, fresh=choice.base is None)
-    plans = write_plan(request, *fingerprints)
+    file = plan_file(request.source.name, choice.name)
+    with locked(f"{file}.lock", f"the plan {file}"):
+        fingerprints = extract_fingerprints(args, request.source, request.target, fresh=choice.base is None)
+        plans = write_plan(request, *fingerprints)
     _print_plan(plans, choice)
     return plans
 

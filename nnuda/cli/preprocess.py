@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
-
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains_of_plan
 from nnuda.cli.plan_arguments import check_pair
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.datasets import Domain, dataset_name
+from nnuda.errors import PlanningError
+from nnuda.plan_key import read_key
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.fingerprint import fingerprint_file
+from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
-from nnuda.preprocessing.target import preprocess_target
+from nnuda.preprocessing.target import check_target_folder, preprocess_target
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,8 +48,9 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:
     """Both domains' cases; the source's only where they are missing."""
+    check_target_folder(plans, target)
     configurations = choose_configurations(source.name, plans, args.c)
-    check_dimension(configurations, plans, load_json(fingerprint_file(source.name, target.name)))
+    check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name)))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)
 
@@ -59,7 +60,24 @@ def _preprocess(args: argparse.Namespace) -> None:
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)
     check_pair(source, target, plans)
+    _check_number(plans, source, target)
     preprocess(args, source, target, plans, overwrite=args.clean)
+
+
+def _check_number(plans: dict, source: Domain, target: Domain) -> None:
+    key = read_key(plans)
+    if key["source"] != source.name:
+        raise PlanningError(
+            f"Plan {plans['plans_name']} lies with {source.name}, but is of {key['source']}. Plan {source.name} afresh, or "
+            "name the other source with -d."
+        )
+    planned, found = key["target"]["num_cases"], len(target.images)
+    if planned != found:
+        raise PlanningError(
+            f"Plan {plans['plans_name']} was made for {planned} target cases, {target.name} has {found} now: their "
+            f"statistics are part of the plan. Run: nnUDA_plan_and_preprocess -d {source.name} -t {target.name} -p "
+            f"{plans['plans_name']}"
+        )
 
 
 if __name__ == "__main__":

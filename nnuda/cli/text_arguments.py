@@ -28,7 +28,7 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--class-embeddings",
         metavar="FILE",
-        help="vectors of your own instead: .json {name: [numbers]} or .npz, one a class, background included",
+        help="vectors of your own instead: .json {name: [numbers]} or .npz, one per class, background included",
     )
 
 

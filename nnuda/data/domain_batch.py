@@ -17,10 +17,13 @@ class SourceBatch:
         image: (B, Cin, *S), augmented.
         label: (B, 1, *S) label map or (B, R, *S) regions, or a list of them,
             one a deep-supervision resolution, finest first.
+        weak: (B, Cin, *S), the same patches, moved alike, with their intensities untouched; None unless the trainer
+            asks for it (`reads_weak_source`).
     """
 
     image: Tensor
     label: Tensor | list[Tensor]
+    weak: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def to_device(batch: dict, device: torch.device) -> tuple[SourceBatch, TargetBat
         return value.to(device, non_blocking=True)
 
     target = batch["target_domain"]
+    image, *weak = move(batch["data"]).chunk(batch.get("source_views", 1), dim=1)
     return (
-        SourceBatch(move(batch["data"]), move(batch["target"])),
+        SourceBatch(image, move(batch["target"]), *weak),
         TargetBatch(move(target["strong"]), move(target["weak"])),
     )

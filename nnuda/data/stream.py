@@ -34,20 +34,28 @@ class TwoDomainStream:
     Args:
         source: nnU-Net's own training generator.
         target: what `target_augmenter` made.
+        source_views: views of the source among the channels of its images, see `SourceViews`.
     """
 
-    def __init__(self, source, target) -> None:
+    def __init__(self, source, target, source_views: int = 1) -> None:
         self.source = source
         self.target = target
+        self.source_views = source_views
 
     def __iter__(self) -> TwoDomainStream:
         return self
 
     def __next__(self) -> dict:
-        return {**next(self.source), "target_domain": next(self.target)}
+        return {**next(self.source), "source_views": self.source_views, "target_domain": next(self.target)}
 
-    def finish(self) -> None:
-        """End the background processes of both streams."""
-        for augmenter in (self.source, self.target):
-            if isinstance(augmenter, NonDetMultiThreadedAugmenter):
-                augmenter._finish()
+
+def finish(stream: object, timeout: float = 10) -> None:
+    """End the background processes of a stream or augmenter; None and one without any are left as they are.
+
+    Args:
+        stream: as nnU-Net's loop draws from.
+        timeout: seconds until they are ended by force.
+    """
+    for augmenter in (stream.source, stream.target) if isinstance(stream, TwoDomainStream) else (stream,):
+        if isinstance(augmenter, NonDetMultiThreadedAugmenter):
+            augmenter._finish(timeout)

@@ -209,13 +209,47 @@ class RandomConvolution(ImageOnlyTransform):
         return torch.stack([with_statistics_of(*parts) for parts in zip(blended, img, inside)])
 
 
-def strong_transforms(settings: dict, masked: Sequence[int] = ()) -> list[BasicTransform]:
+class Strength:
+    """How much of the strong augmentation is on: the training writes it, its background processes read it.
+
+    Attributes:
+        share: factor of all probabilities, in [0, 1].
+    """
+
+    def __init__(self) -> None:
+        self._shared = torch.ones((), dtype=torch.float64).share_memory_()
+
+    @property
+    def share(self) -> float:
+        return self._shared.item()
+
+    @share.setter
+    def share(self, share: float) -> None:
+        self._shared.fill_(share)
+
+
+class StrongTransform(RandomTransform):
+    """A transform with a probability that is scaled by `strength`; random numbers are drawn as without."""
+
+    def __init__(self, transform: BasicTransform, probability: float, strength: Strength) -> None:
+        super().__init__(transform, probability)
+        self.strength = strength
+
+    def get_parameters(self, **_: object) -> dict:
+        return {"apply_transform": torch.rand(1).item() < self.apply_probability * self.strength.share}
+
+
+def strong_transforms(
+    settings: dict, masked: Sequence[int] = (), strength: Strength | None = None
+) -> list[BasicTransform]:
     """The strong augmentation as nnU-Net transforms, to be put behind its own intensity transforms.
 
     Args:
         settings: effective settings; reads `augmentation.*`.
         masked: channels that are normalised inside nnU-Net's mask.
+        strength: scales the probabilities while the training runs; None: always 1.
     """
+    strength = strength or Strength()
     inversion = settings["augmentation.curve_inversion"]
     if settings["augmentation.curve"] == "knots":
         draw = KnotCurves(inversion, settings["augmentation.curve_reordering"], settings["augmentation.curve_knots"])
@@ -225,6 +259,6 @@ def strong_transforms(settings: dict, masked: Sequence[int] = ()) -> list[BasicT
         settings["augmentation.convolution_layers"], settings["augmentation.convolution_channels"], masked
     )
     return [
-        RandomTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"]),
-        RandomTransform(convolution, settings["augmentation.convolution_probability"]),
+        StrongTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"], strength),
+        StrongTransform(convolution, settings["augmentation.convolution_probability"], strength),
     ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
@@ -17,8 +18,9 @@ from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, 
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 
-from nnuda.data.strong_augmentation import strong_transforms
+from nnuda.data.strong_augmentation import Strength, strong_transforms
 
+_AFTER_INTENSITY = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
 _SPATIAL = (
     Convert3DTo2DTransform,
     SpatialTransform,
@@ -34,7 +36,9 @@ def _moves(transform: BasicTransform) -> bool:
     return isinstance(transform.transform if isinstance(transform, RandomTransform) else transform, _SPATIAL)
 
 
-def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> ComposeTransforms:
+def with_strong_augmentation(
+    pipeline: ComposeTransforms, settings: dict, strength: Strength | None = None
+) -> ComposeTransforms:
     """nnU-Net's training pipeline with the strong transforms behind its own intensity transforms.
 
     They come before mirroring, masking and the label transforms: voxels outside a mask stay zero.
@@ -42,19 +46,21 @@ def with_strong_augmentation(pipeline: ComposeTransforms, settings: dict) -> Com
     Args:
         pipeline: what `get_training_transforms` returned.
         settings: effective settings; unchanged unless `training.augmentation` is "strong".
+        strength: scales the strong transforms' probabilities while the training runs; None: always 1.
     """
     if settings["training.augmentation"] != "strong":
         return pipeline
-    behind = (MirrorTransform, MaskImageTransform, RemoveLabelTansform)
     transforms = list(pipeline.transforms)
-    position = next(i for i, transform in enumerate(transforms) if isinstance(transform, behind))
+    position = next(i for i, transform in enumerate(transforms) if isinstance(transform, _AFTER_INTENSITY))
     masked = [
         channel
         for transform in transforms
         if isinstance(transform, MaskImageTransform)
         for channel in transform.apply_to_channels
     ]
-    return ComposeTransforms([*transforms[:position], *strong_transforms(settings, masked), *transforms[position:]])
+    return ComposeTransforms(
+        [*transforms[:position], *strong_transforms(settings, masked, strength), *transforms[position:]]
+    )
 
 
 def quarter_turns(patch_size: Sequence[int], rotation: tuple[float, float], dummy_2d: bool) -> list[BasicTransform]:
@@ -77,18 +83,56 @@ def quarter_turns(patch_size: Sequence[int], rotation: tuple[float, float], dumm
     return [Rot90Transform(num_axis_combinations=1, num_rot_per_combination=(0, 1, 2, 3), allowed_axes=axes)]
 
 
+class SourceViews(BasicTransform):
+    """nnU-Net's training pipeline that keeps a weak view beside the augmented one, moved alike.
+
+    Random numbers are drawn as without it: the augmented view and the labels are the same.
+
+    Args:
+        pipeline: a training pipeline of nnU-Net's, with the strong transforms where they are wanted.
+
+    Attributes:
+        transforms: those of the pipeline, as `TwoViews` reads them.
+    """
+
+    def __init__(self, pipeline: ComposeTransforms) -> None:
+        super().__init__()
+        self.transforms = list(pipeline.transforms)
+        end = next(i for i, t in enumerate(self.transforms) if isinstance(t, _AFTER_INTENSITY))
+        self.spatial = ComposeTransforms([t for t in self.transforms[:end] if _moves(t)])
+        self.intensity = ComposeTransforms([t for t in self.transforms[:end] if not _moves(t)])
+        self.rest = self.transforms[end:]
+
+    def __call__(self, **data_dict) -> dict:
+        """`image` (C, *S) and `segmentation` (1, *S) to `image` (2 C, *S'), the augmented view and behind it the weak
+        one, and the pipeline's `segmentation`."""
+        data = self.spatial(**data_dict)
+        weak = data["image"].clone()
+        data = self.intensity(**data)
+        data["image"] = torch.cat([data["image"], weak])
+        for transform in self.rest:
+            augmented, weak = data["image"].chunk(2)
+            if isinstance(transform, MaskImageTransform):  # it knows channels by their numbers
+                data["image"] = torch.cat([transform(**{**data, "image": half})["image"] for half in (augmented, weak)])
+            elif isinstance(transform, RandomTransform) and not _moves(transform):  # DA5's intensities after mirroring
+                data["image"] = torch.cat([transform(**{**data, "image": augmented})["image"], weak])
+            else:
+                data = transform(**data)
+        return data
+
+
 class TwoViews(BasicTransform):
     """Moves a target patch once, then makes its weak and its strong view.
 
     Args:
-        pipeline: a training pipeline of nnU-Net's, made with the target's `use_mask_for_norm`.
+        pipeline: a training pipeline of nnU-Net's (or SourceViews of it), made with the target's `use_mask_for_norm`.
             Its spatial transforms serve both views, its intensity transforms the strong one, its mask both; what it
             does to labels falls away.
         turns: replace nnU-Net's rotation and scaling, for patches that have their final size; mirroring stays. None:
             nnU-Net's own.
     """
 
-    def __init__(self, pipeline: ComposeTransforms, turns: list[BasicTransform] | None = None) -> None:
+    def __init__(self, pipeline: ComposeTransforms | SourceViews, turns: list[BasicTransform] | None = None) -> None:
         super().__init__()
         label_free = self._before_labels(pipeline.transforms)
         moves = [t for t in label_free if _moves(t)]

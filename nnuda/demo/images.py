@@ -1,4 +1,4 @@
-"""Slices of a drawn abdomen, as two scanners would show it."""
+"""Slices of a synthetic abdomen, as two scanners would show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: from two drawn data sets to a table and a picture, through the commands that a user types."""
+"""The demo: from two synthetic datasets to a table and a picture, through the commands that a user types."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def run_demo(folder: Path) -> None:
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     print(
-        f"Labelled source:   Dataset901_DemoSource, {CASES_TRAINING} drawn slices of scanner A\n"
+        f"Labelled source:   Dataset901_DemoSource, {CASES_TRAINING} synthetic slices of scanner A\n"
         f"Unlabelled target: Dataset902_DemoTarget, {CASES_TRAINING} of scanner B, and {CASES_TEST} to test on\n"
         "Oracle:            Dataset903_DemoOracle, the same slices of scanner B with their labels\n"
     )

@@ -22,7 +22,7 @@ from nnuda.labels import class_names, confident_masks, nearest, preprocessed_mas
 from nnuda.results import find_checkpoint, find_fold, plans_of_source
 
 DOMAINS = ("source", "target")
-Case = tuple[Sequence[str], str | None]  # one image file a channel; the label file, where there is one
+Case = tuple[Sequence[str], str | None]  # one image file per channel; the label file, where there is one
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def collect_features(
         fold: number, or "all".
         checkpoint: file name.
         layer: "last", what the last segmentation layer reads; "deepest", the encoder's.
-        voxels: largest number a class and domain.
+        voxels: largest number per class and domain.
         device: to compute on.
         seed: of the drawing of voxels.
 

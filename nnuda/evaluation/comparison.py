@@ -80,14 +80,14 @@ def _check_same(name: str, result: dict, first_name: str, first: dict) -> None:
         if str(one) != str(other):  # as text: NaN, for which a rule may stand, differs from itself
             raise EvaluationError(
                 f"Expected the same {text} in all results; {name} has {one} and {first_name} "
-                f"{other}. Score all of them anew with the same options, or with -gt here."
+                f"{other}. Score all of them again with the same options, or with -gt here."
             )
     other = [case for case in result["per_case"] if _reference_sizes(result, case) != _reference_sizes(first, case)]
     if other:
         raise EvaluationError(
             f"Expected the same reference labels in all results; {name} and {first_name} were scored "
             f"with others in {len(other)} cases: {first_names(sorted(other))}. Score all of them "
-            "anew with -gt here."
+            "again with -gt here."
         )
 
 
@@ -120,7 +120,7 @@ def compare(
 
 
 def case_values(result: dict, metric: str, name: str = ALL_CLASSES) -> np.ndarray:
-    """One value a case, in the order of the sorted cases.
+    """One value per case, in the order of the sorted cases.
 
     The mean of the classes leaves out those that are empty on both sides, and is NaN where another one has no value.
     """

@@ -55,7 +55,7 @@ def read_probabilities(
     if probabilities.shape != (heads, *labels.shape[1:]):
         raise EvaluationError(
             f"Case {case}: expected probabilities of shape {(heads, *labels.shape[1:])}, as "
-            f"dataset.json and the label file have it; got {probabilities.shape}. Predict it anew."
+            f"dataset.json and the label file have it; got {probabilities.shape}. Predict it again."
         )
     # Saved probabilities may be newer or older than the label file, or stored in another order of axes.
     differing = np.mean(manager.convert_probabilities_to_segmentation(probabilities) != labels[0])

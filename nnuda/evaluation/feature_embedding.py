@@ -65,7 +65,7 @@ def neighbours(collected: ClassFeatures) -> tuple[float, float]:
 
 
 def draw(panels: Mapping[str, tuple[ClassFeatures, np.ndarray]], output_png: str) -> None:
-    """One panel a network: the domain by marker, the class by colour.
+    """One panel per network: the domain by marker, the class by colour.
 
     Args:
         panels: title, such as "before", -> what was collected and where `embed` put it. All of the same classes.

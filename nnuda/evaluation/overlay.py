@@ -160,7 +160,7 @@ def draw_overlays(
     max_cases: int = 4,
     plans: dict | None = None,
 ) -> list[str]:
-    """Draws one row a case and one column a set of outlines; the first set is dotted in the columns of the others.
+    """Draws one row per case and one column per set of outlines; the first set is dotted in the columns of the others.
 
     Args:
         images: case -> image file (the first channel's).

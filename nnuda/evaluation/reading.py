@@ -19,7 +19,7 @@ from nnuda.errors import NnudaError
 
 
 class EvaluationError(NnudaError, ValueError):
-    """Something that forbids a score; the message says what and how to mend it."""
+    """Something that forbids a score; the message says what and how to fix it."""
 
 
 @dataclass(frozen=True)

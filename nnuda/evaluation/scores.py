@@ -107,7 +107,7 @@ def evaluate_folder(
     """Scores every case that has a reference.
 
     Args:
-        reference_folder: label files, one a case.
+        reference_folder: label files, one per case.
         prediction_folder: label files of the same names.
         dataset_json: content of the dataset.json: labels, regions, ignore label, file ending.
         plans: content of a plans.json, where it should decide the reader as it does in nnU-Net.

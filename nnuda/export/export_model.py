@@ -12,7 +12,7 @@ from nnunetv2.paths import nnUNet_results
 from nnuda.export.plain import check_network, write_plain_model
 from nnuda.export.trained_model import ExportError, TrainedModel
 from nnuda.export.verify import Cases, LabelCheck, compare, find_cases, load_predictor
-from nnuda.files import folder_aside
+from nnuda.files import folder_aside, into_place
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Exported:
 
     Attributes:
         folder: the new results folder.
-        checks: one a case; all with identical labels.
+        checks: one per case; all with identical labels.
         missing: files that nnUNetv2_export_model_to_zip needs and the training did not leave.
     """
 
@@ -50,7 +50,7 @@ def export_model(model: TrainedModel, images: str | None, device: torch.device, 
     with folder_aside(folder) as aside:
         missing = write_plain_model(model, aside)
         checks = check_all(model, aside, cases, device)
-        os.rename(aside, folder)
+        into_place(aside, folder)
     return Exported(folder, checks, missing)
 
 

@@ -17,7 +17,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnuda.datasets import DatasetError, find_images, load_dataset
 from nnuda.export.trained_model import ExportError, TrainedModel
 
-Cases = dict[str, list[str]]  # case -> one file a channel
+Cases = dict[str, list[str]]  # case -> one file per channel
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LabelCheck:
     """Labels of one case before and after.
 
     Attributes:
-        files: the image, one file a channel.
+        files: the image, one file per channel.
         voxels: of the image.
         foreground: voxels that are not background before.
         differing: voxels whose label is another after.

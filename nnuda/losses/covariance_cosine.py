@@ -9,7 +9,7 @@ describes it; the form is that of the authors' release, and its gradient that of
 
 with a prototype p_k and a text t_k a class. The two need not have the same length.
 
-Texts of short prompts are all alike (cosines of 0.7 to 0.95). As printed, image classes that are *all the same* then
+Texts of short prompts are all similar (cosines of 0.7 to 0.95). As printed, image classes that are *all the same* then
 score better than orthogonal ones: 0.0045 against 0.47 for five classes and text cosines of 0.8. The default therefore
 subtracts the mean over the classes from P and from T before the rows are normalised: collapsed classes give 1, and
 scaling or rotating P still changes nothing. With two classes the two centred rows are opposite whatever they were, so

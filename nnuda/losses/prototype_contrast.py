@@ -30,7 +30,7 @@ def prototype_contrast(
     The dictionary must not hold the prototypes themselves yet: each would find itself among its k most similar entries.
 
     Args:
-        prototypes: the anchors c_k, (B, K, D), a row a class; L2-normalised here. Gradients pass.
+        prototypes: the anchors c_k, (B, K, D), a row per class; L2-normalised here. Gradients pass.
         present: bool, (B, K), the classes that an image shows.
         entries: B, (K, S, D), unit vectors, S a class; detached here.
         filled: bool, (K, S), which entries exist. A class without any is left out of the sum, and its anchors out of

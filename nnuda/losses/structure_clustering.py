@@ -4,7 +4,7 @@ the base of TransMedSeg).
     L_CC = -Tr(W_g S S^T),    W_g = F F^T - max(F F^T) / tau
 
 with unit features F (N, F') and soft cluster assignments S (N, K): correlation clustering as in DeepCut (arXiv
-2212.05853). Pairs more alike than max / tau are pulled into one cluster, the others apart. The summary of GraphCL
+2212.05853). Pairs with an affinity above max / tau are pulled into one cluster, the others apart. The summary of GraphCL
 prints W_g = (F F^T - max(F F^T)) / tau, which is nowhere positive: its minimum only takes nodes apart.
 """
 

@@ -12,6 +12,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnuda.errors import UnsupportedError
 from nnuda.networks.clip_resnet import ClipDomainFeatures, ClipImageEncoder, clip_strides
 from nnuda.networks.domain_features import DomainFeatures
 from nnuda.networks.unet_features import require_unet
@@ -98,12 +99,12 @@ def clip_encoder_and_decoder(
     """CLIP's image encoder with random weights, and nnU-Net's decoder with the plan's layers on top of it."""
     patch, stride = configuration.patch_size, int(np.prod(clip_strides(), axis=0)[0])
     if len(patch) != 2:
-        raise NotImplementedError(
+        raise UnsupportedError(
             f"uuds.image_encoder=clip works on 2D images; the configuration's patches have {len(patch)} axes. "
             f"Train the 2d configuration, or set uuds.image_encoder=nnunet."
         )
     if any(size % stride for size in patch):
-        raise ValueError(
+        raise UnsupportedError(
             f"uuds.image_encoder=clip needs patch sizes that are multiples of {stride}; the plan's are {list(patch)}. "
             f"Plan with another patch size, or set uuds.image_encoder=nnunet."
         )

@@ -11,6 +11,7 @@ from dynamic_network_architectures.building_blocks.simple_conv_blocks import Con
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, scaled_dot_product_attention
 
+from nnuda.errors import UnsupportedError
 from nnuda.networks.attention import full_precision
 
 FULL_RESOLUTION_CHANNELS = 32
@@ -28,7 +29,7 @@ def clip_visual(model: str) -> nn.Module:
         model: Name of the open_clip model, for example "RN50".
 
     Raises:
-        ValueError: The name is unknown or that of another kind of image tower.
+        UnsupportedError: The name is unknown or that of another kind of image tower.
     """
     import open_clip  # takes seconds
     from open_clip.modified_resnet import ModifiedResNet
@@ -36,7 +37,7 @@ def clip_visual(model: str) -> nn.Module:
     config = open_clip.get_model_config(model) or {}
     vision = config.get("vision_cfg", {})
     if not isinstance(vision.get("layers"), list):
-        raise ValueError(
+        raise UnsupportedError(
             f"uuds.clip.model must be a CLIP ResNet of open_clip, such as RN50; it is {model!r}. Correct the setting."
         )
     width = vision["width"]

@@ -1,4 +1,4 @@
-"""The cycle of similarity-based prototypes (Ye et al., arXiv 2510.20596): two generators, one a domain."""
+"""The cycle of similarity-based prototypes (Ye et al., arXiv 2510.20596): two generators, one per domain."""
 
 from __future__ import annotations
 
@@ -59,22 +59,28 @@ class CycleNetwork(nn.Module):
         """G_T's decoder; its `deep_supervision`, which nnU-Net sets, counts for both generators."""
         return self.generator_t.decoder
 
-    def forward(self, x: Tensor, x_t: Tensor | None = None) -> Tensor | list[Tensor] | CycleOutput:
+    def forward(
+        self, x: Tensor, x_t: Tensor | None = None, augmented: Tensor | None = None
+    ) -> Tensor | list[Tensor] | CycleOutput | tuple[CycleOutput, Tensor | list[Tensor]]:
         """Segment images, or with `x_t` run the whole cycle.
 
         Args:
             x: (B, C_in, *S) of `domain`; with `x_t` source images x_s.
             x_t: Target images (B_t, C_in, *S).
+            augmented: (B, C_in, *S), an augmented view of x_s, which G_S segments besides.
 
         Returns:
             Logits (B, C, *S), or a list of them with deep supervision, whose softmax (sigmoid) is the average of both
-            generators'; with `x_t` a CycleOutput.
+            generators'; with `x_t` a CycleOutput; with `augmented` a pair of it and of the logits of that view.
         """
         if x_t is None:
             return self._average(x)
         source, target = self.generator_s(x), self.generator_t(x_t)
         streams = (source, self.generator_t(source.image), target, self.generator_s(target.image))
-        return CycleOutput(*(stream._replace(logits=self._supervised(stream.logits)) for stream in streams))
+        cycle = CycleOutput(*(stream._replace(logits=self._supervised(stream.logits)) for stream in streams))
+        if augmented is None:
+            return cycle
+        return cycle, self._supervised(self.generator_s.segment(augmented)[0])
 
     def _average(self, x: Tensor) -> Tensor | list[Tensor]:
         first, second = self.generator_t, self.generator_s

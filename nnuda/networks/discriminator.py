@@ -20,7 +20,7 @@ class PatchDiscriminator(nn.Module):
     Args:
         in_channels: Channels of the image, or of the class probabilities.
         channels: Of the first convolution; doubled with each of the next, up to eight times as many.
-        kernel_sizes: Of the strided convolutions, one entry an axis.
+        kernel_sizes: Of the strided convolutions, one entry per axis.
         strides: Likewise.
         conv_op: nn.Conv2d or nn.Conv3d.
     """

@@ -27,7 +27,7 @@ class ImageDecoderStage(nn.Module):
         below: Channels of the features of the next lower resolution.
         skip: Channels of the encoder's features.
         width: Channels of the result.
-        kernel_size: Of the residual block, one entry an axis.
+        kernel_size: Of the residual block, one entry per axis.
         conv_op: nn.Conv2d or nn.Conv3d.
     """
 

@@ -15,13 +15,13 @@ class ImageHead(nn.Module):
     """Atrous spatial pyramid pooling and a convolution to an image.
 
     The pyramid is DeepLab's (arXiv 1706.05587) without the branch of global pooling, which the instance norm behind it
-    would take out again. The image is made anew, not as a change of the one that was read: a generator that starts as
+    would take out again. The image is generated from scratch, not as a change of the one that was read: a generator that starts as
     the identity fulfils the cycle at once, and where the domains' contrasts are inverse it never leaves.
 
     Args:
         in_channels: Channels F of the features.
         num_image_channels: Channels of the image.
-        kernel_size: One entry an axis; those of 1 are not dilated.
+        kernel_size: One entry per axis; those of 1 are not dilated.
         rates: Dilations, one branch each.
         conv_op: nn.Conv2d or nn.Conv3d.
     """

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nnuda.errors import UnsupportedError
+
 
 class UNetOutput(NamedTuple):
     """What `UNetWithFeatures` gives a loss.
@@ -32,7 +34,7 @@ class UNetWithFeatures(nn.Module):
         network: what nnU-Net built from the plan; its encoder and decoder are taken over.
 
     Raises:
-        NotImplementedError: it is no U-Net with an encoder and a decoder.
+        UnsupportedError: it is no U-Net with an encoder and a decoder.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -67,10 +69,10 @@ def require_unet(network: nn.Module) -> None:
     """Stop where a plan's network has no encoder, or no decoder of nnU-Net's kind.
 
     Raises:
-        NotImplementedError: says which network the plan asks for.
+        UnsupportedError: says which network the plan asks for.
     """
     if not hasattr(network, "encoder") or not hasattr(getattr(network, "decoder", None), "seg_layers"):
-        raise NotImplementedError(
+        raise UnsupportedError(
             "Expected a U-Net with an encoder and a decoder, such as PlainConvUNet or "
             "ResidualEncoderUNet; the plan asks for "
             f"{type(network).__module__}.{type(network).__qualname__}. Plan with nnUDAPlanner or "

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.datasets import Domain, read_case
-from nnuda.errors import PlanningError
+from nnuda.datasets import Domain, label_files
+from nnuda.errors import DatasetError, PlanningError
+from nnuda.images import check_whole, read_case
 from nnuda.planning.geometry import low_resolution_axis, spacings
+from nnuda.planning.raw_cases import raise_all
 
 
 def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:
-    """Check that the target's images can go where the source's go. Headers, and one image, are read.
+    """Check that the target's images can go where the source's go. The ends of all files, and one image, are read.
 
     Args:
         source: the labelled dataset.
@@ -22,8 +26,11 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
 
     Raises:
         PlanningError: the first thing that does not fit.
+        DatasetError: files that are missing, cut off or no images.
     """
     _check_not_the_source(source, target)
+    _check_files(source, "source", label_files(source))
+    _check_files(target, "target", {})
     _check_format(source, target, reader_class)
     _check_channels(source, target, reader_class)
     _check_labels(source.dataset_json.get("labels", {}), target.dataset_json.get("labels", {}), target.name)
@@ -37,6 +44,23 @@ def _check_not_the_source(source: Domain, target: Domain) -> None:
         raise PlanningError(
             f"Target {target.name} is the source {source.name} itself. Give the other domain's images with -t."
         )
+
+
+def _check_files(domain: Domain, which: str, labels: dict[str, str]) -> None:
+    complaints = []
+    for case, files in domain.images.items():
+        if case in labels and not os.path.lexists(labels[case]):
+            complaints.append(
+                f"Case {case} of the {which} {domain.name} has no label: expected {labels[case]}. Put it in place, or "
+                "take the image out."
+            )
+            continue
+        try:
+            for file in [*files, *([labels[case]] if labels else [])]:
+                check_whole(file)
+        except DatasetError as error:
+            complaints.append(str(error))
+    raise_all(complaints, which, domain)
 
 
 def _check_format(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:
@@ -64,19 +88,27 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
             "order."
         )
-    first = next(iter(source.images.values()))
-    for case, files in target.images.items():
-        if len(files) != len(first):
-            raise PlanningError(
-                f"Case {case} of target {target.name} has {len(files)} image files, the source's cases "
-                f"have {len(first)} ({os.path.basename(first[0])}, ...). Complete or remove it."
-            )
+    usual = Counter(len(files) for files in source.images.values()).most_common(1)[0][0]
+    for which, domain in (("source", source), ("target", target)):
+        for case, files in domain.images.items():
+            _check_channel_files(case, files, f"{which} {domain.name}", usual, "dataset" in domain.dataset_json)
     files = next(iter(target.images.values()))
     found = len(read_case(reader_class, files)[0])
     if found != expected:
         raise PlanningError(
             f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), got {found}."
         )
+
+
+def _check_channel_files(case: str, files: list[str], which: str, usual: int, listed: bool) -> None:
+    names = [os.path.basename(file) for file in files]
+    numbered = listed or all(re.search(rf"_{i:04d}\.", name) for i, name in enumerate(names))
+    if len(files) == usual and numbered:
+        return
+    raise PlanningError(
+        f"Case {case} of {which} has {len(files)} image files ({', '.join(names)}), the source's cases have {usual}"
+        f"{'' if usual == 1 else f', _0000 to _{usual - 1:04d}'}. Complete or remove it."
+    )
 
 
 def _check_labels(source: dict, target: dict, target_name: str) -> None:

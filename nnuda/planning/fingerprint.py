@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
-from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 
-from nnuda.datasets import Domain, label_files, read_case
-from nnuda.errors import PlanningError
-from nnuda.files import write_json
+from nnuda.datasets import Domain, first_of
+from nnuda.files import read_json, write_json
+from nnuda.plan_key import relative_target_folder
 from nnuda.planning.body_mask import body_mask
-from nnuda.processes import run_cases
+from nnuda.planning.normalization import CT, normalization_schemes
+from nnuda.planning.raw_cases import look_at_source, look_at_target, notes_file, read_notes
+from nnuda.planning.raw_checks import check_cases, say, twins
 
 NON_ZERO, BODY = "non-zero voxels", "body"
 # nnU-Net draws 1e8 foreground voxels a dataset; a million a case already fixes every percentile to the third digit.
 MAX_VOXELS, MAX_VOXELS_PER_CASE = 10**8, 10**6
-
-
-def relative_target_folder(source_name: str, target_name: str) -> str:
-    """Where everything derived from a target lies, relative to nnUNet_preprocessed, with "/" as separator."""
-    return f"{source_name}/nnUDA_target_{target_name}"
+# Of a few tiny images nnU-Net would draw each voxel thousands of times: 1.5 GB for eight of 32 kB. No case needs more
+# than a million, or than ten times its voxels (a compressed byte is at most four).
+VOXELS_PER_BYTE = 40
+_PROPERTIES = {
+    "type": "object",
+    "required": ["mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5"],
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["spacings", "shapes_after_crop", "foreground_intensity_properties_per_channel"],
+    "properties": {
+        "spacings": {"type": "array", "minItems": 1},
+        "shapes_after_crop": {"type": "array", "minItems": 1},
+        "foreground_intensity_properties_per_channel": {"type": "object", "additionalProperties": _PROPERTIES},
+        "median_relative_size_after_cropping": {"type": "number"},
+    },
+}
+TARGET_SCHEMA = {**SCHEMA, "required": [*SCHEMA["required"], "intensities_from", "cases"]}
 
 
 def fingerprint_file(source_name: str, target_name: str) -> str:
     return join(nnUNet_preprocessed, *relative_target_folder(source_name, target_name).split("/"), "fingerprint.json")
 
 
+def read_fingerprint(file: str, schema: dict = SCHEMA) -> dict:
+    """A fingerprint of nnU-Net's, or of the target.
+
+    Raises:
+        FileError: damaged, or no fingerprint.
+    """
+    return read_json(file, "a dataset's fingerprint", schema, "Remove it: it is made again.")
+
+
 def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
     """The source's fingerprint: nnU-Net's own where it is there, else made with nnU-Net's own analysis of a case.
+    Every case is looked at, once; cautions are printed.
 
     Args:
         source: the labelled dataset.
@@ -40,26 +66,49 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
 
     Returns:
         the content of dataset_fingerprint.json.
+
+    Raises:
+        DatasetError: cases that cannot be used.
     """
     file = join(nnUNet_preprocessed, source.name, "dataset_fingerprint.json")
     if isfile(file) and not overwrite:
-        return load_json(file)
-    labels, reader_class = label_files(source), source.reader_class()
-    arguments = [
-        (files, labels[case], reader_class, MAX_VOXELS // len(labels)) for case, files in source.images.items()
-    ]
-    results = run_cases(
-        DatasetFingerprintExtractor.analyze_case, arguments, num_processes, f"Fingerprint of source {source.name}"
-    )
-    fingerprint = _summarise([(shape, spacing, intensities, size) for shape, spacing, intensities, _, size in results])
+        fingerprint = read_fingerprint(file)
+        notes, _ = look_at_source(source, num_processes)
+        made_of = read_notes(notes_file(source.name)).get("fingerprint")
+        if made_of in (None, _contents(notes)):
+            say(check_cases("source", source, notes))
+            if made_of is None and (len(fingerprint["spacings"]) != len(notes) or _is_older(file, source)):
+                say(
+                    [
+                        f"Source {source.name}: nnU-Net's {file} is older than files in the raw folder, or of other cases. "
+                        "Existing plans stay as they are; remove it before a fresh one."
+                    ]
+                )
+            return fingerprint
+        check_cases("source", source, notes)  # before all are read again
+        print(f"Source {source.name}: fingerprint made again, for files in the raw folder have changed.")
+    share = partial(source_share, num_samples=voxels_to_draw(source, MAX_VOXELS))
+    notes, shares = look_at_source(source, num_processes, share)
+    say(check_cases("source", source, notes))
+    fingerprint = _summarise(shares)
     write_json(fingerprint, file)
+    write_json({**read_notes(notes_file(source.name)), "fingerprint": _contents(notes)}, notes_file(source.name))
     return fingerprint
+
+
+def _contents(notes: dict[str, dict]) -> dict[str, list]:
+    return {case: [note["images"], note["label"]] for case, note in notes.items()}
+
+
+def _is_older(file: str, source: Domain) -> bool:
+    made = os.path.getmtime(file)
+    return any(os.path.getmtime(path) > made for files in source.images.values() for path in files)
 
 
 def extract_target_fingerprint(
     source_name: str, target: Domain, num_processes: int = 1, overwrite: bool = False
 ) -> dict:
-    """Read or make the target's fingerprint.
+    """Read or make the target's fingerprint. Every case is looked at, once; cautions are printed.
 
     Args:
         source_name: the source's dataset name; the fingerprint lies under it.
@@ -69,57 +118,98 @@ def extract_target_fingerprint(
 
     Returns:
         nnU-Net's keys (spacings, shapes_after_crop, foreground_intensity_properties_per_channel,
-        median_relative_size_after_cropping), `intensities_from` (one entry a channel) and `cases` (bytes of each).
+        median_relative_size_after_cropping), `intensities_from` (one entry a channel) and `cases` (hash of each).
+
+    Raises:
+        DatasetError: cases that cannot be used, or other images under the name of a target that is there.
     """
     file = fingerprint_file(source_name, target.name)
     if isfile(file) and not overwrite:
-        fingerprint = load_json(file)
-        if fingerprint["cases"] == target.sizes():
+        fingerprint = read_fingerprint(file, TARGET_SCHEMA)
+        notes, _ = look_at_target(source_name, target, num_processes)
+        if fingerprint["cases"] == {case: note["images"] for case, note in notes.items()}:
+            _check_target(source_name, target, notes)
             return fingerprint
-    ct_channels = [
-        get_normalization_scheme(name).__name__ == "CTNormalization" for name in target.channel_names.values()
-    ]
-    num_samples = min(MAX_VOXELS // len(target.images), MAX_VOXELS_PER_CASE)
-    reader_class = target.reader_class()
-    arguments = [(files, reader_class, ct_channels, num_samples) for files in target.images.values()]
-    results = run_cases(analyze_target_case, arguments, num_processes, f"Fingerprint of target {target.name}")
-    fingerprint = _summarise(results)
+        check_cases("target", target, notes)  # before all are read again
+        changed = [c for c, n in notes.items() if fingerprint["cases"].get(c) != n["images"]]
+        gone = [case for case in fingerprint["cases"] if case not in notes]
+        print(
+            f"Target {target.name}: made again, for these cases are new, replaced or gone: {first_of(changed + gone)}"
+        )
+    ct_channels = [scheme == CT for scheme in normalization_schemes(target.channel_names)]
+    drawn = voxels_to_draw(target, MAX_VOXELS, MAX_VOXELS_PER_CASE)
+    share = partial(target_share, ct_channels=ct_channels, num_samples=drawn)
+    notes, shares = look_at_target(source_name, target, num_processes, share)
+    _check_target(source_name, target, notes)
+    fingerprint = _summarise(shares)
     fingerprint["intensities_from"] = [BODY if ct else NON_ZERO for ct in ct_channels]
-    fingerprint["cases"] = target.sizes()
+    fingerprint["cases"] = {case: note["images"] for case, note in notes.items()}
     write_json(fingerprint, file)
     return fingerprint
 
 
-def analyze_target_case(
-    files: list[str], reader_class: type[BaseReaderWriter], ct_channels: list[bool], num_samples: int
-) -> tuple[tuple[int, ...], list[float], list[np.ndarray], float]:
-    """One case's share of the fingerprint.
+def _check_target(source_name: str, target: Domain, notes: dict[str, dict]) -> None:
+    file = join(nnUNet_preprocessed, source_name, "dataset_fingerprint.json")
+    median = np.median(read_fingerprint(file)["spacings"], axis=0) if isfile(file) else None
+    texts = check_cases("target", target, notes, median)
+    say(texts + twins(read_notes(notes_file(source_name))["cases"], notes))
+
+
+def voxels_to_draw(domain: Domain, total: int, most: int | None = None) -> int:
+    """Intensities to draw of each case and channel.
 
     Args:
-        files: the case's image files.
-        reader_class: nnU-Net's reader.
-        ct_channels: for each channel, whether it holds HU.
-        num_samples: intensities to draw a channel, with replacement as nnU-Net does, so that each case weighs the same.
+        domain: its images.
+        total: of the dataset.
+        most: of a case; None: as many as nnU-Net draws, but for tiny images.
+    """
+    biggest = max(os.path.getsize(path) for files in domain.images.values() for path in files)
+    return min(total // len(domain.images), most or max(MAX_VOXELS_PER_CASE, VOXELS_PER_BYTE * biggest))
+
+
+def source_share(
+    images: np.ndarray, segmentation: np.ndarray, properties: dict, num_samples: int
+) -> tuple[tuple[int, ...], list[float], list[np.ndarray], float]:
+    """One source case's share of the fingerprint: nnU-Net's own, under the labels.
+
+    Args:
+        images: (channels, *S).
+        segmentation: (1, *S).
+        properties: nnU-Net's.
+        num_samples: intensities to draw a channel, with replacement, so that each case weighs the same.
 
     Returns:
         shape after crop, spacing (mm, array order), intensities a channel, size after crop / size before.
-
-    Raises:
-        PlanningError: another number of channels than dataset.json names, or NaN.
     """
-    images, properties = read_case(reader_class, files)
-    if len(images) != len(ct_channels):
-        raise PlanningError(
-            f"{files[0]}: expected {len(ct_channels)} channels as named in channel_names, got {len(images)}."
-        )
-    if np.isnan(images).any():
-        raise PlanningError(f"{files[0]}: NaN in the image. Replace it with a value that makes sense in this modality.")
+    cropped, labels, _ = crop_to_nonzero(images, segmentation)
+    intensities, _ = DatasetFingerprintExtractor.collect_foreground_intensities(
+        labels, cropped, num_samples=num_samples
+    )
+    relative_size = float(np.prod(cropped.shape[1:]) / np.prod(images.shape[1:]))
+    return cropped.shape[1:], [float(s) for s in properties["spacing"]], intensities, relative_size
+
+
+def target_share(
+    images: np.ndarray, segmentation: None, properties: dict, ct_channels: list[bool], num_samples: int
+) -> tuple[tuple[int, ...], list[float], list[np.ndarray], float]:
+    """One target case's share of the fingerprint, without labels.
+
+    Args:
+        images: (channels, *S).
+        segmentation: None.
+        properties: nnU-Net's.
+        ct_channels: for each channel, whether it holds HU.
+        num_samples: intensities to draw a channel, with replacement as nnU-Net does.
+
+    Returns:
+        As `source_share`.
+    """
     cropped, outside, _ = crop_to_nonzero(images)
     rng = np.random.RandomState(1234)
     intensities = []
     for channel, is_ct in zip(cropped, ct_channels):
         voxels = channel[body_mask(channel) if is_ct else outside[0] >= 0]
-        intensities.append(rng.choice(voxels, num_samples, replace=True))
+        intensities.append(rng.choice(voxels, num_samples, replace=True) if voxels.size else voxels)
     relative_size = float(np.prod(cropped.shape[1:]) / np.prod(images.shape[1:]))
     return cropped.shape[1:], [float(s) for s in properties["spacing"]], intensities, relative_size
 

@@ -10,7 +10,9 @@ import SimpleITK as sitk
 from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.datasets import Domain, read_case
+from nnuda.datasets import Domain
+from nnuda.errors import DatasetError
+from nnuda.images import check_whole, read_case
 
 # Readers without a header reader of their own are asked for whole images, and of a few cases only.
 CASES_READ_WHOLE = 5
@@ -44,9 +46,16 @@ def _orientation(file: str, reader: str) -> str | None:
 
 
 def _sitk_header(file: str) -> sitk.ImageFileReader:
+    check_whole(file)
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DatasetError(
+            f"{file}: expected an image that ITK can read; it cannot. Copy or export the file again, or take the case "
+            "out."
+        ) from error
     return reader
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import nnuda
 from nnuda.datasets import Domain
-from nnuda.plan_key import SCHEMA_VERSION
-from nnuda.planning.fingerprint import relative_target_folder
+from nnuda.plan_key import SCHEMA_VERSION, relative_target_folder
 from nnuda.planning.normalization import target_normalization
 from nnuda.planning.rules import find
 from nnuda.settings import settings_of_all_presets

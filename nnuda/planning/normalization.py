@@ -12,12 +12,12 @@ CT = "CTNormalization"
 
 
 def normalization_schemes(channel_names: dict[str, str]) -> list[str]:
-    """Names of nnU-Net's normalisation classes, one a channel."""
+    """Names of nnU-Net's normalisation classes, one per channel."""
     return [get_normalization_scheme(name).__name__ for name in channel_names.values()]
 
 
 def plan_schemes(plans: dict) -> list[str]:
-    """The schemes that the plan itself normalises with, one a channel: plans are edited by hand."""
+    """The schemes that the plan itself normalises with, one per channel: plans are edited by hand."""
     return PlansManager(plans).get_configuration(next(iter(plans["configurations"]))).normalization_schemes
 
 

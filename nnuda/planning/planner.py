@@ -12,7 +12,9 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncM,
     nnUNetPlannerResEncXL,
 )
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+from nnuda.datasets import load_dataset
 from nnuda.planning.geometry import low_resolution_axis
 from nnuda.planning.memory import feature_map_elements
 
@@ -89,6 +91,10 @@ class TwoDomainPlanning:
         self.dataset_fingerprint = pooled
 
     static_estimate_VRAM_usage = staticmethod(feature_map_elements)
+
+    def determine_reader_writer(self) -> type[BaseReaderWriter]:
+        """nnU-Net's reader for the first image; its own list of images has a Mac's ._ files in it."""
+        return load_dataset(self.dataset_name).reader_class()
 
     def determine_fullres_target_spacing(self) -> np.ndarray:
         """nnU-Net's rule over both domains, with the axis of `slicing_axis`.

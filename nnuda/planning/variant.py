@@ -8,7 +8,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile
 
 from nnuda.datasets import check_name
 from nnuda.errors import PlanningError
-from nnuda.files import write_json
+from nnuda.files import locked, write_json
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import plan_file
 from nnuda.planning.make_key import pretrained_weights
@@ -33,12 +33,14 @@ def write_variant(plans: dict, name: str, overrides: dict, embeddings: ClassEmbe
         DatasetError: it is no file name.
     """
     file = free_plan_file(plans["dataset_name"], name)
-    variant = deepcopy(plans)
-    variant["plans_name"] = name
-    variant[KEY]["settings"] = {**read_key(plans)["settings"], **overrides}
-    variant[KEY]["weights"] = pretrained_weights(variant[KEY]["settings"])
-    variant[KEY] = with_class_embeddings(variant[KEY], embeddings, read_key(plans))
-    write_json(variant, file)
+    with locked(f"{file}.lock", f"the plan {file}"):
+        free_plan_file(plans["dataset_name"], name)  # nobody wrote it meanwhile
+        variant = deepcopy(plans)
+        variant["plans_name"] = name
+        variant[KEY]["settings"] = {**read_key(plans)["settings"], **overrides}
+        variant[KEY]["weights"] = pretrained_weights(variant[KEY]["settings"])
+        variant[KEY] = with_class_embeddings(variant[KEY], embeddings, read_key(plans))
+        write_json(variant, file)
     return variant[KEY]["settings"]
 
 

@@ -26,9 +26,8 @@ def pair_warnings(
     Returns:
         one text a warning.
     """
-    texts = _modalities(source, target) + _orientations(
-        orientations(source, reader_class), orientations(target, reader_class)
-    )
+    texts = _modalities(source, target) + _channel_order(source, target)
+    texts += _orientations(orientations(source, reader_class), orientations(target, reader_class))
     return texts + (_slices(plans, np.median(spacings(target, reader_class), axis=0)) if plans else [])
 
 
@@ -59,6 +58,17 @@ def _modalities(source: Domain, target: Domain) -> list[str]:
     return texts
 
 
+def _channel_order(source: Domain, target: Domain) -> list[str]:
+    names_s, names_t = (list(domain.channel_names.values()) for domain in (source, target))
+    if names_s == names_t or sorted(names_s) != sorted(names_t):
+        return []
+    return [
+        f"The channels have the same names in another order: source {', '.join(names_s)}, target {', '.join(names_t)}. "
+        "nnU-Net goes by the order: the first is paired with the first. Number the target's files, and write its "
+        "channel_names, as the source's."
+    ]
+
+
 def _orientations(codes_s: Counter, codes_t: Counter) -> list[str]:
     if len({*codes_s, *codes_t}) <= 1:
         return []
@@ -66,7 +76,7 @@ def _orientations(codes_s: Counter, codes_t: Counter) -> list[str]:
         f"Orientation codes differ: source {_count(codes_s)}, target {_count(codes_t)}. nnU-Net ignores direction "
         "cosines, so left becomes right (or front becomes back) where they differ. Reorient all images and labels "
         'to one code, or set "overwrite_image_reader_writer": "NibabelIOWithReorient" in both dataset.json '
-        "files and plan afresh (that reader turns NIfTI images to RAS, and predictions back)."
+        "files and plan again (that reader turns NIfTI images to RAS, and predictions back)."
     ]
 
 

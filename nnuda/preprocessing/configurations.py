@@ -8,7 +8,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import PlanningError
 from nnuda.planning.plan import trainable_configurations
-from nnuda.preprocessing.source import preprocessed_cases
+from nnuda.preprocessing.up_to_date import data_folder, preprocessed_cases
 
 STOCK_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
 
@@ -50,9 +50,10 @@ def choose_configurations(source_name: str, plans: dict, asked: list[str] | None
     if asked:
         return asked
     trainable, manager = trainable_configurations(plans), PlansManager(plans)
+    base = join(nnUNet_preprocessed, source_name)
     used = [
         name
         for name in trainable
-        if preprocessed_cases(join(nnUNet_preprocessed, source_name, manager.get_configuration(name).data_identifier))
+        if preprocessed_cases(data_folder(base, manager.get_configuration(name).data_identifier))
     ]
     return used or [name for name in STOCK_CONFIGURATIONS if name in trainable]

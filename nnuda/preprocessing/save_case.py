@@ -7,7 +7,7 @@ import os
 from batchgenerators.utilities.file_and_folder_operations import join, load_pickle, write_pickle
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.files import folder_aside
+from nnuda.files import folder_aside, into_place
 
 
 def preprocess_case(
@@ -26,9 +26,15 @@ def preprocess_case(
     """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
+    folder = os.path.realpath(folder)  # a folder of data may be a link to another disk
     with folder_aside(folder) as aside:
         preprocessor = configuration_manager.preprocessor_class(verbose=False)
-        preprocessor.run_case_save(join(aside, case), images, label, plans_manager, configuration_manager, dataset_json)
+        try:
+            preprocessor.run_case_save(
+                join(aside, case), images, label, plans_manager, configuration_manager, dataset_json
+            )
+        except MemoryError as error:
+            raise MemoryError(f"preprocessing {images[0]}: {error}") from error
         if label is None:
             _add_empty_class_locations(join(aside, f"{case}.pkl"))
         _move_case(case, aside, folder)
@@ -45,4 +51,4 @@ def _move_case(case: str, aside: str, folder: str) -> None:
     # The image comes last: nnU-Net lists a folder's cases by their images, so a case appears only when it is whole.
     image = f"{case}.b2nd"
     for name in sorted(os.listdir(aside), key=lambda name: name == image):
-        os.replace(join(aside, name), join(folder, name))
+        into_place(join(aside, name), join(folder, name))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json, maybe_mkdir_p
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnuda.datasets import Domain
-from nnuda.files import write_json
-from nnuda.plan_key import plans_with_target_normalization, read_key, target_folder
+from nnuda.errors import PlanningError
+from nnuda.plan_key import KEY, plans_with_target_normalization, read_key, relative_target_folder, target_folder
+from nnuda.planning.raw_cases import look_at_target
+from nnuda.planning.raw_checks import check_cases
 from nnuda.preprocessing.save_case import preprocess_case
-from nnuda.preprocessing.source import preprocessed_cases
-from nnuda.processes import run_cases
+from nnuda.preprocessing.up_to_date import DataFolder, RawCase, bring_up_to_date, data_folder
 
 
 def preprocess_target(
@@ -20,7 +18,7 @@ def preprocess_target(
 ) -> None:
     """Preprocess the target's images for a plan, into target_folder(key)/<data_identifier>/.
 
-    Cases that are there stay, unless files were replaced or removed or the plan preprocesses in another way now.
+    Cases that are there stay, unless their files were replaced or removed or the plan preprocesses in another way now.
 
     Args:
         target: the target's images.
@@ -28,31 +26,58 @@ def preprocess_target(
         configurations: of the plan.
         num_processes: worker processes.
         overwrite: make all cases again.
+
+    Raises:
+        PlanningError: the plan names another folder than the target's.
+        DatasetError: raw cases that cannot be used.
     """
+    key = check_target_folder(plans, target)
+    notes, _ = look_at_target(key["source"], target, num_processes)
+    check_cases("target", target, notes)
+    raw = {case: RawCase(tuple(files), notes[case]["images"]) for case, files in target.images.items()}
     as_target = plans_with_target_normalization(plans)
     for configuration in configurations:
         configuration_manager = PlansManager(as_target).get_configuration(configuration)
-        folder = join(target_folder(read_key(plans)), configuration_manager.data_identifier)
-        recipe = {**_recipe(as_target, configuration_manager), "cases": target.sizes()}
-        # beside the folder, not in it: nnU-Net refuses data folders with files of more than one kind
-        recipe_file = f"{folder}.json"
-        if isdir(folder) and (overwrite or not isfile(recipe_file) or _is_stale(load_json(recipe_file), recipe)):
-            shutil.rmtree(folder)
-        maybe_mkdir_p(folder)
-        write_json(recipe, recipe_file)
-        present = preprocessed_cases(folder)
-        arguments = [
-            (case, files, None, folder, as_target, configuration, {})
-            for case, files in target.images.items()
-            if case not in present
-        ]
-        run_cases(preprocess_case, arguments, num_processes, f"Preprocessing target {target.name}, {configuration}")
+        folder = data_folder(target_folder(key), configuration_manager.data_identifier)
+        # the record lies beside the folder, not in it: nnU-Net refuses data folders with files of more than one kind
+        data = DataFolder(
+            folder,
+            f"{folder}.json",
+            f"target {target.name}, {configuration}",
+            _recipe(as_target, configuration_manager),
+        )
+        bring_up_to_date(
+            data,
+            raw,
+            preprocess_case,
+            lambda case, folder, configuration=configuration: (
+                case,
+                target.images[case],
+                None,
+                folder,
+                as_target,
+                configuration,
+                {},
+            ),
+            num_processes,
+            overwrite,
+        )
 
 
-def _is_stale(old: dict, new: dict) -> bool:
-    """Whether what was preprocessed is not what would be; cases that were only added do not count."""
-    kept = {case: size for case, size in new["cases"].items() if case in old.get("cases", {})}
-    return old != {**new, "cases": kept}
+def check_target_folder(plans: dict, target: Domain) -> dict:
+    """The plan's key, whose target folder can only be one place: nothing else is written to.
+
+    Raises:
+        PlanningError: it is another.
+    """
+    key = read_key(plans)
+    expected, got = relative_target_folder(key["source"], target.name), key["target"]["folder"]
+    if got != expected or expected.count("/") != 1:
+        raise PlanningError(
+            f"Plan {plans['plans_name']}: {KEY}.target.folder: expected {expected}, got {got}. Run "
+            "nnUDA_plan_and_preprocess for this plan again."
+        )
+    return key
 
 
 def _recipe(plans: dict, configuration: ConfigurationManager) -> dict:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from nnuda.evaluation.comparison import Comparison, case_values
 from nnuda.evaluation.table import metric_title
 
-# As wide as a telephone shows it, so that its letters keep their size there.
+# As wide as a phone shows it, so that its letters keep their size there.
 WIDTH_INCHES = 3.8
 ROW_INCHES = 0.5
 DOTS_PER_INCH = 200

@@ -13,7 +13,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.datasets import DatasetError, Domain, load_dataset, read_case
+from nnuda.datasets import DatasetError, Domain, load_dataset
+from nnuda.images import read_case
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
 from nnuda.report.page import Picture, Pictures, Section, Table, Text
@@ -25,7 +26,7 @@ Intensities = list[np.ndarray]  # one array a channel
 
 
 def _range(values: Sequence[Sequence[float]], axes: int) -> str:
-    """Median, then smallest to largest, a value an axis."""
+    """Median, then smallest to largest, a value per axis."""
     array = np.array(values, dtype=float)[:, -axes:]
     median, low, high = np.median(array, 0), array.min(0), array.max(0)
     alike = np.allclose(low, high, rtol=1e-3)
@@ -164,7 +165,7 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
 
     Args:
         run: the run.
-        limit: cases a domain.
+        limit: cases per domain.
     """
     drawn: dict[str, dict[str, Intensities]] = {"before normalisation": {}, "after normalisation": {}}
     missing = []
@@ -200,7 +201,7 @@ def domains_section(run: Run, limit: int) -> Section:
 
     Args:
         run: the run.
-        limit: cases a domain for the histograms; 0 leaves them out.
+        limit: cases per domain for the histograms; 0 leaves them out.
     """
     blocks: list = [fingerprint_table(run)]
     measured = run.key["target"]["normalization"]["statistics_from"].removeprefix("target images, ")
@@ -215,7 +216,7 @@ def domains_section(run: Run, limit: int) -> Section:
         blocks += [Pictures(pictures)] if pictures else []
         notes += [
             *missing,
-            f"Histograms: at most {limit} cases a domain, voxels within nnU-Net's non-zero mask, from "
+            f"Histograms: at most {limit} cases per domain, voxels within nnU-Net's non-zero mask, from "
             "the 0.5th to the 99.5th percentile of both. The common area is 1 where both are alike.",
         ]
     return Section("Source and target", [*blocks, *map(Text, notes)])

@@ -28,7 +28,7 @@ READING = (
     "source, triangles the target, colours the classes. Aligned domains lie on each other, class by class. "
     "Distances between clusters mean nothing in such a picture, and places in two pictures cannot be compared."
 )
-NOT_CHEAP = "Not drawn: not asked for, or a 3D network without a GPU, which takes long. --feature-cases 3 draws them."
+NOT_CHEAP = "Not plotted: not asked for, or a 3D network without a GPU, which takes long. --feature-cases 3 draws them."
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def features_section(run: Run, predictions: Predictions | None, before: Model | 
         run: the run.
         predictions: target cases with references, if there are some.
         before: a model to compare with.
-        limit: cases a domain; 0 leaves the pictures out.
+        limit: cases per domain; 0 leaves the pictures out.
     """
     if not limit:
         return Section(TITLE, [Text(NOT_CHEAP)])
@@ -118,7 +118,7 @@ def features_section(run: Run, predictions: Predictions | None, before: Model | 
         )
     pseudo = next(iter(collected.values())).pseudo_labels
     kind = "what the network predicts" if pseudo else "their reference labels (oracle: true)"
-    texts = [READING, f"At most {limit} cases a domain; classes of target voxels are {kind}."]
+    texts = [READING, f"At most {limit} cases per domain; classes of target voxels are {kind}."]
     texts += [] if before else ["To see it before the adaptation, name a source-only model with --before."]
     return Section(TITLE, [Pictures(pictures), *map(Text, texts)])
 

@@ -1,4 +1,4 @@
-"""Small figures: each as wide as a telephone shows it, so that its letters keep their size there."""
+"""Small figures: each as wide as a phone shows it, so that its letters keep their size there."""
 
 from __future__ import annotations
 

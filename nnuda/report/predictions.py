@@ -19,11 +19,11 @@ class Predictions:
     """A folder of predictions that was found complete.
 
     Attributes:
-        folder: with a label file a case.
+        folder: with a label file per case.
         cases: their names, sorted.
         before: a folder with predictions of the same cases by another model, or None.
         references: a folder with reference labels of some of the cases, or None.
-        images: case -> image files, one a channel; empty where they were not found.
+        images: case -> image files, one per channel; empty where they were not found.
     """
 
     folder: str

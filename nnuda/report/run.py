@@ -78,7 +78,7 @@ class Run:
 
     @property
     def logged(self) -> dict[str, list]:
-        """nnU-Net's log: a value an epoch by name."""
+        """nnU-Net's log: a value per epoch by name."""
         return self.checkpoint["logging"]
 
     @property

@@ -37,9 +37,9 @@ class Request:
     Attributes:
         predictions: of target images, checked by `find_predictions`; None without.
         epoch_folders: epoch -> folder of its predictions of the same cases; needs references.
-        histogram_cases: cases a domain to read for the histograms; 0 leaves them out.
+        histogram_cases: cases per domain to read for the histograms; 0 leaves them out.
         before: a model to compare the features with.
-        feature_cases: cases a domain whose features are drawn; 0 leaves them out.
+        feature_cases: cases per domain whose features are drawn; 0 leaves them out.
         num_processes: for the scores.
     """
 

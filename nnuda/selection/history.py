@@ -16,7 +16,7 @@ class History:
     """The epochs' scores and the selected one. Builtins only: it lies in the checkpoint.
 
     Attributes:
-        epochs: a record an epoch.
+        epochs: a record per epoch.
         selected: the record of the epoch in checkpoint_selected.pth.
     """
 

@@ -24,12 +24,12 @@ TITLES = {
 
 
 def plot_scores(epochs: Sequence[Record], selected: Record | None, rule: dict[str, Any], folder: str) -> None:
-    """Draw one panel a score, and one of the classes' sizes, into nnuda_selection.png.
+    """Draw one panel per score, and one of the classes' sizes, into nnuda_selection.png.
 
     Vetoed epochs are grey, alarms red, the selected epoch is a line.
 
     Args:
-        epochs: records, one an epoch.
+        epochs: records, one per epoch.
         selected: the record of the epoch in checkpoint_selected.pth.
         rule: names and source's shares of the classes.
         folder: results folder.

@@ -23,7 +23,7 @@ def vetoes(record: Record, known: Sequence[Record], rule: dict[str, Any]) -> lis
     """Why an epoch is not to be chosen whatever its scores; empty if nothing speaks against it.
 
     Vetoed are a source Dice below x of the best one known, a class whose share of the target is below y of its share
-    of the source, and a score that is no number.
+    of the source, and a score that is NaN or infinite.
 
     Args:
         record: the epoch's.
@@ -83,7 +83,7 @@ def replaces(record: Record, selected: Record | None, known: Sequence[Record], r
 def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> list[str]:
     """Signs of a collapse.
 
-    A class that an earlier epoch found is gone, one class is everywhere with certainty, or the output is no number.
+    A class that an earlier epoch found is gone, one class is everywhere with certainty, or the output is NaN or infinite.
 
     Args:
         record: this epoch's.
@@ -96,7 +96,7 @@ def alarms(record: Record, before: Sequence[Record], rule: dict[str, Any]) -> li
         if _missing(record, c, rule) and any(_ratio(epoch, c, rule) >= FOUND for epoch in before)
     ]
     if record["entropy"] is None:
-        return [*reasons, "the network's output is no number"]
+        return [*reasons, "the network's output is NaN or infinite"]
     largest = largest_entropy(len(rule["classes"]) + 1, rule["regions"])
     if all(share in (0, 1) for share in record["class_shares"]) and record["entropy"] < CERTAIN * largest:
         reasons.append("one class everywhere, with certainty")

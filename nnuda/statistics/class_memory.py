@@ -8,7 +8,7 @@ from torch import distributed as dist
 
 
 class ClassMemory(nn.Module):
-    """One vector a class, without gradients; the batch's own part keeps its gradient (TCSA-UDA, arXiv 2511.05782).
+    """One vector per class, without gradients; the batch's own part keeps its gradient (TCSA-UDA, arXiv 2511.05782).
 
     With m_k what is remembered and p_k the mean over the batch's voxels of class k:
 

@@ -118,7 +118,7 @@ def class_moments(samples: Sequence[Tensor], full: bool) -> ClassMoments:
 
 
 def finite(moments: ClassMoments) -> ClassMoments:
-    """The moments, zeros for a class where one is no number."""
+    """The moments, zeros for a class where one is NaN or infinite."""
     valid = moments.mean.isfinite().all(1) & moments.covariance.isfinite().flatten(1).all(1)
     return ClassMoments(*(torch.where(valid.view(-1, *[1] * (part.ndim - 1)), part, 0) for part in moments))
 

@@ -15,7 +15,7 @@ class PrototypeDictionary(nn.Module):
 
     Args:
         num_classes: K.
-        size: S, entries a class (the paper: 400, better than 200 and 600).
+        size: S, entries per class (the paper: 400, better than 200 and 600).
         channels: D.
     """
 
@@ -36,7 +36,7 @@ class PrototypeDictionary(nn.Module):
         Call it after the loss, or an anchor finds itself among the entries.
 
         Args:
-            prototypes: (B, K, D), a row a class; L2-normalised and detached here. Images are pushed in order.
+            prototypes: (B, K, D), a row per class; L2-normalised and detached here. Images are pushed in order.
             present: (B, K) bool; what is not present is not pushed.
 
         A prototype that overflowed, as AMP's steps may, is not pushed. Under DDP every rank must call it: the result is

@@ -109,7 +109,7 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
         vectors = {name: np.asarray(vector, np.float64) for name, vector in content.items()}
     except (OSError, ValueError, TypeError) as error:
         raise ClassTextsError(
-            "--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector a class "
+            "--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector per class "
             f"in {file}: {error}"
         ) from error
     missing, other = [name for name in names if name not in vectors], [name for name in vectors if name not in names]

@@ -57,7 +57,7 @@ class PromptTextEncoder(nn.Module):
         return self.tower.dimension
 
     def forward(self) -> TextVectors:
-        """Encode both kinds of prompts anew; in fp32, since they are too few for half precision to save time."""
+        """Encode both kinds of prompts; in fp32, since they are too few for half precision to save time."""
         with torch.autocast(self.context.device.type, enabled=False):
             domain, classes = self.tower.embed().split([1, len(self.tower.tokens) - 1])
             context = self.context.expand(len(classes), -1, -1)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 import torch
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnuda.errors import NnudaError
 from nnuda.files import replacing
+from nnuda.results import CHECKPOINTS, ResultsError, load_checkpoint
 from nnuda.training.random_state import get_random_state
 
 STATE = "nnuda"  # the checkpoint's extra key
+EARLIER = "earlier_"  # how the folder begins into which a new training moves the checkpoints of the one before
+FINAL, LATEST, _ = CHECKPOINTS
+# what nnU-Net reads to continue, besides the network's weights
+_TO_CONTINUE = ("init_args", "current_epoch", "logging", "_best_ema", "optimizer_state")
+
+
+class CheckpointError(NnudaError, RuntimeError):
+    """A checkpoint that this training cannot go on from."""
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -74,16 +87,88 @@ def write_checkpoint(filename: str, stock: BytesIO, state: dict[str, Any], stude
         torch.save(checkpoint, aside)
 
 
-def read_state(filename: str, device: torch.device) -> dict[str, Any]:
-    """The adaptation's state in a checkpoint.
+def read_to_continue(filename: str, log: Callable[..., None]) -> tuple[str, dict[str, Any]]:
+    """The checkpoint that nnU-Net chose for `--c`, and what is in it; where checkpoint_final.pth is damaged,
+    checkpoint_latest.pth where there is one.
+
+    Args:
+        filename: nnU-Net's choice.
+        log: prints a line to the training's log.
 
     Raises:
-        RuntimeError: the checkpoint is not one of nnuda's.
+        ResultsError: neither can be read; names the older ones.
     """
-    state = torch.load(filename, map_location=device, weights_only=False).get(STATE)
-    if state is None:
-        raise RuntimeError(
-            f"{filename} was not written by nnuda and cannot be continued. To start from its weights, use "
+    try:
+        return filename, load_checkpoint(filename)
+    except ResultsError as error:
+        folder, name = os.path.split(filename)
+        if name == FINAL and isfile(join(folder, LATEST)):
+            log(f"NOTE: {error} Going on from {LATEST}.")
+            return read_to_continue(join(folder, LATEST), log)
+        older = [other for other in CHECKPOINTS[1:] if other != name and isfile(join(folder, other))]
+        way = f" To go on from {' or '.join(older)}, move {name} away and give --c again." if older else ""
+        raise ResultsError(f"{error}{way}") from error
+
+
+def require_own(content: dict[str, Any], filename: str, trainer: str, network: nn.Module) -> None:
+    """Stop where a checkpoint is not one to continue this training with.
+
+    Args:
+        content: of the checkpoint.
+        filename: its name.
+        trainer: name of this training's trainer.
+        network: this training's, bare.
+
+    Raises:
+        CheckpointError: it is stock nnU-Net's, another trainer's, of weights alone, or of another network.
+    """
+    writer = content.get("trainer_name", trainer)
+    if STATE not in content or any(key not in content for key in _TO_CONTINUE):
+        raise CheckpointError(
+            f"{filename} was not written by nnuda to be continued (trainer: {writer}). To start from its weights, use "
             "nnUDA_configure --set training.init_from=..."
         )
-    return state
+    if writer != trainer:
+        raise CheckpointError(
+            f"{filename}: expected a checkpoint of {trainer}; it is one of {writer}, another method. Put back the "
+            "checkpoint of this folder, or start from the other's weights: nnUDA_configure --set training.init_from=..."
+        )
+    own, given = network.state_dict(), unwrapped(content["network_weights"])
+    other = [
+        name
+        for name in {**own, **given}
+        if name not in own or name not in given or own[name].shape != given[name].shape
+    ]
+    if other:
+        raise CheckpointError(
+            f"{filename}: expected the weights of this plan's network; {len(other)} of {len({**own, **given})} are "
+            f"missing, too many or of another shape, such as {other[0]}. Put back the checkpoint of this folder."
+        )
+
+
+def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A network's weights by their names without those of DDP's and compile's wrappers."""
+    return {name.removeprefix("module.").removeprefix("_orig_mod."): value for name, value in weights.items()}
+
+
+def move_earlier_aside(folder: str, *others: str) -> str | None:
+    """Before a new training writes its first: move the checkpoints of an earlier one into a folder beside them.
+
+    Args:
+        folder: of the fold.
+        others: names of files that belong to them.
+
+    Returns:
+        The new folder; None where there were none.
+    """
+    found = sorted(name for name in os.listdir(folder) if name.startswith("checkpoint_") and name.endswith(".pth"))
+    if not found:
+        return None
+    newest = max(os.path.getmtime(join(folder, name)) for name in found)
+    aside = join(folder, time.strftime(f"{EARLIER}%Y%m%d_%H%M%S", time.localtime(newest)))
+    while os.path.exists(aside):
+        aside += "_"
+    os.makedirs(aside)
+    for name in [*found, *(name for name in others if isfile(join(folder, name)))]:
+        os.replace(join(folder, name), join(aside, name))
+    return aside

@@ -27,7 +27,7 @@ class StepCost:
         self.started = perf_counter()
 
     def compute(self, steps: int) -> dict[str, float]:
-        """Seconds a step, data loading included; the largest memory that tensors took, in 1e9 bytes,
+        """Seconds per step, data loading included; the largest memory that tensors took, in 1e9 bytes,
         NaN where it is not measured.
 
         nnU-Net's steps wait for the device, so nothing is still to be computed.

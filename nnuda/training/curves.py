@@ -1,4 +1,4 @@
-"""Per-term curves: sums on the device while an epoch runs, one value a term at its end, a picture of all of them."""
+"""Per-term curves: sums on the device while an epoch runs, one value per term at its end, a picture of all of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def plot_curves(logged: dict[str, list[float]], folder: str) -> None:
     """Draw one panel a name into nnuda_progress.png; names "group/line" share the group's panel.
 
     Args:
-        logged: values an epoch by name; NaN where a term was off.
+        logged: values per epoch by name; NaN where a term was off.
         folder: results folder.
     """
     panels: dict[str, dict[str, list[float]]] = defaultdict(dict)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from nnuda.settings import SettingsError
+
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Mean over the ranks of each parameter's gradient. Every rank must call it with the same parameters.
@@ -62,12 +64,12 @@ def split_batch(batch_size: int, mode: str) -> tuple[int, int]:
         mode: "each" or "total", setting `training.batch`.
 
     Raises:
-        ValueError: "total" with a batch of one.
+        SettingsError: "total" with a batch of one.
     """
     if mode == "each":
         return batch_size, batch_size
     if batch_size < 2:
-        raise ValueError(
+        raise SettingsError(
             "training.batch = total needs a batch of at least 2 to take half of it from each domain; "
             f"got {batch_size} (with DDP: on this GPU). Use training.batch = each, or a plan with a "
             "larger batch."

@@ -14,7 +14,7 @@ def forward_together(network: nn.Module, images: list[Tensor], **kwargs: Any) ->
 
     Args:
         network: gives a tensor, or lists and named tuples of tensors, batch first.
-        images: (B_i, Cin, *S), one a batch; B_i may be 0.
+        images: (B_i, Cin, *S), one per batch; B_i may be 0.
         **kwargs: passed on to the network.
 
     Returns:

@@ -6,14 +6,33 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, one_message_in_nnunet
+from nnuda.files import read_json
 from nnuda.labels import foreground_names
 from nnuda.plan_key import KEY, chosen_settings, read_key
 from nnuda.results import PLANS_SOURCE
 from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY
+
+_FROZEN = {
+    "type": "object",
+    "required": ["configurations", KEY],
+    "properties": {
+        "configurations": {"type": "object"},
+        KEY: {
+            "type": "object",
+            "required": ["settings", "effective_settings", "foreground_classes", "target"],
+            "properties": {
+                "settings": {"type": "object"},
+                "effective_settings": {"type": "object"},
+                "foreground_classes": {"type": "array"},
+                "target": {"type": "object", "required": ["name", "normalization"]},
+            },
+        },
+    },
+}
 
 
 class FrozenConfigurationError(NnudaError, RuntimeError):
@@ -47,7 +66,7 @@ def _of_an_earlier_version(key: dict, preset: str, output_folder_base: str | Non
     path = None if output_folder_base is None else join(output_folder_base, PLANS_SOURCE)
     if path is None or not isfile(path):
         return {}
-    begun = load_json(path)[KEY]
+    begun = _read_frozen(path)[KEY]
     settings, today = begun["effective_settings"], key["effective_settings"]
     chosen = RECIPE in key["settings"]  # else a folder with another recipe than today's default has it from before
     if chosen or begun["settings"] != key["settings"] or settings.get(RECIPE, "paper") == today[RECIPE]:
@@ -56,8 +75,27 @@ def _of_an_earlier_version(key: dict, preset: str, output_folder_base: str | Non
     return {name: settings.get(name, before[name]) for name in today}
 
 
+def _read_frozen(path: str) -> dict:
+    return read_json(
+        path,
+        "the plan that a training of nnuda left there",
+        _FROZEN,
+        "Put it back, or move its folder away to train anew.",
+    )
+
+
+@one_message_in_nnunet()  # all that nnUNetv2_predict asks of nnuda comes by here
 def frozen_settings(plans: dict) -> dict[str, Any]:
-    """Effective settings of a plan that `freeze` has seen, for example a results folder's plans.json."""
+    """Effective settings of a plan that `freeze` has seen, for example a results folder's plans.json.
+
+    Raises:
+        FrozenConfigurationError: `freeze` has not seen it.
+    """
+    if "effective_settings" not in plans.get(KEY, {}):
+        raise FrozenConfigurationError(
+            f"Plan {plans.get('plans_name')}: expected the plans.json that a training of nnuda left in its results "
+            "folder; it has no effective settings. Put it back; plans_source.json beside it has the same settings."
+        )
     return plans[KEY]["effective_settings"]
 
 
@@ -84,7 +122,9 @@ def refuse_other_configuration(
     path = join(output_folder_base, PLANS_SOURCE)
     if not isfile(path):
         return
-    before, now = (_facts(p, configuration, reads_embeddings) for p in (load_json(path), json.loads(json.dumps(plans))))
+    before, now = (
+        _facts(p, configuration, reads_embeddings) for p in (_read_frozen(path), json.loads(json.dumps(plans)))
+    )
     changed = [f"  {key}: was {before[key]!r}, now {now.get(key)!r}" for key in before if before[key] != now.get(key)]
     if changed:
         raise FrozenConfigurationError(

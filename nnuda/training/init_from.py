@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+import sys
+
 from torch import nn
 
-from nnuda.results import find_checkpoint
+from nnuda.errors import NnudaError, runs_nnunet
+from nnuda.results import ResultsError, find_checkpoint, load_checkpoint
+from nnuda.training.checkpoint import unwrapped
 
 SETTING = "training.init_from"
+NNUNETS_OPTION = "-pretrained_weights"
+
+
+class InitFromError(NnudaError, ValueError):
+    """A checkpoint whose weights cannot be a start."""
 
 
 def init_from(network: nn.Module, path: str) -> str:
@@ -22,20 +30,17 @@ def init_from(network: nn.Module, path: str) -> str:
 
     Raises:
         ResultsError: no file.
-        ValueError: no checkpoint of nnU-Net's, or nothing agrees.
+        InitFromError: no checkpoint of nnU-Net's, or nothing agrees.
     """
     checkpoint = find_checkpoint(path, option=SETTING)
-    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    if not isinstance(content, dict) or "network_weights" not in content:
-        raise ValueError(
-            f"training.init_from: {checkpoint} is no nnU-Net checkpoint (it has no network_weights). "
-            "Expected a checkpoint_*.pth of a plain nnU-Net."
-        )
-    given = content["network_weights"]
+    try:
+        given = unwrapped(load_checkpoint(checkpoint)["network_weights"])
+    except ResultsError as error:
+        raise InitFromError(f"{SETTING}: {error}") from error
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ValueError(
+        raise InitFromError(
             f"training.init_from: none of the {len(given)} weights in {checkpoint} fits this network. "
             "Expected a plain nnU-Net trained with the same plan and configuration."
         )
@@ -45,6 +50,34 @@ def init_from(network: nn.Module, path: str) -> str:
     report = f"training.init_from: took {len(taken)} of {len(own)} weights from {checkpoint}."
     report += f" Not in it, or of another shape: {_short(missing)}." if missing else ""
     return report + (f" Left over: {_short(unused)}." if unused else "")
+
+
+def check_pretrained_weights(network: nn.Module) -> None:
+    """Where nnUNetv2_train was given -pretrained_weights: what nnU-Net will refuse, said with the way out, and the file
+    looked at before nnU-Net runs what code is in it.
+
+    Args:
+        network: neither compiled nor wrapped for DDP.
+
+    Raises:
+        ResultsError: the file is damaged, no checkpoint, or holds more than values.
+        InitFromError: a weight other than the segmentation heads' is missing or of another shape.
+    """
+    if not runs_nnunet() or NNUNETS_OPTION not in sys.argv[:-1]:
+        return
+    path = sys.argv[sys.argv.index(NNUNETS_OPTION) + 1]
+    given, own = unwrapped(load_checkpoint(path)["network_weights"]), network.state_dict()
+    wrong = [
+        name
+        for name, value in own.items()
+        if ".seg_layers." not in name and (name not in given or given[name].shape != value.shape)
+    ]
+    if wrong:
+        raise InitFromError(
+            f"{NNUNETS_OPTION}: expected all weights of this network but the segmentation heads'; {len(wrong)} of "
+            f"{len(own)} are not in {path}, or of another shape: {_short(wrong)}. To take what fits, use "
+            f"nnUDA_configure --set {SETTING}={path}"
+        )
 
 
 def _short(names: list[str]) -> str:

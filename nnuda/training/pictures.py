@@ -33,7 +33,7 @@ class Drawing:
 
 
 def draw_images(columns: dict[str, Tensor], path: str) -> None:
-    """One row an image of the batch: first channel, middle slice of 3D patches,
+    """One row per image of the batch: first channel, middle slice of 3D patches,
     each grey scale from its 1st to its 99th percentile.
 
     Args:

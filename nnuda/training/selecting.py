@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
-from nnuda.selection.history import CHECKPOINT, FILE, History
+from nnuda.results import ResultsError, load_checkpoint
+from nnuda.selection.history import CHECKPOINT, History
 from nnuda.selection.patches import SourceShares, TargetPatches, read_source_shares, read_target
 from nnuda.selection.picture import plot_scores
 from nnuda.selection.rule import Record
@@ -122,19 +122,19 @@ class EpochSelection:
         }
 
     def selected_on_disk(self, resumed: bool) -> Record | None:
-        """The record of the epoch in checkpoint_selected.pth; a new training removes that of an earlier one.
+        """The record of the epoch in checkpoint_selected.pth; that of an earlier training does not count.
 
         A training that was killed resumes from an older epoch than the file may be from: then the file's own counts.
         """
         path = join(self.folder, CHECKPOINT)
-        if not resumed:
-            for stale in (path, join(self.folder, FILE)):
-                if isfile(stale):
-                    os.remove(stale)
-        if not isfile(path):
+        if not (resumed and isfile(path)):
             return None
-        selected = torch.load(path, map_location="cpu", weights_only=False)[STATE]["selection"]["selected"]
-        if selected != self.history.selected:
+        try:
+            selected = load_checkpoint(path).get(STATE, {}).get("selection", {}).get("selected")
+        except ResultsError as error:
+            self.log(f"NOTE: {error} The next epoch that passes the rule replaces it.")
+            return None
+        if selected is not None and selected != self.history.selected:
             self.log(
                 f"{CHECKPOINT} is of epoch {selected['epoch']}, from before the interruption; "
                 "it stays until an epoch beats it."

@@ -50,7 +50,7 @@ class EmaTeacher(nn.Module):
 
     @torch.no_grad()
     def restart(self, student: nn.Module) -> None:
-        """Take the student's weights whole and begin the average anew: until now it lagged behind a network that
+        """Take the student's weights whole and restart the average: until now it lagged behind a network that
         was still learning fast."""
         self._steps = 0
         self.update(student)

@@ -23,35 +23,63 @@ from torch.optim import Optimizer
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.mixing import paste_boxes
-from nnuda.data.stream import TwoDomainStream, target_augmenter
+from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
+from nnuda.data.strong_augmentation import Strength
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.target_style import in_target_style
-from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
-from nnuda.files import replacing, write_json
+from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_augmentation
+from nnuda.errors import (
+    NnudaError,
+    UnsupportedError,
+    one_message_in_nnunet,
+    runs_nnunet,
+    say_errors_in_one_message,
+)
+from nnuda.files import LOCK, locked, replacing, sweep, write_json
 from nnuda.labels import certain_logits, class_names
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
 from nnuda.plan_key import KEY, plans_with_target_normalization, target_folder
-from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
+from nnuda.processes import WorkerDied, workers_end_with_us
+from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint, load_checkpoint
 from nnuda.selection.agreement import mirrored
 from nnuda.selection.history import CHECKPOINT as SELECTED
+from nnuda.selection.history import FILE as SELECTION_FILE
 from nnuda.statistics.class_confidence import ClassConfidence
-from nnuda.training.checkpoint import bare, random_states, read_state, vectors_on_cpu, weights_of, write_checkpoint
+from nnuda.training.checkpoint import (
+    STATE,
+    bare,
+    move_earlier_aside,
+    random_states,
+    read_to_continue,
+    require_own,
+    vectors_on_cpu,
+    weights_of,
+    write_checkpoint,
+)
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.distributed import average_gradients, broadcast_from_first, split_batch
+from nnuda.training.divergence import Divergence
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
 from nnuda.training.init_from import SETTING as INIT_FROM
-from nnuda.training.init_from import init_from
+from nnuda.training.init_from import check_pretrained_weights, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import FOLDER as PICTURES
 from nnuda.training.pictures import Drawing
+from nnuda.training.preprocessed import PreprocessedError, require_cases, require_data, require_splits
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import LOGGED as SELECTION
 from nnuda.training.selecting import SCORES, EpochSelection, Predict
 from nnuda.training.teacher import EmaTeacher, decay_for
+
+GO_ON = "Add --c to go on from the last checkpoint."
+SECONDS_TO_END = 3  # for background workers, after an error or a signal
+
+if runs_nnunet():  # not in a notebook, a test or a script of the user's
+    say_errors_in_one_message()
 
 
 class nnUDATrainer(nnUNetTrainer):
@@ -65,6 +93,7 @@ class nnUDATrainer(nnUNetTrainer):
     preset = "base"
     teacher_terms = ("teacher",)  # terms that read the EMA teacher, which restarts when the first of them begins
 
+    @one_message_in_nnunet(GO_ON)
     def __init__(
         self,
         plans: dict,
@@ -73,7 +102,12 @@ class nnUDATrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),
     ):
-        folder = None
+        if configuration not in plans["configurations"]:
+            raise NnudaError(
+                f"Expected a configuration of the plan {plans['plans_name']}: "
+                f"{', '.join(plans['configurations'])}; got {configuration}."
+            )
+        folder, self.continues = None, bool(plans.get("continue_training", False))
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(
                 nnUNet_results, plans["dataset_name"], f"{type(self).__name__}__{plans['plans_name']}__{configuration}"
@@ -84,11 +118,11 @@ class nnUDATrainer(nnUNetTrainer):
         self.check(self.settings, class_names(dataset_json))
         self.read_plan(plans, dataset_json)
         trained = folder is not None and isfile(join(folder, f"fold_{fold}", "checkpoint_final.pth"))
-        if self.settings["training.init_from"] and not (trained or plans.get("continue_training", False)):
+        if self.settings["training.init_from"] and not (trained or self.continues):
             find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
-            raise NotImplementedError(
+            raise UnsupportedError(
                 "nnuda does not adapt the cascade's second stage. Train 2d, 3d_fullres or 3d_lowres."
             )
 
@@ -109,7 +143,15 @@ class nnUDATrainer(nnUNetTrainer):
         self.batch_size_target = 0
         self.step_in_epoch = 0
         self.checked_terms: set[str] | None = None
+        self.strength = Strength()
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
+        self.divergence = Divergence(
+            self.num_iterations_per_epoch,
+            f"Lower training.initial_lr (it is {self.initial_lr}) in a plan of its own: nnUDA_configure -d "
+            f"{self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} --as NAME --set "
+            "training.initial_lr=... Where it is so from the first step on, look for NaN, infinite or absurd voxels. "
+            "Checkpoints that were written before are whole.",
+        )
         self.selection = EpochSelection(
             self.settings,
             frozen_classes(self.plans_manager.plans),
@@ -159,7 +201,7 @@ class nnUDATrainer(nnUNetTrainer):
         return self.loss(logits, source.label)
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
-        """One concatenated forward; one a domain where BatchNorm would mix their statistics."""
+        """One concatenated forward; one per domain where BatchNorm would mix their statistics."""
         return DomainOutputs(*forward_together(self.network, [source.image, target.image]))
 
     def build_modules(self) -> nn.ModuleDict:
@@ -211,8 +253,10 @@ class nnUDATrainer(nnUNetTrainer):
         training."""
         return bool(self.loss_terms) or self.settings["augmentation.style"] != "none"
 
+    @one_message_in_nnunet(GO_ON)
     def initialize(self) -> None:
         """nnU-Net's, then the teacher."""
+        require_data(self.preprocessed_dataset_folder, self.configuration_name, self.preprocess_command)
         if self.settings["training.seed"] is not None:
             seed_everything(self.settings["training.seed"] + self.local_rank)
         super().initialize()
@@ -220,6 +264,7 @@ class nnUDATrainer(nnUNetTrainer):
             decay = self.settings["teacher.decay"]
             decay = decay_for(self.num_epochs * self.num_iterations_per_epoch) if decay == "auto" else decay
             self.teacher = EmaTeacher(self.bare_network, decay).to(self.device)
+        check_pretrained_weights(self.bare_network)
 
     def needs_teacher(self) -> bool:
         """Whether anything reads the EMA teacher."""
@@ -268,36 +313,68 @@ class nnUDATrainer(nnUNetTrainer):
     def get_training_transforms(self, *args, **kwargs):
         """nnU-Net's, or those of its nnUNetTrainerDA5; with the strong transforms where the setting asks for them."""
         trainer = nnUNetTrainerDA5 if self.settings["training.augmentation"] == "da5" else nnUNetTrainer
-        return with_strong_augmentation(trainer.get_training_transforms(*args, **kwargs), self.settings)
+        pipeline = with_strong_augmentation(
+            trainer.get_training_transforms(*args, **kwargs), self.settings, self.strength
+        )
+        return SourceViews(pipeline) if self.reads_weak_source and self.adapts else pipeline
+
+    @property
+    def reads_weak_source(self) -> bool:
+        """Whether a source batch is to hold a weak view (`SourceBatch.weak`) beside the augmented one."""
+        return False
+
+    @property
+    def preprocess_command(self) -> str:
+        """What makes the preprocessed cases of both domains."""
+        plans = self.plans_manager
+        return f"nnUDA_preprocess -d {plans.dataset_name} -p {plans.plans_name} -c {self.configuration_name}"
+
+    def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
+        """nnU-Net's, looked at before a background worker stumbles.
+
+        Raises:
+            PreprocessedError, FileError: a case is not whole, or the splits are damaged.
+        """
+        if self.fold != "all":
+            require_splits(join(self.preprocessed_dataset_folder_base, "splits_final.json"))
+        training, validation = super().get_tr_and_val_datasets()
+        for cases, use in ((training, "training"), (validation, "validation")):
+            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", self.preprocess_command)
+        return training, validation
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's for the source; a stream of both domains where a term needs the target."""
-        source, validation = super().get_dataloaders()
-        if not self.adapts:
-            return source, validation
-        processes = get_allowed_n_proc_DA()
-        target = target_augmenter(
-            self.target_loader(), processes if processes == 0 else max(1, processes // 2), self.device.type == "cuda"
-        )
-        next(target)
-        return TwoDomainStream(source, target), validation
+        self.set_strength()  # before the first batch is drawn
+        if self.adapts:
+            self.target_dataset()  # before a process is started that would have to be ended
+        with workers_end_with_us():
+            source, validation = super().get_dataloaders()
+            if not self.adapts:
+                return source, validation
+            processes = get_allowed_n_proc_DA()
+            target = target_augmenter(
+                self.target_loader(),
+                processes if processes == 0 else max(1, processes // 2),
+                self.device.type == "cuda",
+            )
+            next(target)
+        return TwoDomainStream(source, target, 2 if self.reads_weak_source else 1), validation
 
     def target_dataset(self) -> nnUNetBaseDataset:
         """The target's preprocessed cases.
 
         Raises:
-            FileNotFoundError: not as many as were planned.
+            PreprocessedError: not as many as were planned, or not whole.
         """
         folder = join(target_folder(self.plans_manager.plans[KEY]), self.configuration_manager.data_identifier)
         dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
         found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
         if found != planned:
-            raise FileNotFoundError(
+            raise PreprocessedError(
                 f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
-                f"{folder}; found {found}. Run: nnUDA_preprocess "
-                f"-d {self.plans_manager.dataset_name} -p {self.plans_manager.plans_name} "
-                f"-c {self.configuration_name}"
+                f"{folder}; found {found}. Run: {self.preprocess_command}"
             )
+        require_cases(dataset, f"the preprocessed cases of the target {self.target['name']}", self.preprocess_command)
         return dataset
 
     def target_loader(self) -> TargetLoader:
@@ -334,16 +411,56 @@ class nnUDATrainer(nnUNetTrainer):
             if self.teacher is not None:  # its first labels come before its first update
                 self.teacher.network.load_state_dict(self.bare_network.state_dict())
         super().on_train_start()
+        if self.local_rank == 0:
+            for folder in (self.output_folder_base, self.output_folder):
+                sweep(folder)
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
         plans = self.plans_manager.plans
         write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
         write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
+        if self.local_rank == 0 and not self.resumed:
+            aside = move_earlier_aside(self.output_folder, SELECTION_FILE)
+            if aside is not None:
+                self.print_to_log_file(
+                    f"NOTE: an earlier training was here; its checkpoints are in {aside} now. Remove them when they "
+                    "are no longer needed."
+                )
         for name in (STEP_SECONDS, MEMORY_GB):
             self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
+
+    # ---- running ----------------------------------------------------------------------------------------------------
+
+    def alone(self) -> AbstractContextManager:
+        """Keeps other trainings out of this fold's folder.
+
+        Raises:
+            LockedError: there is one.
+        """
+        if self.local_rank != 0:
+            return nullcontext()
+        return locked(join(self.output_folder, LOCK), f"the results folder {self.output_folder}")
+
+    @one_message_in_nnunet(GO_ON)
+    def run_training(self) -> None:
+        """nnU-Net's, alone in its folder. However it ends, no background worker is left.
+
+        Raises:
+            WorkerDied, NnudaError: for nnU-Net's own words about a lost worker and torch's about the GPU's memory.
+        """
+        with self.alone():
+            try:
+                super().run_training()
+            except BaseException as error:
+                for stream in (self.dataloader_train, self.dataloader_val):
+                    finish(stream, SECONDS_TO_END)
+                known = explained(error)
+                if known is None:
+                    raise
+                raise known from error
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
@@ -385,6 +502,7 @@ class nnUDATrainer(nnUNetTrainer):
         if self.teacher is not None:
             self.teacher.update(self.bare_network)
         self.step_in_epoch += 1
+        self.divergence.see(result["loss"], self.current_epoch)
         return result
 
     @property
@@ -417,7 +535,10 @@ class nnUDATrainer(nnUNetTrainer):
         losses |= self.adversary_step(source, target, outputs)
         for name, loss in losses.items():
             self.epoch_means.update(name, loss)
-        return {"loss": total.detach().cpu().numpy()}
+        result = total.detach().cpu().numpy()
+        if not math.isfinite(result):
+            self.divergence.terms = [name for name, loss in losses.items() if not loss.isfinite().all()]
+        return {"loss": result}
 
     def in_target_style(self, image_s: Tensor, image_t: Tensor) -> Tensor:
         """Source images (B, Cin, *S), a share of them with the histogram or the low frequencies of a target image."""
@@ -516,11 +637,22 @@ class nnUDATrainer(nnUNetTrainer):
         if self.adversary_optimizer is not None:
             self.adversary_schedule.step(self.current_epoch)
         self.step_in_epoch = 0
+        self.set_strength()
         self.epoch_means.reset()
         self.cost.start()
 
+    def set_strength(self) -> None:
+        """The strong augmentation is on for the first `augmentation.until` of the epochs."""
+        on = self.current_epoch < self.settings["augmentation.until"] * self.num_epochs
+        self.strength.share = 1.0 if on else 0.0
+
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """nnU-Net's; log each term's mean, NaN for one that was off."""
+        """nnU-Net's; log each term's mean, NaN for one that was off.
+
+        Raises:
+            DivergedError: weights are not finite.
+        """
+        self.divergence.check_weights(self.bare_network, self.current_epoch)
         for name, value in self.cost.compute(self.num_iterations_per_epoch).items():
             self.logger.log(name, value, self.current_epoch)
         super().on_train_epoch_end(train_outputs)
@@ -561,8 +693,7 @@ class nnUDATrainer(nnUNetTrainer):
     def on_train_end(self) -> None:
         """nnU-Net's; end the target's processes too."""
         super().on_train_end()
-        if isinstance(self.dataloader_train, TwoDomainStream):
-            self.dataloader_train.finish()
+        finish(self.dataloader_train)
 
     @contextmanager
     def on_source_images(self) -> Iterator[None]:
@@ -593,9 +724,10 @@ class nnUDATrainer(nnUNetTrainer):
         with self.on_source_images():
             return super().validation_step(batch)
 
+    @one_message_in_nnunet("The validation can be repeated with --val.")
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """nnU-Net's, with the weights that prediction will use."""
-        with self.prediction_weights(), self.on_source_images():
+        with self.alone(), self.prediction_weights(), self.on_source_images():
             super().perform_actual_validation(save_probabilities)
 
     # ---- selection without target labels ----------------------------------------------------------------------------
@@ -623,7 +755,7 @@ class nnUDATrainer(nnUNetTrainer):
         needed."""
         try:
             target = self.target_dataset()
-        except FileNotFoundError as error:
+        except PreprocessedError as error:
             if self.adapts:
                 raise
             self.print_to_log_file(f"NOTE: epochs are not scored on the target. {error}")
@@ -736,17 +868,38 @@ class nnUDATrainer(nnUNetTrainer):
                 aside,
             )
 
+    @one_message_in_nnunet(GO_ON)
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """nnU-Net's, then the adaptation's state.
+        """nnU-Net's, then the adaptation's state. nnU-Net runs what code there is in a file: ours looks at it first.
 
         Raises:
-            RuntimeError: the checkpoint is not one of nnuda's.
+            ResultsError, CheckpointError: it is damaged, holds more than values, or is not of this training.
         """
-        super().load_checkpoint(filename_or_checkpoint)
-        state = read_state(filename_or_checkpoint, self.device)
+        read = read_to_continue if self.continues else (lambda name, _: (name, load_checkpoint(name)))
+        filename, content = read(filename_or_checkpoint, self.print_to_log_file)
+        if not self.was_initialized:
+            self.initialize()
+        require_own(content, filename, type(self).__name__, self.bare_network)
+        super().load_checkpoint(filename)
+        state = content[STATE]
         self.load_adaptation_state(state)
         for optimizer in filter(None, (self.optimizer, self.adversary_optimizer)):
             steps_on_cpu(optimizer)
         self.resumed = True
         if self.local_rank < len(state["random_states"]):
             self.resumed_random_state = state["random_states"][self.local_rank]
+
+
+def explained(error: BaseException) -> NnudaError | None:
+    """What can be done about an error of nnU-Net's or torch's, where a user can do something."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return NnudaError(
+            f"The GPU's memory is too small for this step ({str(error).split('. ')[0]}). Use training.batch=total, plan "
+            "for less (-gpu_memory_target), or end what else runs on the GPU."
+        )
+    if isinstance(error, RuntimeError) and "background workers are no longer alive" in str(error):
+        return WorkerDied(
+            "A background process that reads and augments patches died; what it said stands above. If it said nothing, "
+            "it was killed, most often for lack of memory: use fewer of them (nnUNet_n_proc_DA)."
+        )
+    return None

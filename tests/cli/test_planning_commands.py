@@ -54,13 +54,14 @@ def test_the_parts_do_what_the_whole_does(pair, planned, tmp_path):
 
 
 def test_an_existing_deployment(stock, capsys):
-    """Stock plan, stock data: reused as they are; only the key and the target's folder are new."""
+    """Stock plan, stock data: reused as they are; only the key, a record and the target's folder are new."""
     before = checksums(stock.preprocessed)
     plan_and_preprocess.main(PAIR)
     after = checksums(stock.preprocessed)
     plan = f"{SOURCE}/nnUNetPlans.json"
     assert {name for name in before if before[name] != after[name]} == {plan}
-    assert all(name.startswith(f"{SOURCE}/nnUDA_target_{TARGET}/") for name in after.keys() - before.keys())
+    new = after.keys() - before.keys() - {f"{SOURCE}/nnUNetPlans_2d.nnUDA.json"}
+    assert all(name.startswith(f"{SOURCE}/nnUDA_target_{TARGET}/") for name in new)
     assert len(list((stock.of_target / "nnUNetPlans_2d").glob("*.pkl"))) == 4
     assert "existing plan, extended" in capsys.readouterr().out
 
@@ -215,7 +216,7 @@ def test_clean_makes_the_targets_part_again_and_leaves_the_source(planned):
     remade = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert {"fingerprint.json", "case0.b2nd", "nnUNetPlans.json"} <= remade
     assert all(
-        planned.of_target in path.parents or path.name == "nnUNetPlans.json"
+        planned.of_target in path.parents or path.name in ("nnUNetPlans.json", "nnUDA_raw_cases.json")
         for path, time in before.items()
         if path.stat().st_mtime_ns != time
     )

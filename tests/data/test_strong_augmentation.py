@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,8 @@ from nnuda.data.strong_augmentation import (
     KnotCurves,
     RandomConvolution,
     RandomIntensityCurve,
+    Strength,
+    StrongTransform,
     bezier_curve,
     interpolate,
     strong_transforms,
@@ -235,3 +238,41 @@ def test_processes_that_share_torchs_state_draw_differently(name):
         np.random.seed(worker)
         views.append(TRANSFORMS[name](image=image)["image"])
     assert not torch.equal(*views)
+
+
+def _changed(transform: ComposeTransforms, count: int = 40) -> float:
+    image = torch.randn(1, 6, 7)
+    return float(np.mean([not torch.equal(transform(image=image.clone())["image"], image) for _ in range(count)]))
+
+
+def test_the_training_turns_it_off_and_on_in_a_process_that_is_already_running() -> None:
+    strength = Strength()
+    transform = ComposeTransforms(strong_transforms(settings(1.0), strength=strength))
+    assert _changed(transform) == 1
+    ask, answer = multiprocessing.get_context("fork").Pipe()
+
+    def work() -> None:
+        while ask.recv():
+            ask.send(_changed(transform))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    shares = []
+    for share in (1.0, 0.0, 0.5, 1.0):
+        strength.share = share
+        answer.send(True)
+        shares.append(answer.recv())
+    answer.send(False)
+    process.join()
+    assert shares[0] == 1 and shares[1] == 0 and 0.4 < shares[2] < 1 and shares[3] == 1
+
+
+def test_off_or_on_as_many_random_numbers_are_drawn() -> None:
+    strength, after = Strength(), []
+    transform = StrongTransform(RandomConvolution(2, 2), 0.5, strength)
+    for share in (1.0, 0.0):
+        strength.share = share
+        torch.manual_seed(3)
+        transform.get_parameters()
+        after.append(torch.rand(()).item())
+    assert after[0] == after[1]

@@ -9,7 +9,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnuda.data.stream import TwoDomainStream, target_augmenter
+from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
 from nnuda.data.target_loader import TargetLoader
 from nnuda.data.views import TwoViews
 
@@ -99,7 +99,7 @@ def test_the_stream_joins_both_domains_and_ends(write_cases, processes):
     assert all(batch["target_domain"]["weak"].shape == (2, 1, 8, 8) for batch in drawn)
     workers = list(getattr(target, "_processes", []))
     assert len(workers) == processes
-    stream.finish()
+    finish(stream)
     for worker in workers:
         worker.join(10)
         assert not worker.is_alive()

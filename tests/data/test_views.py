@@ -12,9 +12,10 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 
 from nnuda.data.strong_augmentation import RandomConvolution, RandomIntensityCurve
-from nnuda.data.views import TwoViews, quarter_turns, with_strong_augmentation
+from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_augmentation
 from nnuda.settings import effective_settings
 
 STRONG = {
@@ -230,3 +231,65 @@ def test_a_patch_is_turned_only_where_nnunet_turns_the_source_as_far(size, angle
     if turned and len(size) == 3:  # slices stay slices
         volume = torch.arange(4.0).view(1, 4, 1, 1).expand(1, *size).clone()
         assert torch.equal(turns[0](image=volume.clone())["image"], volume)
+
+
+@pytest.mark.parametrize("masks", [None, [True, False]])
+@pytest.mark.parametrize("regions", [None, [(1, 2), (2,)]])
+def test_the_sources_weak_view_is_moved_alike_and_changes_nothing_else(masks, regions):
+    """Channels: the augmented view as without the weak one, then the image that every intensity transform missed."""
+    data = patch(16, 16, channels=2)
+    data["segmentation"][..., 8:, 4:9] = 2
+
+    def through(make) -> dict:
+        made = with_strong_augmentation(
+            pipeline(masks=masks, regions=regions, deep_supervision_scales=[[1, 1], [0.5, 0.5]]), STRONG
+        )
+        torch.manual_seed(3)
+        np.random.seed(3)
+        return make(made)(**{name: value.clone() for name, value in data.items()})
+
+    without, both = through(lambda made: made), through(SourceViews)
+    strong, weak = both["image"].chunk(2)
+    assert torch.equal(strong, without["image"])
+    assert all(torch.equal(*pair) for pair in zip(both["segmentation"], without["segmentation"]))
+
+    made = pipeline(masks=masks, regions=regions, deep_supervision_scales=[[1, 1], [0.5, 0.5]])
+    torch.manual_seed(3)
+    np.random.seed(3)
+    moved = next(t for t in made.transforms if isinstance(t, SpatialTransform))(
+        **{name: value.clone() for name, value in data.items()}
+    )
+    assert any(torch.equal(weak[1], moved["image"][1].flip(axes)) for axes in ([], [0], [1], [0, 1]))
+    assert not torch.allclose(strong, weak, atol=0.1)
+    if masks:
+        assert torch.equal(weak[0] == 0, strong[0] == 0) and (weak[0] == 0).any()
+
+
+def test_the_targets_views_come_out_of_such_a_pipeline_as_well():
+    data = patch(16, 16)
+    views = []
+    for make in (lambda made: made, SourceViews):
+        torch.manual_seed(1)
+        np.random.seed(1)
+        views.append(TwoViews(make(with_strong_augmentation(pipeline(), STRONG)))(**data))
+    assert all(torch.equal(views[0][name], views[1][name]) for name in ("weak", "strong"))
+
+
+@pytest.mark.parametrize("masks", [None, [True]])
+def test_da5_leaves_the_weak_source_view_its_intensities(masks):
+    """It changes intensities behind mirroring, too, and turns and transposes at random: both views are moved alike."""
+    data = patch(16, 16)
+    data["segmentation"] = torch.zeros_like(data["segmentation"])
+    for seed in range(20):
+        made = []
+        for make in (lambda made: made, SourceViews):
+            pipe = nnUNetTrainerDA5.get_training_transforms((16, 16), (-0.5, 0.5), None, (0, 1), False, masks)
+            spatial = next(transform for transform in pipe.transforms if isinstance(transform, SpatialTransform))
+            spatial.p_rotation = spatial.p_scaling = 0.0
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            made.append(make(pipe)(**{name: value.clone() for name, value in data.items()})["image"])
+        strong, weak = made[1].chunk(2)
+        assert torch.equal(strong, made[0])
+        turned = [data["image"].rot90(k, (1, 2)) for k in range(4)]
+        assert any(torch.equal(weak, view) for image in turned for view in (image, image.flip(1)))

@@ -102,8 +102,8 @@ def test_cases_by_name(script, tmp_path, names, channels, expected):
 @pytest.mark.parametrize(
     "names, channels, message",
     [
-        (["a.png"], 1, "end with .mha or .nii.gz or .nii or .nrrd: 1 a case.*a.png"),
-        (["a_0000.mha"], 2, "2 a case.*Found a has 1"),
+        (["a.png"], 1, "end with .mha or .nii.gz or .nii or .nrrd: 1 per case.*a.png"),
+        (["a_0000.mha"], 2, "2 per case.*Found a has 1"),
         (["a.mha", "a.nii.gz"], 1, "Found a has 2"),
     ],
 )

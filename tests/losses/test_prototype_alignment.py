@@ -44,7 +44,7 @@ def test_both_sides_move_or_the_target_alone(detach_source):
 
 @pytest.mark.parametrize("size", [(8, 8), (4, 4, 4)])
 def test_a_constant_shift_between_the_domains(size):
-    """0.1 in every channel: 0.01 a class. Identical domains: 0."""
+    """0.1 in every channel: 0.01 per class. Identical domains: 0."""
     torch.manual_seed(0)
     features = torch.randn(2, A, *size, dtype=torch.float64)
     masks = label_masks(torch.randint(K, (2, 1, *size)), K, size)

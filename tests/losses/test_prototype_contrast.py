@@ -66,7 +66,7 @@ def test_gradient_reaches_the_anchors_of_known_classes_alone():
 
 
 def contrast(vectors: torch.Tensor) -> float:
-    """Anchors and 30 entries a class that are all the class's own vector."""
+    """Anchors and 30 entries per class that are all the class's own vector."""
     entries = F.normalize(vectors, dim=1)[:, None].expand(-1, 30, -1)
     present = torch.ones(1, len(vectors), dtype=torch.bool)
     return prototype_contrast(vectors[None], present, entries, full(entries)).item()

@@ -8,6 +8,7 @@ import torch
 from network_cases import CHANNELS, CLASSES, TEXT, awaken, configuration, text_vectors, uuds_network
 from torch import Tensor, nn
 
+from nnuda.errors import UnsupportedError
 from nnuda.networks.clip_resnet import (
     ClipDomainFeatures,
     clip_strides,
@@ -175,11 +176,11 @@ def test_3d_is_refused() -> None:
 def test_patch_that_clip_cannot_halve_is_refused() -> None:
     config = configuration()
     config.patch_size = [64, 48]
-    with pytest.raises(ValueError, match="multiples of 32"):
+    with pytest.raises(UnsupportedError, match="multiples of 32"):
         uuds_network(config, image_encoder="clip", **{"clip.model": TINY})
 
 
 @pytest.mark.parametrize("model", ("ViT-B-32", "no-such-model"))
 def test_other_towers_are_refused(model: str) -> None:
-    with pytest.raises(ValueError, match="must be a CLIP ResNet"):
+    with pytest.raises(UnsupportedError, match="must be a CLIP ResNet"):
         clip_network(**{"clip.model": model})

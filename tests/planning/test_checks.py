@@ -7,7 +7,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from planning_pairs import RAS, SOURCE, TARGET, edit_json, write_dataset, write_images
 
 from nnuda.datasets import load_dataset, load_folder
-from nnuda.errors import PlanningError
+from nnuda.errors import DatasetError, PlanningError
 from nnuda.planning.checks import check_dimension, check_domains
 from nnuda.planning.warnings import pair_warnings
 
@@ -50,7 +50,16 @@ def test_a_case_without_all_its_channels(folders):
     check()
     (folders.raw / TARGET / "imagesTr" / "case1_0001.nii.gz").unlink()
     with pytest.raises(
-        PlanningError, match="Case case1 of target Dataset702_Target has 1 image files, the source's cases have 2"
+        PlanningError, match="Case case1 of target Dataset702_Target has 1 image files .*the source's cases have 2"
+    ):
+        check()
+    shutil.rmtree(folders.raw / TARGET)
+    write_dataset(folders.raw, TARGET, labelled=False, channel_names=("T1", "T2"), seed=3)
+    (folders.raw / SOURCE / "imagesTr" / "case2_0000.nii.gz").rename(
+        folders.raw / SOURCE / "imagesTr" / "case2_0002.nii.gz"
+    )
+    with pytest.raises(
+        PlanningError, match="Case case2 of source .*case2_0001.nii.gz, case2_0002.nii.gz.*_0000 to _0001"
     ):
         check()
 
@@ -142,3 +151,39 @@ def test_a_plan_that_cuts_across_the_targets_thick_slices_is_said(folders, spaci
     plans = {"transpose_forward": [first, *(axis for axis in range(3) if axis != first)], "plans_name": "nnUNetPlans"}
     texts = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO, plans)
     assert len(texts) == said and all("along axis 1" in text and "-overwrite_plans_name" in text for text in texts)
+
+
+@pytest.mark.parametrize("names, said", [(("T2", "T1"), True), (("T1", "T2"), False), (("T1", "FLAIR"), False)])
+def test_channels_of_the_same_names_in_another_order_are_said(folders, names, said):
+    write_dataset(folders.raw, SOURCE, labelled=True, channel_names=("T1", "T2"))
+    write_dataset(folders.raw, TARGET, labelled=False, channel_names=names)
+    texts = pair_warnings(load_dataset(SOURCE), load_dataset(TARGET), SimpleITKIO)
+    assert [text for text in texts if "another order: source T1, T2, target T2, T1" in text] == texts[:1] * said
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda raw: (raw / SOURCE / "labelsTr" / "case1.nii.gz").unlink(), "Case case1 of the source .* has no label"),
+        (lambda raw: (raw / SOURCE / "labelsTr" / "case1.nii.gz").write_bytes(b""), "case1.nii.gz: .*0 bytes"),
+        (
+            lambda raw: (raw / SOURCE / "imagesTr" / "z_0000.nii.gz").symlink_to("/nowhere"),
+            "z_0000.nii.gz: .*a link to",
+        ),
+        (lambda raw: (raw / TARGET / "imagesTr" / "case3_0000.nii.gz").write_bytes(b"x"), "case3_0000.nii.gz: .*NIfTI"),
+    ],
+)
+def test_files_that_are_missing_or_damaged(pair, damage, message):
+    damage(pair.raw)
+    with pytest.raises(DatasetError, match=message):
+        check()
+
+
+def test_many_damaged_files_are_one_error(pair):
+    for i in range(4):
+        write_images(pair.raw / TARGET / "imagesTr", cases=2, prefix=f"more{i}")
+    for file in (pair.raw / TARGET / "imagesTr").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DatasetError, match="12 cases of the target Dataset702_Target cannot be used") as caught:
+        check()
+    assert str(caught.value).count("0 bytes") == 5 and str(caught.value).endswith("... and 7 more")

@@ -91,6 +91,8 @@ def test_the_factor_is_the_presets_unless_set():
 
 def test_the_cycle_of_prototypes_takes_more():
     assert memory_factor("nnUDATrainerPrototypes", {}) == 2.0
-    assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle"}) == 5.8
+    assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle"}) == 6.8  # weak and strong source
+    plain = {"prototypes.form": "cycle", "training.augmentation": "nnunet"}
+    assert memory_factor("nnUDATrainerPrototypes", plain) == 5.8
     assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle", "planning.memory_factor": 4.0}) == 4.0
-    assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle", "training.batch": "total"}) == 2.9
+    assert memory_factor("nnUDATrainerPrototypes", {"prototypes.form": "cycle", "training.batch": "total"}) == 3.4

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 from planning_pairs import SOURCE, TARGET, write_images
 
-from nnuda.datasets import DatasetError, check_name, find_images, label_files, load_dataset, load_folder
+from nnuda.datasets import DatasetError, check_name, find_images, label_files, load_dataset, load_folder, passed_over
 
 
 def test_files_are_grouped_by_case_with_channels_in_order(tmp_path):
@@ -87,8 +88,31 @@ def test_names_that_would_break_folder_names(name):
         check_name(name, "--as")
 
 
-def test_sizes_change_with_the_files(pair):
-    before = load_dataset(TARGET).sizes()
-    with open(pair.raw / TARGET / "imagesTr" / "case2_0000.nii.gz", "ab") as file:
-        file.write(b"xy")
-    assert load_dataset(TARGET).sizes() == {**before, "case2": before["case2"] + 2}
+def test_hidden_files_are_passed_over_and_what_is_passed_over_is_known(pair):
+    folder = pair.raw / TARGET / "imagesTr"
+    for name in (".DS_Store", "Thumbs.db", "._case0_0000.nii.gz", "scan.nii.gz"):
+        (folder / name).write_bytes(b"junk")
+    target = load_dataset(TARGET)
+    assert list(target.images) == [f"case{i}" for i in range(4)]
+    assert passed_over(target) == [str(folder / "._case0_0000.nii.gz"), str(folder / "scan.nii.gz")]
+
+
+def test_a_case_name_with_a_line_end_is_refused(tmp_path):
+    write_images(tmp_path, cases=1, prefix="a\nb")
+    with pytest.raises(DatasetError, match=r"the case .*a.*nb0.* cannot be a file's name"):
+        find_images(str(tmp_path), ".nii.gz")
+
+
+def test_a_first_image_that_no_reader_takes(pair, capfd):
+    file = pair.raw / TARGET / "imagesTr" / "case0_0000.nii.gz"
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[70:72] = (9999).to_bytes(2, "little")  # no such type of voxel
+    file.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(DatasetError, match=f"{file}: expected an image that nnU-Net can read; none of its readers"):
+        load_dataset(TARGET).reader_class()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_path_is_no_dataset(pair):
+    with pytest.raises(DatasetError, match="is a path"):
+        load_dataset("Dataset701_Source/../Dataset702_Target")

@@ -134,7 +134,7 @@ def test_a_reader_that_reorients_takes_the_orientation_warning_away(folders, cap
     for name in (SOURCE, TARGET):
         edit_json(folders.raw / name / "dataset.json", overwrite_image_reader_writer="NibabelIOWithReorient")
     main([*PAIR, "-c", "2d"])
-    assert "WARNING" not in capsys.readouterr().out
+    assert "Orientation" not in capsys.readouterr().out
     source, target = load(folders.of_source / "nnUNetPlans_2d")[0], load(folders.of_target / "nnUNetPlans_2d")[0]
     assert not np.allclose(source, target), "same noise, two orientations: the reader turned one of them"
     assert np.allclose(source, target[..., ::-1, ::-1], atol=1e-4)

@@ -131,7 +131,7 @@ def test_alarms():
     full, unsure = epochs({"class_shares": [1, 0, 0], "entropy": 1e-4}, {"class_shares": [0, 0, 0], "entropy": 0.3})
     assert len(alarms(full, [], RULE)) == 1 and alarms(unsure, [], RULE) == []
     (broken,) = epochs({"entropy": None})
-    assert alarms(broken, before, RULE) == ["the network's output is no number"]
+    assert alarms(broken, before, RULE) == ["the network's output is NaN or infinite"]
 
 
 def test_hindsight_knows_the_whole_training():

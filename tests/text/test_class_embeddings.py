@@ -123,7 +123,7 @@ def test_a_file_of_vectors_is_taken_by_name(tmp_path, suffix):
     ({"liver": [0.0, 0]}, "not 0"),
     ({"liver": [float("nan"), 0]}, "finite"),
     ({"liver": [1.0, 2.0], "background": [2.0, 4.0]}, "same embedding"),
-    ({"liver": "abc"}, "one vector a class"),
+    ({"liver": "abc"}, "one vector per class"),
 ])  # yapf: disable
 def test_a_file_that_does_not_fit(tmp_path, change, message):
     content = {**{name: [1.0, i] for i, name in enumerate(NAMES)}, **change}
@@ -136,7 +136,7 @@ def test_a_file_that_does_not_fit(tmp_path, change, message):
 def test_no_such_file_and_no_object(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     for file in ("nowhere.json", "nowhere.npz", str(tmp_path / "list.json")):
-        with pytest.raises(ClassTextsError, match="one vector a class"):
+        with pytest.raises(ClassTextsError, match="one vector per class"):
             read_embeddings_file(file, NAMES)
 
 

@@ -168,3 +168,41 @@ def test_each_column_of_the_pictures_is_what_a_generator_makes_of_the_one_before
     with torch.no_grad():
         for place, generator in zip((0, 1, 3, 4), order):
             torch.testing.assert_close(columns[place + 1], generator(columns[place]).image)
+
+
+def test_with_strong_augmentation_the_cycle_learns_what_source_images_look_like(toy_environment):
+    """Its real images are the source's own; the strong view is segmented, and goes nowhere else."""
+    strong = {"training.augmentation": "strong", "augmentation.curve_probability": 1.0}
+    trainer, source, target, outputs = started(
+        toy_environment, "nnUDATrainerPrototypes", "proto_strong", {**CYCLE, **strong}
+    )
+    assert source.weak.shape == source.image.shape and not torch.allclose(source.weak, source.image, atol=0.1)
+    real = {}
+    trainer.adversary["image_s"].register_forward_pre_hook(lambda _, images: real.setdefault("image_s", images[0]))
+    losses = trainer.adaptation_losses(source, target, outputs)
+    real.clear()
+    trainer.adversary_losses(source, target, outputs)
+    assert torch.equal(real["image_s"], source.weak)
+
+    cycle, network = outputs.extra["cycle"], trainer.bare_network
+    with torch.no_grad():
+        alone = network(source.weak, x_t=target.weak)
+        strong_logits = network.generator_s(source.image).logits
+    back = (cycle.source_in_target.image - source.weak).abs().mean() + (
+        cycle.target_in_source.image - target.weak
+    ).abs().mean()
+    torch.testing.assert_close(losses["cycle"], back)
+    torch.testing.assert_close(cycle.source.image, alone.source.image)
+    torch.testing.assert_close(outputs.source[0], strong_logits[0])
+    assert not torch.allclose(outputs.source[0], alone.source.logits[0], atol=1e-3)
+    assert torch.equal(trainer.translated["x_s"], source.weak[:4])
+
+
+@pytest.mark.parametrize(
+    "settings", [{**CYCLE, "training.augmentation": "nnunet"}, {**SINGLE, "training.augmentation": "strong"}]
+)
+def test_the_weak_source_is_made_where_it_is_read(toy_environment, settings):
+    trainer, source, *_ = started(
+        toy_environment, "nnUDATrainerPrototypes", f"proto_no_weak_{settings['training.augmentation']}", settings
+    )
+    assert source.weak is None and source.image.shape[1] == trainer.num_input_channels

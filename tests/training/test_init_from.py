@@ -59,5 +59,8 @@ def test_nothing_that_agrees_is_an_error(tmp_path):
 
 def test_a_file_that_is_no_nnunet_checkpoint_is_an_error(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="is no nnU-Net checkpoint"):
+    with pytest.raises(
+        ValueError,
+        match="training.init_from: .*other.pth: expected a checkpoint of nnU-Net's; it has no network_weights",
+    ):
         init_from(Network(2), str(tmp_path / "other.pth"))

@@ -124,13 +124,15 @@ def test_source_only_trains_without_a_preprocessed_target_and_says_so(toy_enviro
     assert not (Path(trainer.output_folder) / "selection.json").exists()
 
 
-def test_a_new_training_removes_what_an_earlier_one_selected(toy_environment):
+def test_a_new_training_does_not_take_an_earlier_ones_selection_for_its_own(toy_environment):
     for _ in range(2):
         trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_again", ALL_PASS)
         trainer.on_train_start()
         selected = Path(trainer.output_folder) / "checkpoint_selected.pth"
         assert not selected.exists() and trainer.selection.history.selected is None
         selected.write_bytes(b"of an earlier training")
+    assert "an earlier training was here; its checkpoints are in" in Path(trainer.log_file).read_text()
+    assert len(list(Path(trainer.output_folder).glob("earlier_*/checkpoint_selected.pth"))) == 1
 
 
 def test_after_an_interruption_the_file_counts(toy_environment):

@@ -61,7 +61,7 @@ def find_cases(folder: Path, endings: tuple[str, ...], channels: int) -> dict[st
     wrong = [f"{case} has {len(files)}" for case, files in cases.items() if len(files) != channels]
     if wrong or not cases:
         sys.exit(
-            f"Expected images in {folder} that end with {' or '.join(endings)}: {channels} a case, named CASE_0000, "
+            f"Expected images in {folder} that end with {' or '.join(endings)}: {channels} per case, named CASE_0000, "
             f"... Found {', '.join(wrong) or sorted(path.name for path in folder.iterdir())}."
         )
     return cases

@@ -1,0 +1,55 @@
+"""The hook that nnU-Net's programs get."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nnuda.errors import runs_nnunet, terminable
+
+
+@pytest.mark.parametrize(
+    ("program", "is_it"),
+    [
+        ("/venv/bin/nnUNetv2_train", True),
+        ("nnUNetv2_predict.exe", True),
+        ("/site-packages/nnunetv2/run/run_training.py", True),
+        ("/venv/bin/pytest", False),
+        ("ipykernel_launcher.py", False),
+        ("my_train.py", False),
+        ("", False),
+    ],
+)
+def test_which_programs_are_nnunets(monkeypatch, program, is_it):
+    monkeypatch.setattr(sys, "argv", [program])
+    assert runs_nnunet() is is_it
+
+
+@pytest.mark.parametrize("program", ["nnUNetv2_predict", "notebook"])
+def test_importing_a_trainer_changes_nnunets_programs_alone(program):
+    code = (
+        f"import sys; sys.argv = [{program!r}]; shown = sys.excepthook; import nnuda.training.trainer; "
+        "print(sys.excepthook is shown)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == str(program == "notebook")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_worker_that_is_ended_says_nothing():
+    """nnU-Net ends the workers of its pools with SIGTERM: a traceback of each would stand in front of the message."""
+    with terminable():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                time.sleep(60)
+            finally:
+                os._exit(7)  # where an exception came, of which the worker would have told
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
