@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 PTH_NAME = "nnuda_trainers.pth"  # sorts behind setuptools' own "__editable__*.pth", whose finder it needs
-PTH_LINE = 'import sys; exec("try:\\n import nnuda.registration\\nexcept Exception:\\n pass")\n'
+PTH_LINE = 'import sys; exec("try:\\n import nnuda.registration\\nexcept BaseException:\\n pass")\n'
 
 
 class BuildPyWithPth(build_py):

@@ -39,7 +39,7 @@ nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.aug
 def number_range(schema: dict[str, Any]) -> str:
     """The bounds of a number, such as ` >= 1`; empty where there are none."""
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    parts = [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
+    parts = [f"{sign} {schema[name]:.10g}" for name, sign in bounds.items() if name in schema]
     return f" {' and '.join(parts)}" if parts else ""
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any, TextIO
 
 DEBUG = "nnUDA_DEBUG"  # set to 1, a command shows the traceback of what it otherwise says in one message
 _WAY_OUT = {
@@ -52,6 +53,30 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+def short(text: str, length: int = 300) -> str:
+    """A text for a message: a long one by its two ends."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} ... {text[-half:]} ({len(text)} characters)"
+
+
+class HarmlessOutput:
+    """A stream that shows control characters instead of obeying them: names out of files reach the terminal.
+
+    Args:
+        stream: that is written to; what paints a terminal on purpose (rich) takes `rich_proxied_file`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        self.rich_proxied_file.write(harmless(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
 def message_of(error: BaseException, again: str = AGAIN) -> str | None:
     """What to tell the user; None where the error is a fault of the program, whose traceback is wanted."""
     if isinstance(error, NnudaError):
@@ -82,6 +107,9 @@ def one_message(again: str = AGAIN) -> Iterator[None]:
     with terminable():
         try:
             yield
+        except BrokenPipeError:  # the reader of our output (| head) has gone: nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)  # as a shell has it
         except BaseException as error:
             message = message_of(error, again)
             if message is None or os.environ.get(DEBUG) == "1":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -13,13 +14,19 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, short
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PICTURE_METADATA, PICTURE_MARK = {"Software": "nnuda"}, b"Software\0nnuda"  # how a PNG of ours begins
+_ROOM = 2**20  # bytes, below which a disk is full
 
 try:
     import fcntl
@@ -63,12 +70,9 @@ def replacing(path: str, ending: str = "") -> Iterator[str]:
     _sweep_once(folder)
     aside = f"{_aside(path)}{ending}"
     try:
-        yield aside
+        with _saying_that_the_disk_is_full(path):
+            yield aside
         into_place(aside, path)
-    except RuntimeError as error:  # torch and ITK say "file write failed" and the like, without the reason
-        if shutil.disk_usage(folder).free < 2**20:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
-        raise
     finally:
         if os.path.exists(aside):
             os.remove(aside)
@@ -84,9 +88,21 @@ def folder_aside(folder: str) -> Iterator[str]:
         shutil.rmtree(aside)
     os.makedirs(aside)
     try:
-        yield aside
+        with _saying_that_the_disk_is_full(folder):
+            yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _saying_that_the_disk_is_full(path: str) -> Iterator[None]:
+    """torch and ITK say "file write failed" and the like, without the reason."""
+    try:
+        yield
+    except RuntimeError as error:
+        if shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from error
+        raise
 
 
 def into_place(aside: str, path: str) -> None:
@@ -248,8 +264,8 @@ def _is(descriptor: int, path: str) -> bool:
 
 
 def write_text(text: str, path: str) -> None:
-    """Write a text file; line ends stay as they are."""
-    with replacing(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+    """Write a text file; line ends stay as they are, names that are no UTF-8 are shown as they can be."""
+    with replacing(path) as aside, open(aside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         file.write(text)
 
 
@@ -257,6 +273,15 @@ def write_json(content: dict, path: str) -> None:
     """Write a JSON file. Numpy scalars become JSON numbers."""
     recursive_fix_for_json_export(content)
     write_text(json.dumps(content, indent=4), path)
+
+
+def sha256(path: str | Path) -> str:
+    """Hash of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: str = "") -> Any:
@@ -293,6 +318,8 @@ def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: s
                 "a text with a byte order mark, which nnU-Net cannot read: save it as UTF-8 without one"
             ) from None
         raise wrong(f"no JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise wrong(f"no JSON ({error})") from None
     except RecursionError:
         raise wrong("JSON that is nested too deeply") from None
     complaint = schema_complaint(content, schema or {"type": "object"})
@@ -310,8 +337,105 @@ def schema_complaint(content: Any, schema: dict) -> str:
     if error is None:
         return ""
     where = ".".join(str(part) for part in error.absolute_path)
-    text = error.message if len(error.message) < 300 else f"{error.message[:140]} ... {error.message[-140:]}"
-    return f"{where}: {text}" if where else text
+    return f"{where}: {short(error.message)}" if where else short(error.message)
+
+
+def read_arrays(path: str | Path, what: str, remedy: str = "") -> dict[str, np.ndarray]:
+    """Read an .npz that somebody else may have written or cut off; no code that is in it runs.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as "probabilities of nnUNetv2_predict".
+        remedy: what to do where it is not as it should be.
+
+    Raises:
+        FileError: not there, damaged, or holding Python objects.
+    """
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        reason = "no file"
+    except IsADirectoryError:
+        reason = "a folder"
+    except PermissionError:
+        raise
+    except (AttributeError, TypeError):  # a single array, an .npy
+        reason = "another kind of file"
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        python = "pickle" in str(error).lower()
+        reason = "Python objects, which are not read" if python else f"a damaged file ({short(str(error))})"
+    raise FileError(f"{path}: expected {what} (.npz); got {reason}. {remedy}".rstrip())
+
+
+def check_output(path: str, option: str, mark: bytes = b"", force: bool = False) -> None:
+    """Stop before any long work where a file could not be written in the end, or would replace another one's.
+
+    Args:
+        path: of the file that is going to be written.
+        option: of the command that names it, for the message.
+        mark: what begins (4096 bytes) each file of this kind that nnuda writes: such a one is replaced.
+        force: replace any.
+
+    Raises:
+        FileError: the place is a folder, cannot be written to or is full, or holds a file of the user's.
+    """
+    if os.path.isdir(path):
+        raise FileError(f"{option}: expected a file to write; {path} is a folder. Name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"{option}: expected a file to write; {path} is a device or the like. Name a file.")
+    if os.path.lexists(path) and not force and not _begins_with(path, mark):
+        raise FileError(
+            f"{option}: {path} is there, and this command did not write it. Name another file, or replace it with "
+            "--force."
+        )
+    check_output_folder(os.path.dirname(os.path.abspath(path)), option, os.path.basename(path))
+
+
+def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
+    """Stop before any long work where nothing could be written in a folder, which need not be there yet.
+
+    Args:
+        folder: that is going to be written in.
+        option: of the command that names it, for the message.
+        name: of a file to be written there.
+
+    Raises:
+        FileError: what is there is no folder, or cannot be written to, or is full.
+    """
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise FileError(f"{option}: expected a folder to write in; {there} is a file. Name another folder.")
+    aside = os.path.join(there, f"{name if there == os.path.abspath(folder) else '.nnuda'}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(bytes(2**16))
+        if shutil.disk_usage(there).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        named = "" if name == ".nnuda" else f", so no {short(name, 100)}"
+        raise FileError(
+            f"{option}: nothing can be written in {folder}{named} ({error.strerror}). Make that possible, or name "
+            "another place."
+        ) from error
+    finally:
+        with suppress(OSError):
+            os.remove(aside)
+
+
+def _begins_with(path: str, mark: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(mark) and mark in file.read(4096)
+    except OSError:
+        return False
 
 
 def inside(root: str, path: str, what: str) -> str:

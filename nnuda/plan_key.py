@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
-from jsonschema import Draft202012Validator
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import NnudaError
+from nnuda.files import inside, read_json, schema_complaint
 
 KEY = "domain_adaptation"
 SCHEMA_VERSION = 1
 
+_SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 3}
+_AXES = {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 3, "maxItems": 3}
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+# what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
+_CONFIGURATION = {
+    "type": "object",
+    "properties": {
+        "inherits_from": {"type": "string"},
+        "data_identifier": {"type": "string", "pattern": r"^(?!\.+$)[^/\\]+$"},  # becomes the name of a folder
+        "preprocessor_name": {"type": "string"},
+        "batch_size": {"type": "integer", "minimum": 1},
+        "patch_size": _SIZES,
+        "spacing": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 3},
+        "normalization_schemes": _TEXTS,
+        "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
+        "architecture": {"type": "object", "required": ["network_class_name", "arch_kwargs"]},
+    },
+}
+PLANS_SCHEMA = {
+    "type": "object",
+    "required": ["dataset_name", "plans_name", "image_reader_writer", "configurations"],
+    "properties": {
+        "dataset_name": {"type": "string", "minLength": 1},
+        "plans_name": {"type": "string", "minLength": 1},
+        "image_reader_writer": {"type": "string"},
+        "transpose_forward": _AXES,
+        "transpose_backward": _AXES,
+        "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
+        "foreground_intensity_properties_per_channel": {"type": "object"},
+    },
+}
+PLANS = "a plan of nnU-Net's"
 _NORMALIZATION = {
     "type": "object",
     "required": [
@@ -22,7 +55,7 @@ _NORMALIZATION = {
         "statistics_from",
     ],
     "properties": {
-        "normalization_schemes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "normalization_schemes": _TEXTS,
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
         "foreground_intensity_properties_per_channel": {"type": "object"},
         "statistics_from": {"type": "string"},
@@ -41,8 +74,8 @@ SCHEMA = {
             "required": ["name", "folder", "channel_names", "file_ending", "num_cases", "normalization"],
             "properties": {
                 "name": {"type": "string"},
-                "folder": {"type": "string"},
-                "channel_names": {"type": "object"},
+                "folder": {"type": "string", "pattern": r"^[^/\\]+/nnUDA_target_[^/\\]+$"},
+                "channel_names": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
                 "file_ending": {"type": "string"},
                 "num_cases": {"type": "integer", "minimum": 1},
                 "normalization": _NORMALIZATION,
@@ -62,12 +95,30 @@ SCHEMA = {
             },
         },
         "settings": {"type": "object"},
+        "class_embeddings": {
+            "type": "object",
+            "required": ["file", "sha256", "classes"],
+            "properties": {
+                "file": {"type": "string"},
+                "sha256": {"type": "string"},
+                "classes": {"type": "array", "items": {"type": "string"}},
+            },
+        },
     },
 }
 
 
 class PlanKeyError(NnudaError, ValueError):
     """A plan that says nothing, or something else, about its target domain."""
+
+
+def read_plans(path: str, remedy: str = "") -> dict[str, Any]:
+    """A plans.json with what nnU-Net and nnuda read of it in place; whether it has nnuda's key is not asked.
+
+    Raises:
+        FileError: not there, damaged, or no plan.
+    """
+    return read_json(path, PLANS, PLANS_SCHEMA, remedy)
 
 
 def read_key(plans: dict) -> dict:
@@ -86,12 +137,11 @@ def read_key(plans: dict) -> dict:
             f"Plan {plans['plans_name']} of the labelled source {source} names no unlabelled target. Run: {command}"
         )
     key = plans[KEY]
-    error = next(Draft202012Validator(SCHEMA).iter_errors(key), None)
-    if error is not None:
-        where = ".".join(str(part) for part in [KEY, *error.path])
+    complaint = schema_complaint({KEY: key}, {"properties": {KEY: SCHEMA}})
+    if complaint:
         raise PlanKeyError(
-            f"Plan {plans['plans_name']}: {where} is not what this version of nnuda reads "
-            f"({error.message}). Run: {command}"
+            f"Plan {plans['plans_name']}: what it says is not what this version of nnuda reads ({complaint}). "
+            f"Run: {command}"
         )
     if key["source"] != source:
         raise PlanKeyError(
@@ -117,8 +167,12 @@ def relative_target_folder(source_name: str, target_name: str) -> str:
 
 
 def target_folder(key: dict) -> str:
-    """Absolute folder of the target's fingerprint and preprocessed cases."""
-    return join(nnUNet_preprocessed, *key["target"]["folder"].split("/"))
+    """Absolute folder of the target's fingerprint and preprocessed cases.
+
+    Raises:
+        FileError: what the plan names leads out of nnUNet_preprocessed.
+    """
+    return inside(str(nnUNet_preprocessed), join(*key["target"]["folder"].split("/")), f"{KEY}.target.folder")
 
 
 def plans_with_target_normalization(plans: dict) -> dict:

@@ -23,7 +23,7 @@ def register() -> None:
     if os.environ.get(SWITCH) == "0":
         return
     folders = [folder for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
-    if trainers_folder() not in folders:
+    if trainers_folder() not in folders and os.path.isdir(trainers_folder()):
         os.environ[VARIABLE] = os.pathsep.join([*folders, trainers_folder()])
 
 

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 
 from nnuda.errors import NnudaError
+from nnuda.files import read_json
 
 PLANS, PLANS_SOURCE = "plans.json", "plans_source.json"  # normalises as the target needs it, and as the source
 # nnU-Net's own order, in which it looks for what to continue with
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 FOLD = "fold_"
+_LABEL = {"type": "integer", "minimum": 0}
+DATASET_SCHEMA = {
+    "type": "object",
+    "required": ["labels", "file_ending"],
+    "properties": {
+        "labels": {
+            "type": "object",
+            "required": ["background"],
+            "minProperties": 2,
+            "additionalProperties": {"anyOf": [_LABEL, {"type": "array", "items": _LABEL, "minItems": 1}]},
+        },
+        "file_ending": {"type": "string", "pattern": "^[.]"},
+        "channel_names": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
+        "modality": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
+        "regions_class_order": {"type": "array", "items": {"type": "integer"}},
+        "overwrite_image_reader_writer": {"type": "string"},
+    },
+}
 LOGGED = "nnUDA/"  # how the names of loss terms begin in nnU-Net's log
 
 
@@ -39,6 +59,21 @@ def require_nnuda(folder: str) -> None:
 def plans_of_source(folder: str) -> str:
     """The file with the plan that normalises source images: nnuda's own, else the only one there is."""
     return join(folder, PLANS_SOURCE if is_of_nnuda(folder) else PLANS)
+
+
+def read_dataset_json(path: str, remedy: str = "", channels: bool = False) -> dict[str, Any]:
+    """The dataset.json of a results folder, of predictions or of preprocessed data, which nnU-Net has copied there.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it is not as it should be.
+        channels: whether it must name the channels, which scoring can do without.
+
+    Raises:
+        FileError: not there, damaged, or without what nnU-Net reads of it.
+    """
+    named = {"anyOf": [{"required": ["channel_names"]}, {"required": ["modality"]}]} if channels else {}
+    return read_json(path, "a dataset.json of nnU-Net's", {**DATASET_SCHEMA, **named}, remedy)
 
 
 def folds_in(folder: str) -> list[str]:
@@ -102,13 +137,14 @@ def find_checkpoint(path: str, name: str | None = None, option: str = "-chk") ->
     )
 
 
-def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: str, device: str = "cpu", needed: Sequence[str] = ()) -> dict[str, Any]:
     """Read a checkpoint of nnU-Net's without running any code that is in it: tensors, plain Python values and NumPy's
     numbers and arrays are all that nnU-Net and nnuda store.
 
     Args:
         path: of the checkpoint.
         device: to put the tensors on.
+        needed: entries that it must have besides network_weights.
 
     Returns:
         nnU-Net's entries (network_weights, init_args, trainer_name, ...).
@@ -137,13 +173,21 @@ def load_checkpoint(path: str, device: str = "cpu") -> dict[str, Any]:
         raise
     except Exception as error:  # bytes of another kind of file end in anything
         raise _damaged(path, error) from error
-    weights = content.get("network_weights") if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    missing = [name for name in ("network_weights", *needed) if not isinstance(content, dict) or name not in content]
+    if not missing and not _are_weights(content["network_weights"]):
+        missing = ["network_weights"]
+    if missing:
         raise ResultsError(
-            f"{path}: expected a checkpoint of nnU-Net's; it has no network_weights. Name a checkpoint_*.pth of a "
+            f"{path}: expected a checkpoint of nnU-Net's; it has no {', '.join(missing)}. Name a checkpoint_*.pth of a "
             "results folder."
         )
     return content
+
+
+def _are_weights(content: Any) -> bool:
+    import torch
+
+    return isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
 
 
 def _damaged(path: str, error: Exception) -> ResultsError:

@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import extend
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, short
 from nnuda.trainer_files import BASE, package_presets, preset_files
 
 RECIPE = "training.recipe"
@@ -29,18 +29,21 @@ FIELDS = ("value", "paper", "schema", "source", "help")
 NEEDED = ("value", "schema", "help")  # of a new setting
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
+
 # JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
 # silently turns its term off.
+# A whole number beyond 64 bits is none that anything could count to.
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
 _Validator = extend(
     Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {
-            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-            "number": lambda _, value: (
-                isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            ),
-        }
-    ),
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
 )
 
 
@@ -195,12 +198,18 @@ def _schemas() -> dict[str, dict]:
     return {key: known[0] if len(known) == 1 else {"anyOf": known} for key, known in schemas.items()}
 
 
+def setting_formats() -> dict[str, str]:
+    """Key -> what its schema says that a value names, of the settings of all presets whose schema says so."""
+    entries = {key: entry for name in preset_names() for key, entry in load_preset(name).items()}
+    return {key: entry["schema"]["format"] for key, entry in entries.items() if "format" in entry["schema"]}
+
+
 def _check_value(key: str, value: Any, schema: dict) -> None:
     error = next(_Validator(schema).iter_errors(value), None)
     if error is not None:
         raise SettingsError(
             f"Setting {key}: expected a value that meets {json.dumps(schema)}; got "
-            f"{json.dumps(value)} ({error.message})."
+            f"{short(json.dumps(value))} ({short(error.message)})."
         )
 
 
@@ -216,7 +225,7 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
             nearest = difflib.get_close_matches(key, schemas, n=1, cutoff=0.4)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise SettingsError(
-                f"Unknown setting {key!r}.{hint} "
+                f"Unknown setting {short(key)!r}.{hint} "
                 "documentation/reference/settings.md lists all of them; the settings of a trainer of "
                 "your own are known while its folder is in nnUNet_extTrainer."
             )
@@ -227,17 +236,20 @@ def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """`--set key=value` arguments as a dictionary; values are JSON, anything that is not JSON is taken as a string.
 
     Raises:
-        SettingsError: no "=", an unknown key, a refused value.
+        SettingsError: no "=", a key given twice, an unknown key, a refused value.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise SettingsError(f"Expected --set key=value; got {argument!r}.")
+            raise SettingsError(f"Expected --set key=value; got {short(argument)!r}.")
+        key = key.strip()
+        if key in overrides:
+            raise SettingsError(f"--set {short(key)} is given twice. Give it once, with the value that is meant.")
         try:
-            overrides[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            overrides[key.strip()] = text
+            overrides[key] = json.loads(text)
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, a thousand brackets
+            overrides[key] = text
     validate_overrides(overrides)
     return overrides
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Two toy domains, planned and preprocessed; the target has no labels on disk. Plans are shared: make variants."""
-    made = Toy(tmp_path_factory.mktemp("toy"))
+    folder = tmp_path_factory.mktemp("toy")
+    if "NNUDA_TEST_TOY" in os.environ:  # tests/mutate.py runs pytest many times
+        shutil.copytree(os.environ["NNUDA_TEST_TOY"], folder, dirs_exist_ok=True)
+        return Toy(folder)
+    made = Toy(folder)
     write_dataset(made.raw / SOURCE, labelled=True, inverted=False)
     write_dataset(made.raw / TARGET, labelled=False, inverted=True)
     made.plan()

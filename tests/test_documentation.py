@@ -33,6 +33,7 @@ SCRIPTS = {
 }
 OURS = sorted(name for name, entry in SCRIPTS.items() if entry.dist.name == "nnuda")
 COMMANDS_PAGE = ROOT / "documentation" / "reference" / "commands.md"
+ROUND = "601"  # the pages' dataset of a self-training round, for plain nnU-Net
 ALL_BLOCKS = blocks()
 
 
@@ -116,8 +117,9 @@ def test_the_arguments_of_every_command_parse(block: Block, parse):
         if words[0].startswith(("nnUDA_", "nnUNetv2_")):
             _, arguments = parse(words)
             parse_set_arguments(getattr(arguments, "settings", None) or [])
-            exported = ["nnUNetTrainer"] if "_toDataset" in (getattr(arguments, "p", None) or "") else []
-            assert getattr(arguments, "tr", "nnUDATrainer") in [*known_trainers(), *exported]
+            dataset = getattr(arguments, "dataset_name_or_id", getattr(arguments, "d", None))
+            plain = "_toDataset" in (getattr(arguments, "p", None) or "") or dataset == ROUND
+            assert getattr(arguments, "tr", "nnUDATrainer") in [*known_trainers(), *["nnUNetTrainer"] * plain]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -132,6 +134,9 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
 
 
 REQUIRED = {
+    "nnUDA_adapt": "-d 1 -t 2 -c 2d",
+    "nnUDA_look": "-d 1 -t 2",
+    "nnUDA_estimate": "fold_0 --predictions predictions",
     "nnUDA_plan_and_preprocess": "-d 1 -t 2",
     "nnUDA_extract_fingerprint": "-d 1 -t 2",
     "nnUDA_plan_experiment": "-d 1 -t 2",
@@ -143,7 +148,9 @@ REQUIRED = {
     "nnUDA_report": "fold_0",
     "nnUDA_uncertainty": "predictions",
     "nnUDA_features": "results -o features.png",
+    "nnUDA_pseudo_label": "-d 1 -t 2 -m results -o 601",
     "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly",
+    "nnUDA_convert": "mmwhs input output",
 }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -11,15 +14,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nnuda import files
 from nnuda.files import (
     FileError,
     LockedError,
+    check_output,
+    check_output_folder,
     folder_aside,
     inside,
     locked,
+    read_arrays,
     read_json,
     replacing,
     sweep,
@@ -194,3 +201,104 @@ def test_whoever_waits_for_a_removed_lock_does_not_share_it(tmp_path):
         os.remove(lock)
         with locked(lock, "it"), pytest.raises(LockedError), locked(lock, "it"):
             pass
+
+
+HUGE = b'{"labels": {"a": ' + b"9" * 5000 + b"}}"
+
+
+def test_a_number_of_thousands_of_digits_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(HUGE)
+    with pytest.raises(FileError, match="a.json: expected labels; got no JSON"):
+        read_json(tmp_path / "a.json", "labels")
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch pwned",)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "got no file"),
+        (b"", "a damaged file"),
+        (b"PK\3\4broken", "a damaged file"),
+        (npz(a=np.ones(1000))[:300], "a damaged file"),
+        (npz(a=np.array([Evil()], dtype=object)), "Python objects, which are not read"),
+        (pickle.dumps(Evil()), "Python objects, which are not read"),
+    ],
+)
+def test_a_wrong_array_file_is_one_error_and_runs_nothing(tmp_path, monkeypatch, content, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(FileError, match=f"a.npz: expected vectors .*{says}.*Make it again."):
+        read_arrays("a.npz", "vectors", "Make it again.")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_right_arrays_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(3))
+    assert read_arrays(tmp_path / "a.npz", "it")["x"].tolist() == [0, 1, 2]
+    np.save(tmp_path / "single.npy", np.arange(3))
+    with pytest.raises(FileError, match="another kind of file"):
+        read_arrays(tmp_path / "single.npy", "it")
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("folder", "is a folder"),
+        ("mine.json", "did not write it.*--force"),
+        ("dangling", "did not write it"),
+        ("mine.json/below.json", "mine.json is a file"),
+        ("/dev/null", "a device or the like"),
+        ("/proc/none/x.json", "nothing can be written in /proc/none"),
+        ("a" * 300, "nothing can be written.*name too long"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path, monkeypatch, place, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mine.json").write_text('{"mine": 1}')
+    (tmp_path / "dangling").symlink_to("nowhere")
+    before = sorted(os.listdir())
+    with pytest.raises(FileError, match=f"(?i)-o: .*{says}"):
+        check_output(place, "-o", b'"ours": ')
+    assert sorted(os.listdir()) == before
+
+
+def test_a_read_only_folder_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: str, mode: str = "r") -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr("builtins.open", read_only)
+    with pytest.raises(FileError, match=r"nnUNet_results: nothing can be written in .* \(Read-only file system\)"):
+        check_output_folder(str(tmp_path), "nnUNet_results")
+
+
+def test_a_full_disk_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(FileError, match="No space left on device"):
+        check_output(str(tmp_path / "new" / "a.json"), "-o")
+    assert os.listdir(tmp_path) == []
+
+
+def test_good_places(tmp_path: Path) -> None:
+    check_output(str(tmp_path / "new" / "deep" / "a.json"), "-o")
+    (tmp_path / "ours.json").write_text('{"ours": 1}')
+    check_output(str(tmp_path / "ours.json"), "-o", b'"ours": ')
+    (tmp_path / "mine.json").write_text("mine")
+    check_output(str(tmp_path / "mine.json"), "-o", b'"ours": ', force=True)
+    assert sorted(os.listdir(tmp_path)) == ["mine.json", "ours.json"]
+
+
+def test_text_that_is_no_utf8_is_written(tmp_path: Path) -> None:
+    write_text("case \udcff", str(tmp_path / "a.txt"))
+    assert (tmp_path / "a.txt").read_text() == "case \\udcff"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+from nnuda import registration
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
 from nnuda.trainer_files import own_trainers
 
@@ -113,3 +117,21 @@ def test_finding_a_trainer_needs_no_optional_import():
         f"[find(name) for name in {TRAINERS!r}]; print('open_clip' in sys.modules)"
     )
     assert start(code).stdout.split()[-1] == "False"
+
+
+def test_a_folder_that_is_not_there_is_not_registered(monkeypatch, tmp_path):
+    monkeypatch.setenv(registration.VARIABLE, "/mine")
+    monkeypatch.setattr(registration, "trainers_folder", lambda: str(tmp_path / "gone"))
+    registration.register()
+    assert os.environ[registration.VARIABLE] == "/mine"
+
+
+@pytest.mark.parametrize("content", ["raise SystemExit(3)", "raise KeyboardInterrupt", "raise RuntimeError", "def ("])
+def test_a_namesake_cannot_keep_python_from_starting(tmp_path, content):
+    """The line of the .pth file, with another package of the name in front."""
+    line = re.search(r"^PTH_LINE = (.+)$", (Path(__file__).parents[1] / "setup.py").read_text(), re.MULTILINE)[1]
+    (tmp_path / "nnuda").mkdir()
+    (tmp_path / "nnuda" / "__init__.py").write_text(content)
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{ast.literal_eval(line)}\nprint('started')"
+    ended = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "started\n", "")

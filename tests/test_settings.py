@@ -128,3 +128,29 @@ def test_what_a_method_gives_for_a_base_key_holds_under_both_recipes():
         settings = effective_settings("source_only", {"training.recipe": recipe})
         assert settings["training.augmentation"] == "nnunet" and settings["teacher.weight"] == 0
     assert effective_settings("transmedseg", {"training.recipe": "paper"})["teacher.weight"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["training.num_epochs=5", "training.num_epochs=5"], "--set training.num_epochs is given twice"),
+        (["training.num_epochs=5", " training.num_epochs =7"], "--set training.num_epochs is given twice"),
+        (["training.num_epochs=" + "9" * 400], "training.num_epochs.*[(]400 characters[)]"),
+        (["training.num_epochs=" + "9" * 5000], "training.num_epochs"),
+        (["training.num_epochs=" + "[" * 100_000], "training.num_epochs"),
+        (["training.num_epochs=1000000001"], "training.num_epochs"),
+        (["training.num_epochs=1e999"], "training.num_epochs"),
+        (["training.seed=4294967296"], "training.seed"),
+        (["teacher.weight=" + "9" * 400], "teacher.weight"),
+        (["a" * 100_000 + "=1"], "Unknown setting"),
+        (["a" * 100_000], "key=value"),
+    ],
+)
+def test_absurd_arguments_are_one_short_error(arguments, says):
+    with pytest.raises(SettingsError, match=says) as error:
+        parse_set_arguments(arguments)
+    assert len(str(error.value)) < 1500
+
+
+def test_the_largest_seed_passes():
+    assert parse_set_arguments(["training.seed=4294967295"]) == {"training.seed": 2**32 - 1}

@@ -171,3 +171,15 @@ class Toy:
             self.environment,
             expect,
         )
+
+
+def cached_toy(folder: Path) -> Toy:
+    """A planned pair of domains in a folder, made where it is not there; `NNUDA_TEST_TOY` then names it for further runs
+    of pytest, which copy it instead of planning anew."""
+    made = Toy(folder)
+    if not (made.preprocessed / "nnUNetPlans.json").is_file():
+        write_dataset(made.raw / SOURCE, labelled=True, inverted=False)
+        write_dataset(made.raw / TARGET, labelled=False, inverted=True)
+        made.plan()
+    os.environ["NNUDA_TEST_TOY"] = str(folder)
+    return made

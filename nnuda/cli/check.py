@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import platform
 import sys
@@ -11,11 +12,13 @@ from importlib import metadata
 
 from nnuda import __version__
 from nnuda.cli.run_command import run_command
+from nnuda.files import FileError, check_output_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
 from nnuda.settings import SettingsError, load_preset
 from nnuda.trainer_files import outside_folders, outside_trainers, own_trainers
 
+FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 TESTED_NNUNET = (2, 8)
 PACKAGES = (
     "torch",
@@ -69,10 +72,25 @@ def _versions() -> list[tuple[str, str]]:
     return problems
 
 
+def _one_folder_in_another() -> list[tuple[str, str]]:
+    folders = {name: os.path.realpath(os.environ[name]) for name in FOLDERS if os.environ.get(name)}
+    problems = []
+    for a, b in itertools.combinations(folders, 2):
+        if folders[a] == folders[b] or os.path.commonpath([folders[a], folders[b]]) in (folders[a], folders[b]):
+            same = "are the same folder" if folders[a] == folders[b] else "lie one in the other"
+            problems.append(
+                (
+                    f"{a} and {b} {same}: {folders[a]}, {folders[b]}.",
+                    "Give each a folder of its own: nnU-Net tells raw datasets, preprocessed data and models by them.",
+                )
+            )
+    return problems
+
+
 def _paths() -> list[tuple[str, str]]:
     print("\nnnU-Net's folders")
-    problems = []
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    problems = _one_folder_in_another()
+    for variable in FOLDERS:
         folder = os.environ.get(variable)
         print(f"  {variable:32}{folder or 'not set'}")
         if not folder:
@@ -81,13 +99,15 @@ def _paths() -> list[tuple[str, str]]:
             problems.append(
                 (f"{variable} names {folder}, which is no folder.", f"mkdir -p {folder}, or correct the variable.")
             )
-        elif not os.access(folder, os.W_OK) and variable != "nnUNet_raw":
+        elif not os.path.isabs(folder):
             problems.append(
-                (
-                    f"{variable}: {folder} cannot be written to.",
-                    "Choose a folder of your own, or ask for write permission.",
-                )
+                (f"{variable} is a relative path, {folder}.", f"export {variable}={os.path.abspath(folder)}")
             )
+        elif variable != "nnUNet_raw":
+            try:
+                check_output_folder(folder, variable)
+            except FileError as error:
+                problems.append((f"{folder} cannot be written to. {error}", "Choose a folder of your own."))
     return problems
 
 

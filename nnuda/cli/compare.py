@@ -8,12 +8,14 @@ import os
 from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.evaluate import load_inputs, parse_tolerances
-from nnuda.cli.run_command import run_command
+from nnuda.cli.ranges import number_of_processes
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.evaluation.comparison import compare, read_result
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import evaluate_folder
-from nnuda.report.comparison_report import markdown_text, save_comparison
+from nnuda.files import check_output
+from nnuda.report.comparison_report import MARKS, markdown_text, save_comparison
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-pfile", help="[OPTIONAL] with -gt: plans.json. Default: the one in each folder")
     parser.add_argument(
         "-np",
-        type=int,
+        type=number_of_processes,
         default=default_num_processes,
         help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}",
     )
@@ -58,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="[OPTIONAL] with -gt: tolerance of NSD, or CLASS=MM for each class",
     )
     parser.add_argument("-o", default="nnuda_comparison", help="[OPTIONAL] output folder. Default: ./nnuda_comparison")
+    add_force(parser)
     return parser
 
 
@@ -107,6 +110,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         raise EvaluationError(
             "Expected -gt with --preset and --nsd-tolerance: scores that were computed before keep their convention."
         )
+    for name, mark in MARKS.items():
+        check_output(os.path.join(arguments.o, name), "-o", mark, arguments.force)
     scores = {name: _scored(path, arguments) for name, path in named_paths(arguments.results).items()}
     comparison = compare(scores, arguments.source_only, arguments.oracle, arguments.against)
     paths = save_comparison(comparison, arguments.o)

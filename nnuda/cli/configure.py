@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source, print_domains_of_plan
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts, read_texts
 from nnuda.datasets import dataset_name
+from nnuda.files import check_output_folder
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.variant import free_plan_file, write_variant
+from nnuda.planning.variant import check_plan_name, write_variant
+from nnuda.results import read_dataset_json
 from nnuda.settings import parse_set_arguments
 
 
@@ -42,12 +43,15 @@ def _configure(args: argparse.Namespace) -> None:
     plans = load_plan(source_name, args.p)
     print_domains_of_plan(plans)
     settings = parse_set_arguments(args.settings)
-    free_plan_file(source_name, args.name)
-    source_json = load_json(os.path.join(nnUNet_preprocessed, source_name, "dataset.json"))
+    check_plan_name(plans, args.name)
+    folder = os.path.join(nnUNet_preprocessed, source_name)
+    check_output_folder(folder, "--as", f"{args.name}.json")
+    source_json = read_dataset_json(os.path.join(folder, "dataset.json"), channels=True)
     channels_s = source_json.get("channel_names", source_json.get("modality"))
     embeddings = read_texts(args, source_json, channels_s, read_key(plans)["target"]["channel_names"])
-    settings = write_variant(plans, args.name, settings, embeddings)
-    print(f"Plan: {plan_file(source_name, args.name)} (copy of {args.p})")
+    settings, there = write_variant(plans, args.name, settings, embeddings)
+    done = "is there already, with these settings" if there else f"copy of {args.p}"
+    print(f"Plan: {plan_file(source_name, args.name)} ({done})")
     print(f"Settings: {', '.join(f'{name}={value}' for name, value in settings.items()) or 'presets'}")
 
 

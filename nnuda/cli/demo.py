@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnuda.cli.run_command import run_command
 from nnuda.errors import NnudaError
+from nnuda.files import check_output_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         raise NnudaError(
             f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with -o."
         )
+    check_output_folder(str(folder), "-o")
     from nnuda.demo.workflow import run_demo  # imports torch: only once the folder is known to be free
 
     run_demo(folder)

@@ -7,6 +7,7 @@ import os
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.cli.ranges import number_of_processes
 from nnuda.datasets import Domain, load_dataset, load_folder
 from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import read_key, target_folder
@@ -53,7 +54,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",
-        type=int,
+        type=number_of_processes,
         default=default_num_processes,
         metavar="N",
         help=f"worker processes (default {default_num_processes}: nnUNet_def_n_proc, else 8)",

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 from nnunetv2.configuration import default_num_processes
 
-from nnuda.cli.run_command import run_command
+from nnuda.cli.ranges import ending, number_of_processes
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.evaluation.metrics import DEFINITIONS
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.scores import evaluate_folder, first_names, save_scores, save_table
+from nnuda.evaluation.scores import (
+    SCORES_MARK,
+    TABLE_MARK,
+    evaluate_folder,
+    first_names,
+    label_manager,
+    save_scores,
+    save_table,
+)
 from nnuda.evaluation.table import print_table, score_table
+from nnuda.files import check_output, read_json
+from nnuda.results import read_dataset_json
 
 OUTPUT_NAME = "nnuda_scores.json"
 
@@ -35,11 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-pfile", help="[OPTIONAL] plans.json, which names the reader. Default: the one in pred_folder")
     parser.add_argument(
         "-o",
+        type=ending(".json"),
         help=f"[OPTIONAL] output file (.json); a table (.csv) is written beside it. Default: pred_folder/{OUTPUT_NAME}",
     )
     parser.add_argument(
         "-np",
-        type=int,
+        type=number_of_processes,
         default=default_num_processes,
         help=f"[OPTIONAL] number of processes; 1 runs in this one. Default: {default_num_processes}",
     )
@@ -58,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MM",
         help="[OPTIONAL] tolerance of NSD, or CLASS=MM for each class. Default: 1 mm, or the preset's",
     )
+    add_force(parser)
     return parser
 
 
@@ -79,9 +91,11 @@ def parse_tolerances(words: list[str]) -> dict[str | None, float]:
     return tolerances
 
 
-def _load(path: str) -> dict:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+READER_SCHEMA = {  # what is read of the plans.json beside predictions
+    "type": "object",
+    "required": ["image_reader_writer"],
+    "properties": {"image_reader_writer": {"type": "string"}},
+}
 
 
 def _default_file(given: str | None, folder: str, name: str) -> str | None:
@@ -93,7 +107,8 @@ def load_inputs(pred_folder: str, djfile: str | None = None, pfile: str | None =
     """Contents of dataset.json and, where there is one, of plans.json: those given, else those beside the predictions.
 
     Raises:
-        EvaluationError: no dataset.json, or a given file is not there.
+        EvaluationError: no dataset.json, or labels that nnU-Net does not take.
+        FileError: a file that is not there, damaged, or another one.
     """
     dataset_file = _default_file(djfile, pred_folder, "dataset.json")
     plans_file = _default_file(pfile, pred_folder, "plans.json")
@@ -102,10 +117,10 @@ def load_inputs(pred_folder: str, djfile: str | None = None, pfile: str | None =
             f"Expected a dataset.json in {pred_folder}, as nnUNetv2_predict leaves one; "
             "found none. Give one with -djfile."
         )
-    for file in filter(None, (dataset_file, plans_file)):
-        if not os.path.isfile(file):
-            raise EvaluationError(f"Expected a JSON file; {file} does not exist.")
-    return _load(dataset_file), _load(plans_file) if plans_file else None
+    dataset_json = read_dataset_json(dataset_file, "Give the one that belongs to these files with -djfile.")
+    label_manager(dataset_json)
+    remedy = "Give the one that belongs to these files with -pfile."
+    return dataset_json, read_json(plans_file, "a plans.json", READER_SCHEMA, remedy) if plans_file else None
 
 
 def _report(scores: dict, output: str) -> None:
@@ -129,9 +144,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.pred_folder, OUTPUT_NAME)
-    if not output.endswith(".json"):
-        raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
+    table = f"{os.path.splitext(output)[0]}.csv"
     dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
+    tolerances = parse_tolerances(arguments.nsd_tolerance)
+    check_output(output, "-o", SCORES_MARK, arguments.force)
+    check_output(table, "-o", TABLE_MARK, arguments.force)
+    if os.path.realpath(arguments.gt_folder) == os.path.realpath(arguments.pred_folder):
+        print(
+            f"NOTE: references and predictions are the same folder, {arguments.gt_folder}: perfect scores that say "
+            "nothing.",
+            flush=True,
+        )
     scores = evaluate_folder(
         arguments.gt_folder,
         arguments.pred_folder,
@@ -141,10 +164,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.missing_ok,
         progress=True,
         preset=arguments.preset,
-        tolerances=parse_tolerances(arguments.nsd_tolerance),
+        tolerances=tolerances,
     )
     save_scores(scores, output)
-    save_table(scores, f"{output.removesuffix('.json')}.csv")
+    save_table(scores, table)
     _report(scores, output)
 
 

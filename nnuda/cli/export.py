@@ -6,6 +6,7 @@ import argparse
 
 import torch
 
+from nnuda.cli.ranges import fold
 from nnuda.cli.run_command import run_command
 from nnuda.export.export_model import Exported, export_model
 from nnuda.export.trained_model import ExportError, TrainedModel, find_model
@@ -19,7 +20,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer of nnuda's that trained the model")
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="its plan (default: nnUNetPlans)")
     parser.add_argument(
-        "-f", nargs="+", default=["0", "1", "2", "3", "4"], metavar="FOLD", help="folds to export (default: 0 1 2 3 4)"
+        "-f",
+        nargs="+",
+        type=fold,
+        default=["0", "1", "2", "3", "4"],
+        metavar="FOLD",
+        help="folds to export (default: 0 1 2 3 4)",
     )
     parser.add_argument(
         "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint (default: checkpoint_final.pth)"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.paths import nnUNet_raw
 
-from nnuda.cli.run_command import run_command
+from nnuda.cli.ranges import ending, fold, seed, whole
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.datasets import find_images
 from nnuda.errors import PlanningError
-from nnuda.plan_key import KEY
+from nnuda.files import PICTURE_MARK, check_output
+from nnuda.plan_key import KEY, read_key, read_plans
+from nnuda.results import PLANS, find_checkpoint, find_fold, read_dataset_json
+
+_RESULTS = "Name results folders <trainer>__<plans>__<configuration>."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,9 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RESULTS",
         help="results folders <trainer>__<plans>__<configuration>, such as before and after",
     )
-    parser.add_argument("-o", required=True, metavar="FILE", help="the picture, PNG")
+    parser.add_argument("-o", required=True, type=ending(".png"), metavar="FILE", help="the picture, PNG")
     parser.add_argument("--names", nargs="+", metavar="NAME", help="titles of the panels (default: the folders' names)")
-    parser.add_argument("-f", default="0", metavar="FOLD", help="fold, a number or all (default: 0)")
+    parser.add_argument("-f", default="0", type=fold, metavar="FOLD", help="fold, a number or all (default: 0)")
     parser.add_argument(
         "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint (default: checkpoint_final.pth)"
     )
@@ -38,10 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="reference labels of the target, for this picture alone (default: the network's predictions)",
     )
     parser.add_argument(
-        "--cases", type=int, default=5, metavar="N", help="of each domain, evenly from all (default: 5)"
+        "--cases", type=whole(1), default=5, metavar="N", help="of each domain, evenly from all (default: 5)"
     )
     parser.add_argument(
-        "--voxels", type=int, default=200, metavar="N", help="largest number a class and domain (default: 200)"
+        "--voxels", type=whole(1), default=200, metavar="N", help="largest number a class and domain (default: 200)"
     )
     parser.add_argument(
         "--layer",
@@ -49,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["last", "deepest"],
         help="features in front of the last segmentation layer, or the encoder's deepest (default: last)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of voxels and picture (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of voxels and picture (default: 0)")
     parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to compute on (default: cuda)")
+    add_force(parser)
     return parser
 
 
@@ -75,6 +81,9 @@ def _draw(args: argparse.Namespace) -> None:
             f"Expected a title of its own for each of {len(folders)} results folders; got "
             f"{', '.join(names)}. Give them with --names."
         )
+    check_output(args.o, "-o", PICTURE_MARK, args.force)
+    for folder in folders:
+        find_checkpoint(find_fold(folder, args.f), args.chk)
     cases, panels = {domain: _cases(args, folders, domain) for domain in ("source", "target")}, {}
     for name, folder in zip(names, folders):
         collected = collect_features(
@@ -107,11 +116,11 @@ def _cases(args: argparse.Namespace, folders: list[str], domain: str) -> dict[st
     labels = getattr(args, f"{domain}_labels")
     if domain == "source" and labels is None:
         labels = join(os.path.dirname(images.rstrip("/")), "labelsTr")
-    ending = load_json(_file(folders, "dataset.json"))["file_ending"]
-    found = find_images(images, ending)
+    file_ending = read_dataset_json(join(folders[0], "dataset.json"), _RESULTS)["file_ending"]
+    found = find_images(images, file_ending)
     number = min(len(found), args.cases)
     chosen = [sorted(found)[i * len(found) // number] for i in range(number)]
-    cases = {case: (found[case], join(labels, case + ending) if labels else None) for case in chosen}
+    cases = {case: (found[case], join(labels, case + file_ending) if labels else None) for case in chosen}
     missing = [label for _, label in cases.values() if label and not isfile(label)]
     if missing:
         raise PlanningError(
@@ -123,23 +132,15 @@ def _cases(args: argparse.Namespace, folders: list[str], domain: str) -> dict[st
 def _raw_folder(folders: list[str], domain: str) -> str:
     """The raw dataset of a domain that one of the plans names."""
     for folder in folders:
-        plans = load_json(_file([folder], "plans.json"))
+        plans = read_plans(join(folder, PLANS), _RESULTS)
         if KEY in plans and nnUNet_raw.is_set():
-            return join(nnUNet_raw, plans["dataset_name"] if domain == "source" else plans[KEY]["target"]["name"])
+            name = plans["dataset_name"] if domain == "source" else read_key(plans)["target"]["name"]
+            if isdir(join(nnUNet_raw, name)):
+                return join(nnUNet_raw, name)
     raise PlanningError(
         f"Where are the {domain}'s images? None of the results folders is of a trainer of nnuda, or "
-        f"nnUNet_raw is not set. Name them with --{domain}-images."
+        f"nnUNet_raw is not set, or lacks them. Name them with --{domain}-images."
     )
-
-
-def _file(folders: list[str], name: str) -> str:
-    file = join(folders[0], name)
-    if not isfile(file):
-        raise PlanningError(
-            f"Expected {file}, which is not there: {folders[0]} is no results folder "
-            "<trainer>__<plans>__<configuration>."
-        )
-    return file
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import join, load_json
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source
@@ -23,6 +23,7 @@ from nnuda.datasets import dataset_name
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import load_plan
+from nnuda.results import read_dataset_json
 from nnuda.settings import load_preset, parse_set_arguments
 
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _measure(args: argparse.Namespace) -> None:
     source = dataset_name(args.d)
     plans = load_plan(source, args.p)
-    dataset_json = load_json(join(nnUNet_preprocessed, source, "dataset.json"))
+    dataset_json = read_dataset_json(join(nnUNet_preprocessed, source, "dataset.json"), channels=True)
     ours, stock = measure(plans, dataset_json, args.c, args.tr, parse_set_arguments(args.settings))
     print(f"{args.tr}: {ours / 1e6:.1f} MB, nnUNetTrainer: {stock / 1e6:.1f} MB kept for the backward pass of a step")
     print(f"planning.memory_factor: {ours / stock:.1f}")

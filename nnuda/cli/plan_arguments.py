@@ -9,10 +9,11 @@ from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.cli.ranges import gigabytes
 from nnuda.cli.text_arguments import read_texts
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
-from nnuda.files import locked
+from nnuda.files import check_output_folder, locked
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.checks import check_domains
@@ -21,9 +22,10 @@ from nnuda.planning.fingerprint import extract_source_fingerprint, extract_targe
 from nnuda.planning.make_key import pretrained_weights
 from nnuda.planning.plan import PlanRequest, write_plan
 from nnuda.planning.plan_embeddings import check_trainer
+from nnuda.planning.setting_checks import tried_settings
 from nnuda.planning.warnings import pair_warnings
 from nnuda.preprocessing.configurations import check_configurations
-from nnuda.settings import parse_set_arguments
+from nnuda.settings import parse_set_arguments, validate_overrides
 from nnuda.text.class_embeddings import ENTRY
 from nnuda.trainer_files import BASE_TRAINER
 
@@ -47,7 +49,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-gpu_memory_target",
-        type=float,
+        type=gigabytes,
         metavar="GB",
         help="for the whole two-domain step of a fresh plan (default: the planner's own)",
     )
@@ -79,13 +81,15 @@ def read_request(
     args: argparse.Namespace, source: Domain, target: Domain, configurations: list[str] | None = None
 ) -> PlanRequest:
     """What the options ask for, after every check that needs no long work; prints the warnings."""
-    settings = None if args.settings is None else parse_set_arguments(args.settings)
+    settings = None if args.settings is None else tried_settings(parse_set_arguments(args.settings))
     find_trainer(args.tr)
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
+    check_output_folder(join(nnUNet_preprocessed, source.name), "nnUNet_preprocessed", f"{choice.name}.json")
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
     old_key = (base or {}).get(KEY, {})
     chosen = old_key.get("settings", {}) if settings is None else settings
+    validate_overrides(chosen)
     pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)

@@ -8,10 +8,12 @@ import re
 
 from nnunetv2.configuration import default_num_processes
 
-from nnuda.cli.run_command import run_command
+from nnuda.cli.ranges import ending, number_of_processes, whole
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.evaluation.scores import first_names
-from nnuda.files import write_text
+from nnuda.files import check_output, write_text
 from nnuda.report.features_section import find_before, is_cheap
+from nnuda.report.page import PAGE_MARK
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import ReportError, Run, read_run
 from nnuda.report.run_page import Request, report_html
@@ -28,7 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
         "predictions the best, median and worst target case.",
     )
     parser.add_argument("fold_folder", help="fold_x of a training with a trainer of nnuda, in nnUNet_results")
-    parser.add_argument("-o", metavar="FILE", help=f"[OPTIONAL] the page (.html). Default: fold_folder/{OUTPUT_NAME}")
+    parser.add_argument(
+        "-o",
+        type=ending(".html"),
+        metavar="FILE",
+        help=f"[OPTIONAL] the page (.html). Default: fold_folder/{OUTPUT_NAME}",
+    )
     parser.add_argument(
         "--predictions",
         metavar="FOLDER",
@@ -59,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--histogram-cases",
-        type=int,
+        type=whole(0),
         default=8,
         metavar="N",
         help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no histograms. Default: 8",
@@ -72,17 +79,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--feature-cases",
-        type=int,
+        type=whole(0),
         metavar="N",
         help="[OPTIONAL] cases of each domain that go through the network for the picture of features; "
         f"0: no picture. Default: {FEATURE_CASES}, 0 for a 3D network without a GPU",
     )
     parser.add_argument(
         "-np",
-        type=int,
+        type=number_of_processes,
         default=default_num_processes,
         help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}",
     )
+    add_force(parser)
     return parser
 
 
@@ -108,10 +116,6 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
         raise ReportError(f"Expected --predictions with {', '.join(given)}.")
     if arguments.epoch_predictions and not arguments.gt:
         raise ReportError("Expected -gt with --epoch-predictions: they are scored with reference labels.")
-    numbers = {"--histogram-cases": arguments.histogram_cases, "--feature-cases": arguments.feature_cases}
-    for option, number in numbers.items():
-        if number is not None and number < 0:
-            raise ReportError(f"Expected {option} from 0 on; got {number}.")
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     scored = {record["epoch"] for record in run.selection["epochs"]} if run.selection else set()
     if folders and not scored & folders.keys():
@@ -140,9 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
-    if not output.endswith(".html"):
-        raise ReportError(f"Expected an output file that ends with .html; got {output}.")
     run = read_run(arguments.fold_folder)
+    check_output(output, "-o", PAGE_MARK, arguments.force)
     page = report_html(run, _request(arguments, run))
     write_text(page, output)
     print(f"Written: {output} ({len(page.encode()) / 1e6:.1f} MB, one file that loads nothing)")

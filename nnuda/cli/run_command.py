@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 
-from nnuda.errors import NnudaError, one_message
+from nnuda.cli.environment import check_numbers
+from nnuda.errors import HarmlessOutput, NnudaError, one_message
 
 PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
+
+
+def add_force(parser: ArgumentParser) -> None:
+    """--force: for commands that write where the user says."""
+    parser.add_argument("--force", action="store_true", help="replace files that this command did not write")
 
 
 def run_command(
@@ -28,9 +36,12 @@ def run_command(
     The exit status is 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; nnUDA_DEBUG=1 shows the traceback.
     """
     args = parser.parse_args(arguments)
-    with one_message():
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 cannot show every name
+    with one_message(), redirect_stdout(HarmlessOutput(sys.stdout)):
+        check_numbers()
         for variable in folders:
-            if variable not in os.environ:
+            if not os.environ.get(variable):
                 raise NnudaError(
                     f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
                 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_source
-from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.ranges import ending
+from nnuda.cli.run_command import PLANNING_FOLDERS, add_force, run_command
 from nnuda.datasets import dataset_name
+from nnuda.files import PICTURE_MARK, check_output
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.plan_embeddings import planned_class_embeddings
@@ -19,8 +21,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_source(parser)
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan (default: nnUNetPlans)")
     parser.add_argument(
-        "-o", metavar="FILE", help="the picture, PNG (default: <plan>_text_similarity.png beside the plan)"
+        "-o",
+        type=ending(".png"),
+        metavar="FILE",
+        help="the picture, PNG (default: <plan>_text_similarity.png beside the plan)",
     )
+    add_force(parser)
     return parser
 
 
@@ -33,6 +39,8 @@ def _report(args: argparse.Namespace) -> None:
 
     source = dataset_name(args.d)
     embeddings = planned_class_embeddings(read_key(load_plan(source, args.p)))
+    file = args.o or plan_file(source, args.p).removesuffix(".json") + "_text_similarity.png"
+    check_output(file, "-o", PICTURE_MARK, args.force)
     print(f"Class embeddings: {describe(embeddings)}\n")
     matrices = {
         "cosines": gram(embeddings.mean),
@@ -46,7 +54,6 @@ def _report(args: argparse.Namespace) -> None:
         f"Without centring, image classes that are all the same have the loss {equal:.4f}, orthogonal ones "
         f"{orthogonal:.4f}."
     )
-    file = args.o or plan_file(source, args.p).removesuffix(".json") + "_text_similarity.png"
     draw_gram(embeddings.names, matrices, describe(embeddings), file)
     print(f"Picture: {file}")
 

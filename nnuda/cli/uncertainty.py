@@ -6,7 +6,7 @@ import argparse
 import os
 
 from nnuda.cli.evaluate import load_inputs
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.evaluation.entropy_maps import DEFINITIONS, SUMMARY_NAME, uncertainty_folder
 
 
@@ -21,6 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", help="[OPTIONAL] output folder. Default: pred_folder/entropy")
     parser.add_argument("-djfile", help="[OPTIONAL] dataset.json. Default: the one in pred_folder")
     parser.add_argument("-pfile", help="[OPTIONAL] plans.json, which names the reader. Default: the one in pred_folder")
+    add_force(parser)
     return parser
 
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _write_maps(arguments: argparse.Namespace) -> None:
     output = arguments.o or os.path.join(arguments.pred_folder, "entropy")
     dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
-    result = uncertainty_folder(arguments.pred_folder, output, dataset_json, plans, progress=True)
+    result = uncertainty_folder(arguments.pred_folder, output, dataset_json, plans, True, arguments.force)
     print(f"{len(result['per_case'])} maps in {output}: {result['definition']}")
     print(f"Means of each case: {os.path.join(output, SUMMARY_NAME)}")
 

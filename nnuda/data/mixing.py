@@ -31,7 +31,7 @@ def mix_domains(image_s: Tensor, image_t: Tensor, share: float) -> MixedBatch:
         image_t: likewise.
         share: side of the box as a share of the patch's, for each axis (BCP: 2/3).
     """
-    outside = random_box(len(image_s), image_s.shape[2:], share).to(image_s.device)
+    outside = random_box(len(image_s), image_s.shape[2:], share).to(image_s.device, non_blocking=True)
     first = torch.arange(len(image_s), device=image_s.device) < (len(image_s) + 1) // 2
     from_source = torch.where(first.view(-1, *[1] * (image_s.ndim - 2)), outside, ~outside)
     return MixedBatch(torch.where(from_source[:, None], image_s, image_t), from_source)
@@ -58,7 +58,7 @@ def paste_boxes(image_s: Tensor, image_t: Tensor, share: float, probability: flo
     """
     from_source = torch.zeros_like(image_t[:, 0], dtype=torch.bool)
     pairs = min(len(image_s), len(image_t))
-    box = ~random_box(pairs, image_t.shape[2:], share).to(image_t.device)
+    box = ~random_box(pairs, image_t.shape[2:], share).to(image_t.device, non_blocking=True)
     chosen = torch.rand(pairs, device=image_t.device) < probability
     from_source[:pairs] = box & chosen.view(-1, *[1] * (box.ndim - 1))
     image = image_t.clone()

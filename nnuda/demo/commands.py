@@ -1,22 +1,13 @@
-"""Commands run as a user types them: echoed, logged, timed."""
+"""The demo's commands: echoed, logged, timed."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-from nnuda.errors import NnudaError
-
-TAIL_LINES = 25
-
-
-class CommandFailed(NnudaError, RuntimeError):
-    """A command ended with an error; the message holds the end of its log."""
+from nnuda.commands import run_logged
 
 
 class Shell:
@@ -31,26 +22,18 @@ class Shell:
         self.folder = folder
         self.logs = folder / "logs"
         self.logs.mkdir()
-        # else the error stands above what was printed before it
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
+        self.environment = {**os.environ, **variables}
         self.count = 0
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}")
         print(f"cd {shlex.quote(str(folder))}", flush=True)
 
-    def _program(self, name: str) -> str:
-        """The command of the environment that nnuda runs in, whether or not it is activated."""
-        beside_python = os.path.dirname(sys.executable)
-        program = shutil.which(name, path=os.pathsep.join([beside_python, self.environment.get("PATH", "")]))
-        if program is None:
-            raise CommandFailed(
-                f"Expected the command {name} beside {sys.executable} or on the PATH; it is not there. "
-                "Install nnuda in this environment: pip install ."
-            )
-        return program
-
-    def run(self, command: str) -> None:
+    def run(self, command: str, watch: Callable[[str], None] | None = None) -> None:
         """Echoes a command line, runs it, and says how long it took.
+
+        Args:
+            command: as a user types it.
+            watch: called with each line that it prints.
 
         Raises:
             CommandFailed: it is not installed, or ended with an error.
@@ -59,17 +42,5 @@ class Shell:
         words = shlex.split(command)
         log = self.logs / f"{self.count:02d}_{words[0]}.log"
         print(f"\n$ {command}", flush=True)
-        start = time.perf_counter()
-        with log.open("w", encoding="utf-8", errors="replace") as file:
-            status = subprocess.run(
-                [self._program(words[0]), *words[1:]],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-            ).returncode
-        if status != 0:
-            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
-            raise CommandFailed(f"{words[0]} ended with status {status}. The end of {log}:\n\n{tail}\n")
-        print(f"  {time.perf_counter() - start:.0f} s, log: {log.relative_to(self.folder)}", flush=True)
+        seconds = run_logged(words, log, self.folder, self.environment, watch)
+        print(f"  {seconds:.0f} s, log: {log.relative_to(self.folder)}", flush=True)

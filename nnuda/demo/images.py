@@ -23,16 +23,20 @@ class Contrast:
         texture: standard deviation of the smooth variation inside the body.
         noise: standard deviation of the noise of each pixel.
         bias: largest relative change of intensity by the bias field.
+        blur: standard deviation of the point spread, in pixels.
+        speckle: noise of each pixel in proportion to its intensity.
     """
 
     tissues: tuple[float, float, float, float, float]
     texture: float
     noise: float
     bias: float
+    blur: float = 0.5
+    speckle: float = 0.0
 
 
 SOURCE = Contrast(tissues=(0.05, 0.35, 0.15, 0.55, 0.80), texture=0.04, noise=0.03, bias=0.05)
-TARGET = Contrast(tissues=(0.95, 0.65, 0.85, 0.45, 0.20), texture=0.05, noise=0.05, bias=0.10)
+TARGET = Contrast(tissues=(0.05, 0.55, 0.30, 0.40, 0.62), texture=0.08, noise=0.08, bias=0.25, blur=1.0, speckle=0.15)
 
 
 def _blob(rng: np.random.Generator, centre: Sequence[float], radii: Sequence[float], wobble: float) -> np.ndarray:
@@ -83,8 +87,9 @@ def show(tissues: np.ndarray, contrast: Contrast, rng: np.random.Generator) -> n
     """
     image = np.array(contrast.tissues)[tissues]
     texture = gaussian_filter(rng.standard_normal(tissues.shape), 1.5)
-    image = gaussian_filter(image + contrast.texture * texture / texture.std() * (tissues != AIR), 0.5)
-    image = image * (1 + contrast.bias * _smooth_field(rng, 4)) + contrast.noise * rng.standard_normal(tissues.shape)
+    image = gaussian_filter(image + contrast.texture * texture / texture.std() * (tissues != AIR), contrast.blur)
+    image = image * (1 + contrast.bias * _smooth_field(rng, 4) + contrast.speckle * rng.standard_normal(tissues.shape))
+    image = image + contrast.noise * rng.standard_normal(tissues.shape)
     return (255 * np.clip(image, 0, 1)).round().astype(np.uint8)
 
 

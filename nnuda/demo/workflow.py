@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from nnuda.adapt.progress import TrainingProgress
 from nnuda.demo.commands import Shell
 from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
 from nnuda.evaluation.overlay import draw_overlays
 from nnuda.evaluation.scores import load_scores
 from nnuda.evaluation.table import comparison_table, print_table
 from nnuda.files import write_json
+from nnuda.plan_key import read_plans
+from nnuda.results import read_dataset_json
 
 CONFIGURATION = "2d_demo"
 # As nnU-Net users add a configuration: small enough for two CPU cores, everything else as in 2d.
@@ -66,7 +70,7 @@ RUNS = {
     "adapted": Row("901", "nnUDATrainerAdapt"),
     "oracle": Row("903", "nnUDATrainerSourceOnly"),
 }
-PICTURE = "overlay.png"
+PICTURE, REPORT = "overlay.png", "report.html"
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -77,7 +81,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def add_small_configuration(plans_file: Path) -> None:
     """Adds the configuration 2d_demo to a plan; it reads what was preprocessed for 2d."""
-    plans = json.loads(plans_file.read_text(encoding="utf-8"))
+    plans = read_plans(str(plans_file))
     plans["configurations"][CONFIGURATION] = SMALL
     write_json(plans, str(plans_file))
     print(f"  added the configuration {CONFIGURATION} to {plans_file.name}: 4 stages, patch 64x64, batch 8", flush=True)
@@ -100,7 +104,8 @@ def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
     run = RUNS[row]
     images, labels = (path.relative_to(shell.folder) for path in (data.target / "imagesTs", data.test_labels))
     model = f"-tr {run.trainer} -p {run.plans} -device cpu"
-    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}")
+    progress = TrainingProgress(SETTINGS["training.num_epochs"], lambda line: print(f"  {line}", flush=True), every=0)
+    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}", progress)
     shell.run(
         f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
         "--disable_tta -npp 1 -nps 1"
@@ -108,18 +113,32 @@ def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
     shell.run(f"nnUDA_evaluate {labels} predictions/{row} -o scores/{row}.json -np 1")
 
 
-def draw(folder: Path, data: DemoData) -> None:
-    """Target cases with the outlines of reference, source-only and adapted."""
+def report(shell: Shell, data: DemoData) -> None:
+    """The page of the adapted training, with its scores against those of source-only."""
+    fold = f"nnUNet_results/{data.source.name}/nnUDATrainerAdapt__nnUNetPlans__{CONFIGURATION}/fold_0"
+    shell.run(
+        f"nnUDA_report {fold} -o {REPORT} --predictions predictions/adapted -gt {data.test_labels.name} "
+        "--before-predictions predictions/source-only"
+    )
+
+
+def draw(folder: Path, data: DemoData, scores: dict[str, dict]) -> None:
+    """Target cases with the outlines of reference, source-only and adapted, and the mean Dice of each."""
     cases = [f"case{number:02d}" for number in range(CASES_TEST)]
     folders = {"reference": data.test_labels, **{row: folder / "predictions" / row for row in RUNS if row != "oracle"}}
     contours = {title: {case: str(files / f"{case}.png") for case in cases} for title, files in folders.items()}
-    dataset_json = json.loads((data.target / "dataset.json").read_text(encoding="utf-8"))
+    dataset_json = read_dataset_json(str(data.target / "dataset.json"))
     draw_overlays(
         {case: str(data.target / "imagesTs" / f"{case}_0000.png") for case in cases},
         contours,
         str(folder / PICTURE),
         dataset_json,
+        captions={row: {case: _mean_dice(scores[row], case) for case in cases} for row in RUNS if row != "oracle"},
     )
+
+
+def _mean_dice(scores: dict, case: str) -> str:
+    return f"Dice {np.nanmean([scores['per_case'][case][name]['Dice'] for name in scores['per_class']]):.2f}"
 
 
 def run_demo(folder: Path) -> None:
@@ -146,12 +165,16 @@ def run_demo(folder: Path) -> None:
     plan(shell, data, "903", "901")
     for row in RUNS:
         train_and_score(shell, data, row)
-    draw(folder, data)
+    report(shell, data)
     scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
+    draw(folder, data, scores)
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))
     print(
         "strong: source-only with strong augmentation, no target image. adapted: nnUDATrainerAdapt.\n"
         "For real images see documentation/explanation/adapt.md"
     )
-    print(f"Picture: {folder / PICTURE}\nAll of it took {time.perf_counter() - start:.0f} s.")
+    print(
+        f"Picture: {folder / PICTURE}\nReport:  {folder / REPORT}\nAll of it took {time.perf_counter() - start:.0f} s.\n"
+        "Your own data: nnUDA_adapt -d SOURCE -t TARGET -c 2d"
+    )

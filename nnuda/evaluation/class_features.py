@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
-from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
-from nnuda.evaluation.reading import EvaluationError
+from nnuda.errors import short
+from nnuda.evaluation.reading import EvaluationError, read_files
 from nnuda.labels import class_names, confident_masks, nearest, preprocessed_masks
-from nnuda.results import find_checkpoint, find_fold, plans_of_source
+from nnuda.plan_key import read_plans
+from nnuda.results import PLANS, find_checkpoint, find_fold, load_checkpoint, plans_of_source, read_dataset_json
 
 DOMAINS = ("source", "target")
 Case = tuple[Sequence[str], str | None]  # one image file per channel; the label file, where there is one
@@ -90,7 +91,7 @@ def collect_features(
     predictor = _load(results_folder, fold, checkpoint, device)
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
-    manager_s = PlansManager(load_json(plans_of_source(results_folder)))
+    manager_s = PlansManager(read_plans(plans_of_source(results_folder)))
     rng, kept = np.random.default_rng(seed), []
     for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
         configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
@@ -110,10 +111,19 @@ def collect_features(
 
 
 def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
-    find_checkpoint(find_fold(results_folder, fold), checkpoint)
-    with contextlib.redirect_stdout(io.StringIO()):
-        predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
-        predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
+    file = find_checkpoint(find_fold(results_folder, fold), checkpoint)
+    load_checkpoint(file, needed=("trainer_name", "init_args"))  # plain values: nnU-Net unpickles it after this
+    read_plans(os.path.join(results_folder, PLANS))
+    read_dataset_json(os.path.join(results_folder, "dataset.json"))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
+            predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
+    except (AttributeError, KeyError, RuntimeError, ValueError) as error:  # weights of another network, and the like
+        raise EvaluationError(
+            f"{file}: expected a model that nnU-Net can load with the plans.json and dataset.json of {results_folder}; "
+            f"it cannot: {short(str(error))}"
+        ) from error
     predictor.network = getattr(predictor.network, "_orig_mod", predictor.network)  # a compiled one ignores new hooks
     predictor.network.to(device).eval()
     return predictor
@@ -131,8 +141,12 @@ def _features_of_case(
 ) -> list[np.ndarray]:
     """(n_k, A) for each class k, at most `voxels` of each."""
     images, label_file = case
-    image, label, _ = configuration.preprocessor_class(verbose=False).run_case(
-        list(images), None if pseudo_labels else label_file, manager, configuration, predictor.dataset_json
+    label_file = None if pseudo_labels else label_file
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    image, label, _ = read_files(
+        lambda: preprocessor.run_case(list(images), label_file, manager, configuration, predictor.dataset_json),
+        [*images, *([label_file] if label_file else [])],
+        "images, and labels, that can be preprocessed",
     )
     padded = [
         pad_nd_image(array, configuration.patch_size, "constant", {"constant_values": value})

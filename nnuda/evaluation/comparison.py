@@ -57,6 +57,7 @@ def read_result(path: str) -> dict:
 
     Raises:
         EvaluationError: no scores there.
+        FileError: a damaged file, or one of something else.
     """
     file = os.path.join(path, SCORES_NAME) if os.path.isdir(path) else path
     if not os.path.isfile(file):

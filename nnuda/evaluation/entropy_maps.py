@@ -13,12 +13,14 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
-from nnuda.evaluation.reading import EvaluationError, find_reader
-from nnuda.evaluation.scores import find_cases
-from nnuda.files import replacing, write_json
+from nnuda.evaluation.reading import EvaluationError, find_reader, read_files
+from nnuda.evaluation.scores import find_cases, first_names, label_manager
+from nnuda.files import FileError, check_output, check_output_folder, read_arrays, replacing, write_json
 from nnuda.losses.entropy import entropy, largest_entropy
 
 ENDING = "_entropy.nii.gz"
+SLACK = 1e-3  # that half precision may leave 0 to 1 by
+MARK = b'"largest_possible": '  # how a summary of ours begins
 SUMMARY_NAME = "nnuda_entropy.json"
 DEFINITIONS = {
     False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
@@ -46,11 +48,25 @@ def read_probabilities(
     """Probabilities (C,*S), and what the reader knows of the geometry of the label file that belongs to them.
 
     Raises:
-        EvaluationError: they do not belong to that label file.
+        FileError: the file is damaged.
+        EvaluationError: they are no probabilities, or do not belong to that label file.
     """
-    with np.load(os.path.join(folder, f"{case}.npz")) as file:
-        probabilities = file["probabilities"].astype(np.float32)
-    labels, properties = reader().read_seg(os.path.join(folder, case + ending))
+    path, label_file = (os.path.join(folder, case + end) for end in (".npz", ending))
+    again = "Predict it anew with nnUNetv2_predict --save_probabilities."
+    arrays = read_arrays(path, "probabilities", again)
+    if "probabilities" not in arrays or not np.issubdtype(arrays["probabilities"].dtype, np.number):
+        raise EvaluationError(
+            f"{path}: expected numbers called probabilities; it holds {', '.join(arrays) or 'nothing'}. {again}"
+        )
+    probabilities = arrays["probabilities"].astype(np.float32)
+    if not np.isfinite(probabilities).all():
+        raise EvaluationError(f"{path}: expected probabilities; some are NaN or infinite. {again}")
+    if probabilities.size and (probabilities.min() < -SLACK or probabilities.max() > 1 + SLACK):
+        raise EvaluationError(
+            f"{path}: expected probabilities from 0 to 1; got {probabilities.min():.4g} to {probabilities.max():.4g}. "
+            f"{again}"
+        )
+    labels, properties = read_files(lambda: reader().read_seg(label_file), [label_file], "a label file")
     heads = manager.num_segmentation_heads
     if probabilities.shape != (heads, *labels.shape[1:]):
         raise EvaluationError(
@@ -101,8 +117,25 @@ def _itk_image(values: np.ndarray, header: dict | None) -> sitk.Image:
     return sitk.DICOMOrient(image, header["original_orientation"]) if "original_orientation" in header else image
 
 
+def _check_place(output: str, cases: list[str], force: bool) -> None:
+    """Stop where the maps could not be written, or would replace files that are no maps of ours."""
+    check_output_folder(output, "-o")
+    check_output(os.path.join(output, SUMMARY_NAME), "-o", MARK, force)
+    there = [case + ENDING for case in cases if os.path.lexists(os.path.join(output, case + ENDING))]
+    if there and not force and not os.path.isfile(os.path.join(output, SUMMARY_NAME)):
+        raise FileError(
+            f"-o: {output} holds {first_names(there)} and no {SUMMARY_NAME}, so they are not of this command. Name "
+            "another folder, or replace them with --force."
+        )
+
+
 def uncertainty_folder(
-    folder: str, output: str, dataset_json: dict, plans: dict | None = None, progress: bool = False
+    folder: str,
+    output: str,
+    dataset_json: dict,
+    plans: dict | None = None,
+    progress: bool = False,
+    force: bool = False,
 ) -> dict:
     """Writes an entropy map for each case of a folder that nnUNetv2_predict --save_probabilities wrote.
 
@@ -112,25 +145,30 @@ def uncertainty_folder(
         dataset_json: content of the dataset.json.
         plans: content of a plans.json, where it should decide the reader as it does in nnU-Net.
         progress: show a progress bar.
+        force: replace maps of another one's.
 
     Returns:
         The content of nnuda_entropy.json: "definition", "unit", "largest_possible", "per_case" with the mean over the
         image, the mean over the voxels that are predicted as foreground (None without any) and the maximum.
 
     Raises:
-        EvaluationError: no probabilities, or some that do not belong to their label file.
+        EvaluationError: cases without probabilities, or with some that do not belong to their label file.
+        FileError: a damaged file, or a place that cannot be written to.
     """
     ending = dataset_json["file_ending"]
+    found = find_cases(folder, ending, "prediction")
     cases = sorted(
-        case for case in find_cases(folder, ending, "prediction") if os.path.isfile(os.path.join(folder, f"{case}.npz"))
-    )
-    if not cases:
+        case for case in found if not (case + ending).endswith(ENDING)
+    )  # maps of an earlier time beside them
+    missing = [case for case in cases if not os.path.isfile(os.path.join(folder, f"{case}.npz"))]
+    if missing:
         raise EvaluationError(
-            f"Expected a case.npz beside each case{ending} in {folder}; no names agree. Predict with "
-            "nnUNetv2_predict --save_probabilities."
+            f"Expected a case.npz beside each case{ending} in {folder}; {len(missing)} of {len(cases)} have none: "
+            f"{first_names(missing)}. Predict them with nnUNetv2_predict --save_probabilities, or move them away."
         )
-    manager = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+    manager = label_manager(dataset_json)
     reader = find_reader(dataset_json, plans, os.path.join(folder, cases[0] + ending))
+    _check_place(output, cases, force)
     os.makedirs(output, exist_ok=True)
     per_case = {}
     for case in tqdm(cases, desc="Entropy", unit="case", disable=not progress):

@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from nnuda.evaluation.class_features import ClassFeatures
 from nnuda.evaluation.overlay import class_colours
 from nnuda.evaluation.reading import EvaluationError
-from nnuda.files import replacing
+from nnuda.files import PICTURE_METADATA, replacing
 
 NEIGHBOURS = 15
 PERPLEXITY = 30
@@ -92,7 +92,7 @@ def draw(panels: Mapping[str, tuple[ClassFeatures, np.ndarray]], output_png: str
     columns = max(2, int(figure.get_figwidth() // 1.8))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     with replacing(output_png) as aside:
-        figure.savefig(aside, format="png", dpi=120)
+        figure.savefig(aside, format="png", dpi=120, metadata=PICTURE_METADATA)
 
 
 def _draw_panel(

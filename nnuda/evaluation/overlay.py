@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.evaluation.reading import EvaluationError, find_reader, read_labels
+from nnuda.evaluation.reading import EvaluationError, find_reader, read_files, read_labels
 from nnuda.evaluation.scores import class_labels
 from nnuda.files import replacing
 
@@ -61,7 +61,7 @@ def read_slice(
         allowed: the labels of dataset.json.
         choice: index of the slice, or "largest foreground".
     """
-    image, properties = reader().read_images((image_file,))
+    image, properties = read_files(lambda: reader().read_images((image_file,)), [image_file], "an image")
     labels = {name: read_labels(file, reader, allowed).labels for name, file in label_files.items()}
     for name, label_map in labels.items():
         if label_map.shape != image.shape[1:]:
@@ -159,6 +159,7 @@ def draw_overlays(
     slices: str | int = LARGEST,
     max_cases: int = 4,
     plans: dict | None = None,
+    captions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[str]:
     """Draws one row per case and one column per set of outlines; the first set is dotted in the columns of the others.
 
@@ -170,6 +171,7 @@ def draw_overlays(
         slices: index of the slice of 3D images, or "largest foreground".
         max_cases: draws the first so many cases that have an image and all label files.
         plans: content of a plans.json, where it should decide the reader.
+        captions: title of a column -> case -> text below its panel.
 
     Returns:
         The cases drawn.
@@ -192,6 +194,7 @@ def draw_overlays(
         view = crop_to_foreground(read_slice(images[case], files, reader, allowed, slices))
         for axes, name in zip(row, contours):
             draw_panel(axes, view, regions, colours, name, None if name == reference else reference)
+            axes.set_xlabel((captions or {}).get(name, {}).get(case, ""), fontsize=9)
         row[0].set_ylabel(case, fontsize=9)
     for axes, name in zip(grid[0], contours):
         axes.set_title(name, fontsize=11)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import io
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import nibabel
 import numpy as np
 import pandas as pd
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -15,7 +21,7 @@ from nnunetv2.imageio.reader_writer_registry import (
 )
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, short
 
 
 class EvaluationError(NnudaError, ValueError):
@@ -33,10 +39,80 @@ class LabelMap:
 
 
 def find_reader(dataset_json: dict, plans: dict | None, example_file: str) -> type[BaseReaderWriter]:
-    """nnU-Net's reader: the one that plans name, else the one that dataset.json and the file ending lead to."""
-    if plans is not None:
-        return recursive_find_reader_writer_by_name(plans["image_reader_writer"])
-    return determine_reader_writer_from_dataset_json(dataset_json, example_file, verbose=False)
+    """nnU-Net's reader: the one that plans name, else the one that dataset.json and the file ending lead to.
+
+    Raises:
+        EvaluationError: there is none of that name, or none that can read the file.
+    """
+    try:
+        if plans is not None:
+            return recursive_find_reader_writer_by_name(plans["image_reader_writer"])
+        with contextlib.redirect_stderr(io.StringIO()):  # where a reader fails, nnU-Net prints a traceback and goes on
+            return determine_reader_writer_from_dataset_json(dataset_json, example_file, verbose=False)
+    except RuntimeError as error:
+        if plans is not None:
+            raise EvaluationError(f"plans.json, image_reader_writer: {error}") from error
+        raise EvaluationError(
+            f"{example_file}: expected an image that a reader of nnU-Net's can open; none can. It is damaged, empty or "
+            "another kind of file: copy or write it again."
+        ) from error
+
+
+def read_files(read: Callable[[], Any], files: Sequence[str], what: str) -> Any:
+    """What a reader makes of image and label files, after a look at what readers pass over.
+
+    Args:
+        read: reads them.
+        files: paths, one a channel.
+        what: they are, for the message: "an image", "a label file".
+
+    Raises:
+        EvaluationError: it is damaged, cut off, or not of that kind.
+    """
+    file = files[0]
+    try:
+        for file in files:
+            complaint = _what_readers_pass_over(file)
+            if complaint:
+                raise EvaluationError(f"{file}: expected {what}; {complaint}. Copy or write it again.")
+        file = " ".join(files)
+        return read()
+    except (MemoryError, NnudaError):
+        raise
+    except Exception as error:  # every library that reads images has kinds of its own
+        got = short(str(error)) or type(error).__name__
+        raise EvaluationError(f"{file}: expected {what}; it cannot be read ({got}). Copy or write it again.") from error
+
+
+def _what_readers_pass_over(file: str) -> str:
+    """SimpleITK puts 0 where a NIfTI file was cut off, and where it holds no number."""
+    if not os.path.isfile(file):
+        return "it is not there"
+    if os.path.getsize(file) == 0:
+        return "it is empty"
+    if not file.endswith((".nii", ".nii.gz")):
+        return ""
+    data = nibabel.load(file).dataobj
+    expected = data.offset + int(np.prod(data.shape)) * data.dtype.itemsize
+    there = _unpacked_size(file, expected) if file.endswith(".gz") else os.path.getsize(file)
+    if there < expected:
+        return f"it is cut off: {there} of {expected} bytes are there"
+    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(np.asarray(data)).all():
+        return "it holds NaN or infinite values"
+    return ""
+
+
+def _unpacked_size(file: str, expected: int) -> int:
+    """Bytes in a gzip file: the last four say it, where it was written in one piece; else it is read to its end."""
+    with open(file, "rb") as content:
+        content.seek(-4, os.SEEK_END)
+        if int.from_bytes(content.read(), "little") == expected % 2**32:
+            return expected
+    size = 0
+    with contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.open(file) as content:
+        while chunk := content.read(2**20):
+            size += len(chunk)
+    return size
 
 
 def _unit(file: str, reader: type[BaseReaderWriter], properties: dict) -> str:
@@ -62,9 +138,9 @@ def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int
         allowed: the labels of dataset.json, background and ignore included.
 
     Raises:
-        EvaluationError: more than one channel, or a value that dataset.json does not name.
+        EvaluationError: damaged, more than one channel, or a value that dataset.json does not name.
     """
-    image, properties = reader().read_seg(file)
+    image, properties = read_files(lambda: reader().read_seg(file), [file], "a label file")
     if image.shape[0] != 1:
         raise EvaluationError(
             f"Expected a label map with one channel; {file} has {image.shape[0]}. Store labels as a grey-scale image."

@@ -3,28 +3,77 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 import nnuda
+from nnuda.errors import short
 from nnuda.evaluation.conventions import SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import DEFINITIONS, METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
-from nnuda.files import replacing, write_json
+from nnuda.evaluation.table import spreadsheet_text
+from nnuda.files import read_json, replacing, write_json
 from nnuda.processes import run_cases
 
+_NUMBER = {"type": ["number", "null"]}
+_NUMBERS = {"type": "object", "required": ["Dice"], "additionalProperties": _NUMBER}
+_STATISTICS = {"type": "object", "required": ["mean", "std", "n"], "additionalProperties": _NUMBER}
+_CASE = {
+    "type": "object",
+    "required": ["Dice", "n_reference", "empty"],
+    "properties": {**dict.fromkeys(METRICS, _NUMBER), "n_reference": {"type": "integer"}, "empty": {"type": "string"}},
+}
+SCORES_SCHEMA = {
+    "type": "object",
+    "required": ["per_case", "per_class", "foreground_mean", "labels", "unit"],
+    "properties": {
+        "per_case": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": "object", "minProperties": 1, "additionalProperties": _CASE},
+        },
+        "per_class": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "required": ["Dice"],
+                "properties": dict.fromkeys(METRICS, _STATISTICS),
+            },
+        },
+        "foreground_mean": _NUMBERS,
+        "unit": {"type": "string"},
+        "shown": {"type": "array", "items": {"enum": list(METRICS)}},
+    },
+}
+SCORES_MARK, TABLE_MARK = b'"oracle_note": ', b"case,class,Dice,"  # how files of ours begin
+
 ORACLE_NOTE = "These scores need labels of the target. They were used for scoring only, not for training or selection."
+
+
+def label_manager(dataset_json: dict) -> LabelManager:
+    """nnU-Net's view of a dataset.json's labels.
+
+    Raises:
+        EvaluationError: nnU-Net does not take them.
+    """
+    try:
+        return LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        raise EvaluationError(
+            f"dataset.json, labels: expected what nnU-Net takes; got {short(str(dataset_json['labels']))}: {error}"
+        ) from error
 
 
 def class_labels(dataset_json: dict) -> tuple[dict[str, int | list[int]], list[int], int | None]:
@@ -33,8 +82,11 @@ def class_labels(dataset_json: dict) -> tuple[dict[str, int | list[int]], list[i
     Returns:
         name -> label or labels of a region, without background and ignore; every value that a label file may hold; the
         ignore label.
+
+    Raises:
+        EvaluationError: nnU-Net does not take these labels.
     """
-    manager = LabelManager(dataset_json["labels"], dataset_json.get("regions_class_order"))
+    manager = label_manager(dataset_json)
     scored = (item for item in dataset_json["labels"].items() if item[0] != "ignore" and item[1] not in (0, [0]))
     ignore = [manager.ignore_label] if manager.has_ignore_label else []
     return dict(scored), sorted({0, *map(int, manager.all_labels), *ignore}), manager.ignore_label
@@ -47,7 +99,8 @@ def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
         EvaluationError: no such folder, or no such file in it.
     """
     if not os.path.isdir(folder):
-        raise EvaluationError(f"Expected a folder of {role}s; {folder} does not exist.")
+        got = "is a file" if os.path.exists(folder) else "does not exist"
+        raise EvaluationError(f"Expected a folder of {role}s; {folder} {got}.")
     names = [name for name in os.listdir(folder) if name.endswith(file_ending) and not name.startswith(".")]
     if not names:
         raise EvaluationError(
@@ -59,6 +112,12 @@ def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
 def first_names(names: list[str], limit: int = 10) -> str:
     """The first names of a list, for a message."""
     return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
+
+
+def spread(cases: Sequence[str], limit: int) -> list[str]:
+    """At most so many, spread over all."""
+    cases = sorted(cases)
+    return [cases[int(i)] for i in np.linspace(0, len(cases) - 1, min(limit, len(cases))).round()]
 
 
 def evaluate_case(
@@ -192,9 +251,19 @@ def save_scores(scores: dict, path: str) -> None:
 
 
 def load_scores(path: str) -> dict:
-    """Reads what `save_scores` wrote; null in the scores becomes NaN again."""
-    with open(path, encoding="utf-8") as file:
-        scores = json.load(file)
+    """Reads what `save_scores` wrote; null in the scores becomes NaN again.
+
+    Raises:
+        FileError: damaged, or no scores of nnUDA_evaluate.
+        EvaluationError: not every case has the classes of the summary.
+    """
+    scores = read_json(path, "scores of nnUDA_evaluate", SCORES_SCHEMA, "Score the predictions with nnUDA_evaluate.")
+    for case, classes in scores["per_case"].items():
+        if classes.keys() != scores["per_class"].keys():
+            raise EvaluationError(
+                f"{path}: expected the classes {', '.join(scores['per_class'])} in each case; {case} has "
+                f"{', '.join(classes)}. Score the predictions with nnUDA_evaluate again."
+            )
     scored = ("per_class", "foreground_mean", "per_case")
     return {key: _replace(value, None, math.nan) if key in scored else value for key, value in scores.items()}
 
@@ -202,10 +271,13 @@ def load_scores(path: str) -> dict:
 def save_table(scores: dict, path: str) -> None:
     """Writes the scores per case and class as CSV, never half a file. NaN is an empty field."""
     columns = [*METRICS, "n_reference", "n_prediction", "empty"]
-    with replacing(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as aside,
+        open(aside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["case", "class", *columns])
         for case, classes in scores["per_case"].items():
             for name, values in classes.items():
                 row = _replace({column: values[column] for column in columns}, math.nan, "")
-                writer.writerow([case, name, *row.values()])
+                writer.writerow([spreadsheet_text(case), spreadsheet_text(name), *row.values()])

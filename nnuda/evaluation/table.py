@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text as RichText
 
+from nnuda.errors import harmless
 from nnuda.evaluation.conventions import DEFAULT_SHOWN
 from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.summary import EMPTY_COUNTS
@@ -26,6 +28,16 @@ def shown_metrics(scores: Mapping[str, dict]) -> list[str]:
     ]
 
 
+def spreadsheet_text(name: str) -> str:
+    """A name for a CSV file. A spreadsheet runs what begins as a formula, so a ' goes in front of such a name."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name
+
+
+def _name(name: str) -> RichText:
+    """A name out of a file: neither control characters nor rich's [markup] are obeyed."""
+    return RichText(harmless(name))
+
+
 def _number(value: float, metric: str) -> str:
     return "-" if math.isnan(value) else f"{value:.{DECIMALS[metric]}f}"
 
@@ -33,6 +45,28 @@ def _number(value: float, metric: str) -> str:
 def metric_title(metric: str, unit: str) -> str:
     """A metric with its unit, where it has one."""
     return f"{metric} ({unit})" if metric in ("ASSD", "HD95") else metric
+
+
+def estimate_table(result: dict) -> Table:
+    """Expected Dice of each class with its interval, and what each estimator says.
+
+    Args:
+        result: what `nnuda.evaluation.quality.estimate_folder` returns.
+    """
+    table = Table(
+        title=f"{len(result['per_case'])} target cases, expected Dice without labels",
+        box=box.SIMPLE_HEAD,
+        caption="source: true Dice on the source's cases that it was calibrated by",
+    )
+    table.add_column("class", no_wrap=True)
+    columns = {"value": "expected", "low": "from", "high": "to", "soft_dice": "soft", "atc": "ATC"}
+    columns |= {"agreement": "agreement", "dice_on_source": "source"}
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, values in {**result["per_class"], "mean of classes": result["mean"]}.items():
+        cells = (values.get(column) for column in columns)
+        table.add_row(name, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
+    return table
 
 
 def score_table(scores: dict) -> Table:
@@ -52,7 +86,7 @@ def score_table(scores: dict) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for name, values in scores["per_class"].items():
         cells = [f"{_number(values[m]['mean'], m)} ± {_number(values[m]['std'], m)}" for m in metrics]
-        table.add_row(name, *cells, " / ".join(str(values[count]) for count in EMPTY_COUNTS))
+        table.add_row(_name(name), *cells, " / ".join(str(values[count]) for count in EMPTY_COUNTS))
     table.add_section()
     table.add_row("mean of classes", *(_number(scores["foreground_mean"][metric], metric) for metric in metrics), "")
     return table
@@ -71,14 +105,14 @@ def comparison_table(scores: Mapping[str, dict], source_only: str, oracle: str, 
     table.add_column("", no_wrap=True)
     metrics = shown_metrics(scores)
     means = [f"mean\n{metric_title(metric, unit)}" for metric in metrics]
-    for column in [*(f"Dice\n{name}" for name in classes), *means, "gap\nclosed"]:
+    for column in [*(_name(f"Dice\n{name}") for name in classes), *means, "gap\nclosed"]:
         table.add_column(column, justify="right", no_wrap=True)
     ends = [scores[name]["foreground_mean"]["Dice"] for name in (source_only, oracle)]
     for name, result in scores.items():
         dice = [_number(result["per_class"][label]["Dice"]["mean"], "Dice") for label in classes]
         closed = gap_closed(ends[0], result["foreground_mean"]["Dice"], ends[1])
         table.add_row(
-            name,
+            _name(name),
             *dice,
             *(_number(result["foreground_mean"][metric], metric) for metric in metrics),
             "-" if math.isnan(closed) else f"{100 * closed:.0f} %",

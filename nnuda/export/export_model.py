@@ -12,7 +12,7 @@ from nnunetv2.paths import nnUNet_results
 from nnuda.export.plain import check_network, write_plain_model
 from nnuda.export.trained_model import ExportError, TrainedModel
 from nnuda.export.verify import Cases, LabelCheck, compare, find_cases, load_predictor
-from nnuda.files import folder_aside, into_place
+from nnuda.files import check_output_folder, folder_aside, into_place
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ def export_model(model: TrainedModel, images: str | None, device: torch.device, 
     Raises:
         ExportError: the folder exists, the network is the method's own, or the labels differ. Nothing is left behind.
     """
-    check_network(model)
     folder = join(results or str(nnUNet_results), model.dataset, model.plain_folder_name)
-    if os.path.exists(folder):
+    if os.path.lexists(folder):
         raise ExportError(f"{folder} exists and is not overwritten. Move it away, or write below another root with -o.")
+    check_output_folder(os.path.dirname(folder), "-o")
+    check_network(model)
     cases = find_cases(model, images)
     with folder_aside(folder) as aside:
         missing = write_plain_model(model, aside)

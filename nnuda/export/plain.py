@@ -12,9 +12,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.export.trained_model import TRAINER, ExportError, TrainedModel
+from nnuda.export.trained_model import AS_TRAINING_LEFT, TRAINER, ExportError, TrainedModel
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
+from nnuda.results import load_checkpoint
 
 # besides plans.json and the checkpoints, what nnUNetv2_export_model_to_zip stops without
 ZIP_NEEDS = ("dataset.json", "dataset_fingerprint.json")
@@ -61,18 +62,25 @@ def check_network(model: TrainedModel) -> None:
 
 def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
     """Name and shape of each weight of the network that nnUNetTrainer builds for the plan."""
-    plans = PlansManager(model.plans)
-    configuration = plans.get_configuration(model.configuration)
-    channels = determine_num_input_channels(plans, configuration, model.dataset_json)
-    heads = plans.get_label_manager(model.dataset_json).num_segmentation_heads
-    network = nnUNetTrainer.build_network_architecture(
-        plans, configuration, channels, heads, enable_deep_supervision=False
-    )
+    try:
+        plans = PlansManager(model.plans)
+        configuration = plans.get_configuration(model.configuration)
+        channels = determine_num_input_channels(plans, configuration, model.dataset_json)
+        heads = plans.get_label_manager(model.dataset_json).num_segmentation_heads
+        network = nnUNetTrainer.build_network_architecture(
+            plans, configuration, channels, heads, enable_deep_supervision=False
+        )
+    except Exception as error:  # any class of any package, called with what stands in the plan
+        raise ExportError(
+            f"The network of {model.configuration} in the plans.json of {model.folder} cannot be built: {error}. "
+            f"{AS_TRAINING_LEFT}"
+        ) from error
     return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _load_checkpoint(model: TrainedModel, fold: str) -> dict[str, Any]:
-    return torch.load(join(model.folder, f"fold_{fold}", model.checkpoint), map_location="cpu", weights_only=False)
+    file = join(model.folder, f"fold_{fold}", model.checkpoint)
+    return load_checkpoint(file, needed=("init_args", "inference_allowed_mirroring_axes"))
 
 
 def write_plain_model(model: TrainedModel, folder: str) -> list[str]:

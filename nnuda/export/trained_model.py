@@ -6,15 +6,16 @@ import os
 import re
 from dataclasses import dataclass
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnuda.datasets import dataset_name
 from nnuda.errors import NnudaError
-from nnuda.plan_key import plans_with_target_normalization, read_key
-from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint, find_fold, is_of_nnuda
+from nnuda.plan_key import plans_with_target_normalization, read_key, read_plans
+from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint, find_fold, is_of_nnuda, read_dataset_json
 
+AS_TRAINING_LEFT = "Put back the file that training left there."
 TRAINER = "nnUNetTrainer"  # whose results folder is written
 
 
@@ -68,6 +69,7 @@ def find_model(
     Raises:
         ExportError: there is none, or it was not trained by nnuda.
         DatasetError, ResultsError: no such dataset, fold or checkpoint.
+        FileError: a damaged file.
     """
     if not nnUNet_results.is_set():
         raise ExportError(
@@ -78,7 +80,7 @@ def find_model(
     _check_folder(folder)
     for fold in folds:
         find_checkpoint(find_fold(folder, fold), checkpoint)
-    plans = load_json(join(folder, PLANS))
+    plans = read_plans(join(folder, PLANS), AS_TRAINING_LEFT)
     target = read_key(plans)["target"]["name"]
     if plans_with_target_normalization(plans) != plans:
         raise ExportError(
@@ -93,7 +95,7 @@ def find_model(
         tuple(dict.fromkeys(folds)),
         checkpoint,
         plans,
-        load_json(join(folder, "dataset.json")),
+        read_dataset_json(join(folder, "dataset.json"), AS_TRAINING_LEFT),
         target,
     )
 

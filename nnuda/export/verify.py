@@ -15,6 +15,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.datasets import DatasetError, find_images, load_dataset
+from nnuda.errors import short
 from nnuda.export.trained_model import ExportError, TrainedModel
 
 Cases = dict[str, list[str]]  # case -> one file per channel
@@ -94,7 +95,13 @@ def compare(before: nnUNetPredictor, after: nnUNetPredictor, files: list[str]) -
 
 def predict(predictor: nnUNetPredictor, files: list[str]) -> np.ndarray:
     """Labels of one case, (*S) as the reader has them."""
-    image, properties = predictor.plans_manager.image_reader_writer_class().read_images(files)
+    try:
+        image, properties = predictor.plans_manager.image_reader_writer_class().read_images(files)
+    except Exception as error:  # every library that reads images has kinds of its own
+        raise ExportError(
+            f"{' '.join(files)}: expected an image to compare on; it cannot be read ({short(str(error))}). Name another "
+            "with -i."
+        ) from error
     # nnU-Net lets cuDNN choose its kernels by stopwatch: two predictions of one model could round differently
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         with contextlib.redirect_stdout(io.StringIO()):

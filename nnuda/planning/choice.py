@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json, subdirs
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, subdirs
+from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.datasets import check_name
 from nnuda.errors import PlanningError
-from nnuda.plan_key import KEY
+from nnuda.files import FileError, read_json
+from nnuda.plan_key import KEY, read_plans
 
 DEFAULT_PLANNER = "nnUDAPlanner"
+MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
 DEFAULT_NAMES = {
     "nnUDAPlanner": "nnUNetPlans",
@@ -37,6 +41,11 @@ class PlanChoice:
     planner: str
     gpu_memory_target: float | None
 
+    @property
+    def made_with(self) -> dict:
+        """What tells a fresh plan from others: stored in its key, so that the same command can be repeated."""
+        return {"planner": self.planner, "gpu_memory_target": self.gpu_memory_target}
+
 
 def plan_file(source_name: str, plans_name: str) -> str:
     return join(nnUNet_preprocessed, source_name, f"{plans_name}.json")
@@ -46,7 +55,8 @@ def load_plan(source_name: str, plans_name: str) -> dict:
     """Read an existing plan.
 
     Raises:
-        PlanningError: there is none of that name; lists those there are.
+        PlanningError: there is none of that name (lists those there are), or it names what nnU-Net does not have.
+        FileError: it is damaged, or no plan.
     """
     file = plan_file(source_name, plans_name)
     if not isfile(file):
@@ -55,14 +65,60 @@ def load_plan(source_name: str, plans_name: str) -> dict:
             f"{', '.join(existing_plans(source_name)) or 'none'}. Leave -p out for a fresh one, and "
             "name that with -overwrite_plans_name."
         )
-    return load_json(file)
+    plans = read_plans(file, "Put the plan back as it was, or plan under another name with -overwrite_plans_name.")
+    _check_names_of_nnunet(plans, file)
+    return plans
+
+
+def _check_names_of_nnunet(plans: dict, file: str) -> None:
+    """Readers, preprocessors and normalisations that a plan names are looked up by nnU-Net as they are needed, which is
+    late: look all of them up here."""
+    from nnunetv2.preprocessing.normalization import default_normalization_schemes
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    try:
+        recursive_find_reader_writer_by_name(plans["image_reader_writer"])
+    except RuntimeError as error:
+        raise PlanningError(f"{file}: image_reader_writer: {error}") from error
+    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})} if KEY in plans else {}
+    for name in plans["configurations"]:
+        where = f"configurations.{name}"
+        try:
+            configuration = PlansManager(plans).get_configuration(name)
+            schemes[where] = {"normalization_schemes": configuration.normalization_schemes}
+            if configuration.preprocessor_class is None:
+                raise ValueError(f"nnU-Net has no preprocessor {configuration.preprocessor_name}")
+            if len(configuration.spacing) != len(configuration.patch_size):
+                raise ValueError(f"spacing {configuration.spacing} and patch_size {configuration.patch_size} differ")
+        except Exception as error:  # nnU-Net has a kind of its own for nearly everything that may be missing
+            missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise PlanningError(
+                f"{file}: {where}: expected a configuration that nnU-Net can read; {missing}. Put the plan back as it "
+                "was."
+            ) from error
+    folder = os.path.dirname(default_normalization_schemes.__file__)
+    for where, entry in schemes.items():
+        for scheme in entry.get("normalization_schemes", []):
+            if recursive_find_python_class(folder, scheme, "nnunetv2.preprocessing.normalization") is None:
+                raise PlanningError(
+                    f"{file}: {where}: nnU-Net has no normalisation {scheme}. Put the plan back as it was."
+                )
 
 
 def existing_plans(source_name: str) -> list[str]:
-    """Names of the source's plans: its JSON files with configurations in them."""
+    """Names of the source's plans: its JSON files with configurations in them. What is no JSON object is none, and is
+    said."""
     folder = join(nnUNet_preprocessed, source_name)
-    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".json")] if isdir(folder) else []
-    return [name[:-5] for name in names if "configurations" in load_json(join(folder, name))]
+    found = []
+    for name in sorted(os.listdir(folder)) if isdir(folder) else []:
+        if name.endswith(".json"):
+            try:
+                content = read_json(join(folder, name), "a JSON object")
+            except FileError as error:
+                print(f"NOTE: left out among the plans: {error}", flush=True)
+                continue
+            found += [name[:-5]] if "configurations" in content else []
+    return found
 
 
 def choose_plan(
@@ -94,6 +150,8 @@ def choose_plan(
     name = plans_name or DEFAULT_NAMES[planner or DEFAULT_PLANNER]
     choice = PlanChoice(new_name or name, None, planner or DEFAULT_PLANNER, gpu_memory_target)
     if planner is not None or gpu_memory_target is not None:
+        if isfile(plan_file(source_name, choice.name)) and _was_made_with(source_name, choice):
+            return _take_over(source_name, target_name, choice.name, choice)
         _check_free(source_name, choice.name)
         return choice
     if isfile(plan_file(source_name, name)):
@@ -120,11 +178,16 @@ def _take_over(source_name: str, target_name: str, base: str, choice: PlanChoice
     return PlanChoice(choice.name, base, choice.planner, None)
 
 
+def _was_made_with(source_name: str, choice: PlanChoice) -> bool:
+    """Whether a plan is what the same options made before."""
+    return load_plan(source_name, choice.name).get(KEY, {}).get(MADE_WITH) == choice.made_with
+
+
 def _check_free(source_name: str, name: str) -> None:
     if isfile(plan_file(source_name, name)):
         raise PlanningError(
-            f"Plan {name} of {source_name} exists and is never re-planned, so -pl and "
-            "-gpu_memory_target cannot apply to it. Leave them out to use it as it is, or add "
+            f"Plan {name} of {source_name} exists, was not made with these -pl and -gpu_memory_target, and is never "
+            "re-planned, so they cannot apply to it. Leave them out to use it as it is, or add "
             "-overwrite_plans_name NAME for a fresh plan beside it."
         )
     folder = join(nnUNet_preprocessed, source_name)

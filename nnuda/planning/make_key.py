@@ -20,6 +20,7 @@ def make_key(
     memory: dict,
     settings: dict,
     plan: str,
+    made_with: dict | None = None,
 ) -> dict:
     """The key's content.
 
@@ -32,8 +33,10 @@ def make_key(
         memory: what the plan was made for and what a step is expected to take.
         settings: overrides of presets, flat.
         plan: "extended" (made by stock nnU-Net before) or "fresh".
+        made_with: the options that a fresh plan was made with.
     """
     return {
+        **({"made_with": made_with} if made_with else {}),
         "schema_version": SCHEMA_VERSION,
         "planned_by": f"nnuda {nnuda.__version__}",
         "plan": plan,

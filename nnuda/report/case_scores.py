@@ -9,13 +9,12 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
 from nnuda.evaluation.comparison import case_values
 from nnuda.evaluation.entropy_maps import entropy_map, read_probabilities
 from nnuda.evaluation.reading import find_reader, read_labels
-from nnuda.evaluation.scores import class_labels, evaluate_folder
+from nnuda.evaluation.scores import class_labels, evaluate_folder, label_manager
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run
 
@@ -101,7 +100,7 @@ def _mask(labels: np.ndarray, region: int | list[int]) -> np.ndarray:
 
 
 def _entropy(run: Run, folder: str, case: str, reader: type[BaseReaderWriter]) -> float:
-    manager = LabelManager(run.dataset_json["labels"], run.dataset_json.get("regions_class_order"))
+    manager = label_manager(run.dataset_json)
     probabilities, _ = read_probabilities(folder, case, run.dataset_json["file_ending"], reader, manager)
     foreground = manager.convert_probabilities_to_segmentation(probabilities) > 0
     return float(entropy_map(probabilities, manager.has_regions)[foreground].mean()) if foreground.any() else math.inf

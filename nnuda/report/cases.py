@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
@@ -14,6 +14,7 @@ from nnuda.evaluation.overlay import Slice, class_colours, crop_to_foreground, d
 from nnuda.evaluation.reading import find_reader
 from nnuda.evaluation.scores import class_labels, first_names
 from nnuda.evaluation.table import DECIMALS, metric_title, shown_metrics
+from nnuda.plan_key import read_plans
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, mean_dice
 from nnuda.report.figures import WIDTH_INCHES, jpeg
 from nnuda.report.page import Folded, Legend, Picture, Pictures, Section, Table, Text
@@ -55,7 +56,7 @@ def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[
     ]
     beside = join(predictions.folder, "plans.json")
     if isfile(beside):
-        plans = load_json(beside)
+        plans = read_plans(beside, "Move it away to make the report without it.")
         if (plans["dataset_name"], plans["plans_name"]) != (run.plans["dataset_name"], run.plans["plans_name"]):
             alarms.append(
                 f"The predictions were made with the plan {plans['plans_name']} of {plans['dataset_name']}, "

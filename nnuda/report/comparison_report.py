@@ -8,12 +8,17 @@ import math
 import os
 
 from nnuda.evaluation.comparison import ALL_CLASSES, Comparison, paired_tests, summary
-from nnuda.evaluation.table import DECIMALS, metric_title
+from nnuda.evaluation.table import DECIMALS, metric_title, spreadsheet_text
 from nnuda.files import write_text
 from nnuda.report.comparison_plots import case_plot
-from nnuda.report.page import Notes, Picture, Pictures, Section, Table, Text, page_html
+from nnuda.report.page import PAGE_MARK, Notes, Picture, Pictures, Section, Table, Text, page_html
 
 COLUMNS = ("result", "class", "metric", "mean", "std", "median", "n", "gap", "p", "p_holm", "pairs")
+MARKS = {  # how files of ours begin
+    "comparison.csv": ",".join(COLUMNS).encode(),
+    "comparison.md": b"# Comparison\n",
+    "comparison.html": PAGE_MARK,
+}
 Rows = list[list[str]]
 
 
@@ -83,8 +88,8 @@ def csv_text(comparison: Comparison) -> str:
         for result in comparison.scores:
             for name in (ALL_CLASSES, *comparison.classes):
                 row = {
-                    "result": result,
-                    "class": name,
+                    "result": spreadsheet_text(result),
+                    "class": spreadsheet_text(name),
                     "metric": metric,
                     **summary(comparison, result, metric, name),
                     **(tests.get(result, {}) if name == ALL_CLASSES else {}),
@@ -126,8 +131,8 @@ def html_text(comparison: Comparison) -> str:
 def save_comparison(comparison: Comparison, folder: str) -> list[str]:
     """Writes comparison.csv, comparison.md and comparison.html, each whole or not at all; returns their paths."""
     paths = []
-    for ending, text in (("csv", csv_text), ("md", markdown_text), ("html", html_text)):
-        path = os.path.join(folder, f"comparison.{ending}")
+    for name, text in zip(MARKS, (csv_text, markdown_text, html_text)):
+        path = os.path.join(folder, name)
         write_text(text(comparison), path)
         paths.append(path)
     return paths

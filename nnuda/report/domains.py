@@ -13,12 +13,14 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.datasets import DatasetError, Domain, load_dataset
+from nnuda.datasets import Domain, load_dataset
+from nnuda.errors import NnudaError, short
+from nnuda.evaluation.scores import spread
 from nnuda.images import read_case
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
 from nnuda.report.page import Picture, Pictures, Section, Table, Text
-from nnuda.report.run import Run, number
+from nnuda.report.run import ReportError, Run, number
 
 VOXELS_PER_CASE = 50_000
 SHOWN_PERCENTILES = (0.5, 99.5)
@@ -97,12 +99,6 @@ def fingerprint_table(run: Run) -> Table:
     return Table(rows, words=frozenset({1, 2}))
 
 
-def spread(cases: Sequence[str], limit: int) -> list[str]:
-    """At most so many, spread over all."""
-    cases = sorted(cases)
-    return [cases[int(i)] for i in np.linspace(0, len(cases) - 1, min(limit, len(cases))).round()]
-
-
 def _raw_case(domain: Domain, case: str) -> Intensities:
     """Voxels of nnU-Net's non-zero mask."""
     images, _ = read_case(domain.reader_class(), domain.images[case])
@@ -121,7 +117,17 @@ def _thin(values: np.ndarray) -> np.ndarray:
 
 
 def _read(cases: Sequence[str], read: Callable[[str], Intensities], title: str) -> Intensities:
-    drawn = [read(case) for case in tqdm(cases, desc=title, unit="case")]
+    drawn = []
+    for case in tqdm(cases, desc=title, unit="case"):
+        try:
+            drawn.append(read(case))
+        except NnudaError:
+            raise
+        except Exception as error:  # every library that reads images has kinds of its own
+            raise ReportError(
+                f"Case {case} ({title}): expected a whole image; it cannot be read ({short(str(error))}). Make it again, "
+                "or leave the histograms out with --histogram-cases 0."
+            ) from error
     return [np.concatenate(channel) for channel in zip(*drawn)]
 
 
@@ -142,7 +148,7 @@ def _raw(run: Run, domain: str, limit: int) -> Intensities | None:
         return None
     try:
         found = load_dataset(run.source if domain == "source" else run.target)
-    except DatasetError:
+    except NnudaError:
         return None  # a target that was a folder of images, or data that lie elsewhere by now
     return _read(spread(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
 
@@ -154,7 +160,7 @@ def overlap(values: dict[str, np.ndarray], limits: tuple[float, float]) -> float
     return float(np.minimum(*shares).sum())
 
 
-def _limits(values: dict[str, np.ndarray]) -> tuple[float, float]:
+def shown_limits(values: dict[str, np.ndarray]) -> tuple[float, float]:
     ends = np.array([np.percentile(drawn, SHOWN_PERCENTILES) for drawn in values.values()])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     return low, max(high, low + 1e-6)
@@ -189,7 +195,7 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
     for title, domains in drawn.items():
         for channel in range(min(map(len, domains.values()), default=0)):
             values = {domain: channels[channel] for domain, channels in domains.items()}
-            limits = _limits(values)
+            limits = shown_limits(values)
             name = title if len(_channels(run, "source")) == 1 else f"channel {channel}, {title}"
             shared = f"common area {overlap(values, limits):.2f}" if len(values) == 2 else ""
             pictures.append(Picture(histograms(name, values, limits, ct), f"histogram of intensities {name}", shared))

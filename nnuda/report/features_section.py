@@ -16,7 +16,7 @@ from nnuda.datasets import label_files, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.evaluation.class_features import Case, ClassFeatures, collect_features
 from nnuda.evaluation.feature_embedding import draw, embed, neighbours
-from nnuda.report.domains import spread
+from nnuda.evaluation.scores import spread
 from nnuda.report.page import Picture, Pictures, Section, Text
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import ReportError, Run

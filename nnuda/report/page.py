@@ -12,6 +12,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+PAGE_MARK = b'<meta name="generator" content="nnuda">'  # how a page of ours begins
+
 
 @dataclass(frozen=True)
 class Text:

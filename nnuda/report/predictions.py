@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.datasets import DatasetError, find_images
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import find_cases, first_names
+from nnuda.files import read_json
 from nnuda.report.run import ReportError, Run
 
 
@@ -76,7 +77,9 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
             raise ReportError(f"Expected an image of each predicted case in {given}; {first_names(missing)} have none.")
         return {case: found[case] for case in cases}
     noted = join(folder, "predict_from_raw_data_args.json")
-    places = [load_json(noted).get("list_of_lists_or_source_folder")] if isfile(noted) else []
+    remedy = "Move it away, and name the images with -i."
+    notes = read_json(noted, "nnU-Net's notes on a prediction", remedy=remedy) if isfile(noted) else {}
+    places = [notes.get("list_of_lists_or_source_folder")]
     if nnUNet_raw.is_set():
         places += [join(nnUNet_raw, run.target, "imagesTs"), join(nnUNet_raw, run.target, "imagesTr")]
     for place in filter(lambda path: isinstance(path, str) and os.path.isdir(path), places):

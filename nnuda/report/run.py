@@ -2,26 +2,88 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-from batchgenerators.utilities.file_and_folder_operations import isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import NnudaError
-from nnuda.plan_key import read_key, target_folder
-from nnuda.results import CHECKPOINTS, LOGGED, PLANS, PLANS_SOURCE, find_checkpoint, folds_in, require_nnuda, split_fold
+from nnuda.files import read_json
+from nnuda.plan_key import read_key, read_plans, target_folder
+from nnuda.results import (
+    CHECKPOINTS,
+    LOGGED,
+    PLANS,
+    PLANS_SOURCE,
+    find_checkpoint,
+    folds_in,
+    load_checkpoint,
+    read_dataset_json,
+    require_nnuda,
+    split_fold,
+)
 from nnuda.selection.history import FILE as SELECTION
 from nnuda.training.loss_terms import loss_terms
 
 
 class ReportError(NnudaError, ValueError):
     """Something that forbids a report; the message says what was expected and what to do."""
+
+
+_NUMBER, _TEXTS = {"type": ["number", "null"]}, {"type": "array", "items": {"type": "string"}}
+_RECORD = {
+    "type": "object",
+    "required": [
+        "epoch",
+        "entropy",
+        "class_prior",
+        "agreement",
+        "density",
+        "source_dice",
+        "class_shares",
+        "vetoed",
+        "alarm",
+    ],
+    "properties": {
+        "epoch": {"type": "integer", "minimum": 0},
+        **dict.fromkeys(("entropy", "class_prior", "agreement", "density", "source_dice"), _NUMBER),
+        "class_shares": {"type": "array", "items": {"type": "number"}},
+        "vetoed": _TEXTS,
+        "alarm": _TEXTS,
+    },
+}
+SELECTION_SCHEMA = {
+    "type": "object",
+    "required": ["rule", "epochs", "selected_epoch"],
+    "properties": {
+        "rule": {
+            "type": "object",
+            "required": ["scores", "classes", "source_dice", "class_share", "source_shares", "watched"],
+            "properties": {
+                "scores": _TEXTS,
+                "classes": _TEXTS,
+                "source_shares": {"type": "array", "items": {"type": "number"}},
+            },
+        },
+        "epochs": {"type": "array", "items": _RECORD},
+        "selected_epoch": {"type": ["integer", "null"]},
+    },
+}
+_FINGERPRINT = {"type": "object", "required": ["spacings", "shapes_after_crop"]}
+_AS_LEFT = "Put back what training left there."
+_LOGGED_BY_NNUNET = (
+    "train_losses",
+    "val_losses",
+    "lrs",
+    "mean_fg_dice",
+    "dice_per_class_or_region",
+    "epoch_start_timestamps",
+    "epoch_end_timestamps",
+)
 
 
 @dataclass(frozen=True)
@@ -118,21 +180,26 @@ class Run:
         files = {"source": join(os.path.dirname(self.folder), "dataset_fingerprint.json"), "target": None}
         if nnUNet_preprocessed.is_set():
             files["target"] = join(target_folder(self.key), "fingerprint.json")
-        return {domain: load_json(file) if file and isfile(file) else None for domain, file in files.items()}
+        remedy = "Make it again with nnUDA_extract_fingerprint --clean, or move it away to do without it."
+        return {
+            domain: read_json(file, "a fingerprint", _FINGERPRINT, remedy) if file and isfile(file) else None
+            for domain, file in files.items()
+        }
 
     @cached_property
     def debug(self) -> dict[str, str]:
         """What nnU-Net noted of the machine: device, GPU, versions."""
         file = join(self.folder, "debug.json")
-        return load_json(file) if isfile(file) else {}
+        return read_json(file, "nnU-Net's notes", remedy="Move it away to do without it.") if isfile(file) else {}
 
 
 def read_run(folder: str) -> Run:
     """Reads a fold folder.
 
     Raises:
-        ReportError: it is none.
-        ResultsError: it was not made by nnuda, or has no checkpoint yet.
+        ReportError: it is none, or lacks what training left there.
+        ResultsError: it was not made by nnuda, has no checkpoint yet, or a damaged one.
+        FileError: another file of it is damaged.
     """
     folder = os.path.abspath(folder)
     above, _ = split_fold(folder)
@@ -144,18 +211,26 @@ def read_run(folder: str) -> Run:
         )
     require_nnuda(above)
     file = find_checkpoint(folder, option="fold_folder")
-    plans = load_json(join(above, PLANS))
-    read_key(plans)
-    checkpoint = torch.load(file, map_location="cpu", weights_only=False)
+    plans = read_plans(join(above, PLANS), _AS_LEFT)
+    frozen = sorted({"effective_settings", "foreground_classes"} - read_key(plans).keys())
+    if frozen:
+        raise ReportError(
+            f"{join(above, PLANS)}: expected the plan that training froze; it has no {frozen}. {_AS_LEFT}"
+        )
+    checkpoint = load_checkpoint(file, needed=("trainer_name", "init_args", "logging", "current_epoch"))
     parameters = sum(value.numel() for value in checkpoint.pop("network_weights").values())
-    del checkpoint["optimizer_state"]
+    checkpoint.pop("optimizer_state", None)
     checkpoint["parameters"] = parameters
+    logged = checkpoint["logging"]
+    lacking = [name for name in _LOGGED_BY_NNUNET if not isinstance(logged, dict) or name not in logged]
+    if lacking:
+        raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {_AS_LEFT}")
     selection = join(folder, SELECTION)
     return Run(
         folder,
         plans,
-        load_json(join(above, PLANS_SOURCE)),
-        load_json(join(above, "dataset.json")),
+        read_plans(join(above, PLANS_SOURCE), _AS_LEFT),
+        read_dataset_json(join(above, "dataset.json"), _AS_LEFT, channels=True),
         os.path.basename(file),
         checkpoint,
         load_selection(selection) if isfile(selection) else None,
@@ -166,16 +241,10 @@ def load_selection(path: str) -> dict:
     """selection.json.
 
     Raises:
-        ReportError: not what training writes.
+        FileError: damaged, or not what training writes.
     """
-    with open(path, encoding="utf-8") as file:
-        content = json.load(file)
-    if not {"rule", "epochs", "selected_epoch"} <= set(content):
-        raise ReportError(
-            f"Expected {path} to hold rule, epochs and selected_epoch, as training writes it; got "
-            f"{', '.join(content)}. Move it away to make the report without it."
-        )
-    return content
+    remedy = "Move it away to make the report without it."
+    return read_json(path, "the scores that training writes", SELECTION_SCHEMA, remedy)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -113,7 +113,9 @@ def class_moments(samples: Sequence[Tensor], full: bool) -> ClassMoments:
         centred = sample - mean
         moments.append((mean, centred.T @ centred / n if full else centred.square().sum(0) / n))
     means, covariances = zip(*moments)
-    count = torch.tensor([float(len(sample)) for sample in samples], dtype=means[0].dtype, device=means[0].device)
+    count = torch.stack(
+        [mean.new_full((), len(sample)) for mean, sample in zip(means, samples)]
+    )  # filled on the device
     return ClassMoments(count, torch.stack(means), torch.stack(covariances))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nnuda.files import replacing
+from nnuda.files import inside, read_arrays, read_json, replacing, sha256
 from nnuda.text.class_encoders import (
     HUGGING_FACE,
     NGRAMS,
@@ -25,6 +25,10 @@ from nnuda.text.class_encoders import (
 from nnuda.text.class_texts import ClassTexts, ClassTextsError
 
 ENTRY = "class_embeddings"  # of the plan's key
+VECTORS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": ["number", "array"]}},
+}
 SAME = 1e-4  # relative distance below which two classes have the same vector
 
 
@@ -96,22 +100,15 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
         names: the background, then the foreground classes or regions.
 
     Raises:
-        ClassTextsError: another form, or classes without a vector.
+        FileError: no such file, damaged, or another form.
+        ClassTextsError: classes without a vector, or vectors that are none.
     """
+    what = "--class-embeddings: a .json {name: [numbers]} or .npz with one vector per class"
+    content = read_arrays(file, what) if file.endswith(".npz") else read_json(file, what, VECTORS_SCHEMA)
     try:
-        if file.endswith(".npz"):
-            with np.load(file, allow_pickle=False) as arrays:
-                content = {name: arrays[name] for name in arrays.files}
-        else:
-            content = json.loads(Path(file).read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("not an object")
         vectors = {name: np.asarray(vector, np.float64) for name, vector in content.items()}
-    except (OSError, ValueError, TypeError) as error:
-        raise ClassTextsError(
-            "--class-embeddings: expected a .json {name: [numbers]} or .npz with one vector per class "
-            f"in {file}: {error}"
-        ) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ClassTextsError(f"{file}: expected {what}: {error}") from error
     missing, other = [name for name in names if name not in vectors], [name for name in vectors if name not in names]
     if missing or other:
         raise ClassTextsError(
@@ -124,8 +121,8 @@ def read_embeddings_file(file: str, names: list[str]) -> ClassEmbeddings:
             f"{file}: expected vectors of one length; got the shapes {', '.join(map(str, sorted(shapes)))}."
         )
     stacked = np.stack([vectors[name] for name in names])
-    origin = {"model": "file", "weights": {"file": os.path.abspath(file), "sha256": _sha256(file)}}
-    return _checked(tuple(names), np.stack([stacked] * 2), origin)
+    origin = {"model": "file", "weights": {"file": os.path.abspath(file), "sha256": sha256(file)}}
+    return _checked(tuple(names), np.stack([stacked] * 2), origin, f"{file}: ")
 
 
 def store(embeddings: ClassEmbeddings, folder: str) -> dict[str, Any]:
@@ -169,15 +166,18 @@ def load(entry: dict[str, Any] | None, folder: str, names: list[str], plans_name
     )
     if entry is None:
         raise ClassTextsError(f"The plan {plans_name} has no class embeddings. {again}")
-    file = os.path.join(folder, entry["file"])
-    if not os.path.isfile(file) or _sha256(file) != entry["sha256"]:
+    file = inside(folder, entry["file"], "class embeddings of the plan")
+    if not os.path.isfile(file) or sha256(file) != entry["sha256"]:
         raise ClassTextsError(
             f"Expected the class embeddings that the plan was made with in {file} (sha256 "
             f"{entry['sha256'][:12]}...); they are gone or others. Put the file back. {again}"
         )
-    with np.load(file, allow_pickle=False) as arrays:
+    arrays = read_arrays(file, "the class embeddings of a plan", again)
+    try:
         origin = json.loads(str(arrays["origin"]))
         embeddings = ClassEmbeddings(tuple(arrays["names"].tolist()), arrays["by_domain"], origin)
+    except (KeyError, ValueError) as error:
+        raise ClassTextsError(f"{file}: expected class embeddings as planning stores them. {again}") from error
     if list(embeddings.names) != list(names):
         raise ClassTextsError(
             f"{file}: expected embeddings of {', '.join(names)}; got {', '.join(embeddings.names)}. {again}"
@@ -202,10 +202,17 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _checked(names: tuple[str, ...], by_domain: np.ndarray, origin: dict[str, Any]) -> ClassEmbeddings:
+def _checked(names: tuple[str, ...], by_domain: np.ndarray, origin: dict[str, Any], where: str = "") -> ClassEmbeddings:
     by_domain = by_domain.astype(np.float64)
-    if not np.isfinite(by_domain).all() or not np.linalg.norm(by_domain, axis=-1).all():
-        raise ClassTextsError("Expected finite class embeddings that are not 0; at least one is not.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(by_domain, axis=-1)
+    # the length of a vector of 1e308 is infinite, that of one of 1e-200 is 0: neither has a direction
+    wrong = [name for k, name in enumerate(names) if not np.isfinite(lengths[:, k]).all() or not lengths[:, k].all()]
+    if wrong:
+        raise ClassTextsError(
+            f"{where}expected finite class embeddings that are not 0, nor so large that their length overflows; got "
+            f"others for {', '.join(wrong)}."
+        )
     by_domain = unit(by_domain)
     mean = unit(by_domain.mean(0))
     for a in range(len(names)):
@@ -223,7 +230,3 @@ def _seed(model: str) -> int:
     if not seed.isdecimal():
         raise ClassTextsError(f"--text-model {RANDOM}:SEED expects a whole number, got {model}.")
     return int(seed)
-
-
-def _sha256(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

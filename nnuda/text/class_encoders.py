@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnuda.errors import short
+from nnuda.files import sha256
+from nnuda.text.class_texts import ClassTextsError
+
 if TYPE_CHECKING:
     import torch
 
@@ -79,12 +83,24 @@ def clip_encoder(model: str, pretrained: str) -> tuple[Encoder, dict[str, str]]:
     return _clip_texts(load_clip(model, Path(weights["file"])), open_clip.get_tokenizer(model)), weights
 
 
+def _refuse_long(texts: Sequence[str], lengths: Sequence[int], limit: int) -> None:
+    """A tokenizer cuts off what an encoder does not read, without a word: the end of a description, often its point."""
+    for text, length in zip(texts, lengths):
+        if length > limit:
+            raise ClassTextsError(
+                f"Expected texts of at most {limit} tokens, which is all that this encoder reads; got {length}: "
+                f"{short(text)!r}. Describe the class in fewer words (--class-texts)."
+            )
+
+
 def _clip_texts(clip: torch.nn.Module, tokenizer: Callable) -> Encoder:
     import torch
 
     clip.eval()
 
     def encode(texts: Sequence[str]) -> np.ndarray:
+        if hasattr(tokenizer, "encode"):  # open_clip's own; it marks beginning and end
+            _refuse_long(texts, [len(tokenizer.encode(text)) + 2 for text in texts], tokenizer.context_length)
         with torch.no_grad():
             return clip.encode_text(tokenizer(list(texts))).float().numpy()
 
@@ -130,8 +146,12 @@ def hugging_face_encoder(name: str) -> tuple[Encoder, dict[str, str]]:
     except Exception as error:  # transformers raises a dozen kinds
         raise TextEncoderUnavailable(f"Expected a text model with its tokenizer in {folder}: {error}") from error
     model = getattr(model, "text_model", model)
+    limit = getattr(tokenizer, "model_max_length", None)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
+        if limit is not None:
+            ids = tokenizer(list(texts), padding=False, truncation=False)["input_ids"]
+            _refuse_long(texts, [len(of_text) for of_text in ids], limit)
         tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         with torch.no_grad():
             vectors = model(**tokens).last_hidden_state.float()
@@ -159,7 +179,6 @@ def _open_clip_folder(folder: Path) -> tuple[Encoder, dict[str, str]]:
 
 
 def _hashed(folder: Path) -> dict[str, Any]:
-    from nnuda.text.weights import sha256
 
     files = sorted({file for pattern in WEIGHT_FILES for file in folder.glob(pattern)})
     digest = hashlib.sha256("".join(sha256(file) for file in files).encode())

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from string import Formatter
 
 from nnuda.errors import NnudaError
+from nnuda.files import read_json
 
 TEMPLATES = ("A {m} of a {c}.", "There is a {c} in this {m}.", "A photo of a {c}.")
 """The three of MulModSeg (WACV 2025), from which TCSA-UDA's fusion comes; {m} is a modality, {c} a class. To average
 over templates is CoPT's (ECCV 2024)."""
 CT, MR = "computed tomography imaging", "magnetic resonance imaging"  # MulModSeg's words
+_TEXT = {"type": "string", "pattern": r"\S", "maxLength": 10_000}
+_TEXTS = {"type": "array", "items": _TEXT, "minItems": 1}
+TEXTS_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "classes": {"type": "object", "additionalProperties": _TEXT},
+        "modalities": {"type": "object", "additionalProperties": _TEXTS},
+        "templates": _TEXTS,
+    },
+}
+EXAMPLE = '{"classes": {"liver": "liver"}, "modalities": {"source": ["CT"]}, "templates": ["A {m} of a {c}."]}'
 MR_NAMES = ("mr", "t1", "t2", "flair", "adc", "dwi", "bssfp", "lge")
 
 
@@ -60,22 +70,15 @@ def read_class_texts(file: str, texts: ClassTexts) -> ClassTexts:
         texts: from `default_texts`.
 
     Raises:
-        ClassTextsError: no such file, another form, or a class that the dataset has not.
+        FileError: no such file, damaged, or another form.
+        ClassTextsError: a class that the dataset has not, or a template that is none.
     """
-    content = _read_object(file)
+    content = read_json(file, "texts of the classes", TEXTS_SCHEMA, f"For example: {EXAMPLE}.")
     _check_names(content, ("classes", "modalities", "templates"), f"{file}: entry")
     classes, modalities = content.get("classes", {}), content.get("modalities", {})
     templates = content.get("templates", list(texts.templates))
-    if not isinstance(classes, dict) or not isinstance(modalities, dict):
-        raise ClassTextsError(
-            f'{file}: expected objects under classes and modalities, for example {{"classes": {{"liver": "liver"}}}}.'
-        )
     _check_names(classes, texts.names, f"{file}: class")
     _check_names(modalities, ("source", "target"), f"{file}: domain under modalities")
-    for where, words in {"templates": templates, **modalities, "classes": list(classes.values())}.items():
-        texts_only = isinstance(words, list) and all(isinstance(word, str) and word.strip() for word in words)
-        if not texts_only or not (words or where == "classes"):
-            raise ClassTextsError(f"{file}: expected a list of texts under {where}; got {json.dumps(words)}.")
     for template in templates:
         _check_template(file, template)
     descriptions = tuple(classes.get(name, text) for name, text in zip(texts.names, texts.descriptions))
@@ -93,26 +96,16 @@ def _modality(channel: str) -> str:
 
 def _check_template(file: str, template: str) -> None:
     try:
-        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+        parsed = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
     except ValueError:
-        fields = set()
-    if "c" not in fields or not fields <= {"c", "m"}:
+        parsed = []
+    # a width or a conversion (!r) is none that a prompt needs, and is found wrong only as the prompt is made
+    plain = all(field in ("c", "m") and not spec and not conversion for field, spec, conversion in parsed)
+    if not plain or "c" not in [field for field, _, _ in parsed]:
         raise ClassTextsError(
             f"{file}: expected a template with {{c}} for the class and, if anything, {{m}} for the "
             f"modality; got {template!r}."
         )
-
-
-def _read_object(file: str) -> dict:
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ClassTextsError(f"Expected a JSON file of class texts in {file}: {error}") from error
-    if not isinstance(content, dict):
-        raise ClassTextsError(
-            f"{file}: expected an object with classes, modalities or templates; got {type(content).__name__}."
-        )
-    return content
 
 
 def _check_names(given: dict, known: tuple[str, ...], what: str) -> None:

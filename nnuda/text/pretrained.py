@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnuda.files import sha256
+
 _SUFFIX = ".pretrained"
+
+
+def model_of_weights(key: str, settings: dict[str, Any]) -> str | None:
+    """The open_clip model that weights belong to: `<prefix>.model` of `<prefix>.pretrained`."""
+    return settings.get(key.removesuffix(_SUFFIX) + ".model")
 
 
 def resolve_pretrained(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -25,7 +32,7 @@ def resolve_pretrained(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
         return {}
     from nnuda.text.weights import resolve_weights  # open_clip takes seconds to import
 
-    return {key: resolve_weights(settings[key[: -len(_SUFFIX)] + ".model"], settings[key]) for key in named}
+    return {key: resolve_weights(model_of_weights(key, settings), settings[key]) for key in named}
 
 
 def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str, str]]) -> str | None:
@@ -46,9 +53,9 @@ def planned_file(key: str, settings: dict[str, Any], planned: dict[str, dict[str
     if settings[key] is None:
         return None
     from nnuda.text.clip_models import TextModelError
-    from nnuda.text.weights import find_weights, sha256
+    from nnuda.text.weights import find_weights
 
-    file = find_weights(settings[key[: -len(_SUFFIX)] + ".model"], settings[key])
+    file = find_weights(model_of_weights(key, settings), settings[key])
     if key in planned and sha256(file) != planned[key]["sha256"]:
         raise TextModelError(
             f"{key}={settings[key]}: expected the weights that the plan was made with (sha256 "

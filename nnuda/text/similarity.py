@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
+from nnuda.files import PICTURE_METADATA, replacing
 from nnuda.text.class_embeddings import unit
 
 
@@ -48,6 +49,7 @@ def draw_gram(names: tuple[str, ...], matrices: dict[str, np.ndarray], title: st
                 if value == value:
                     axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
         figure.suptitle(title)
-        figure.savefig(file, dpi=100, format="png", bbox_inches="tight")
+        with replacing(file) as aside:
+            figure.savefig(aside, dpi=100, format="png", bbox_inches="tight", metadata=PICTURE_METADATA)
     finally:
         plt.close(figure)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import urllib.error
 import urllib.request
@@ -17,6 +15,7 @@ import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from nnuda.errors import NnudaError
+from nnuda.files import read_json, sha256
 from nnuda.text.clip_models import TextModelError, model_config
 
 HUB_TIMEOUT = 5
@@ -83,15 +82,6 @@ def find_weights(model: str | None, pretrained: str, download: bool = False) -> 
     return file
 
 
-def sha256(file: Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def is_jit_archive(file: Path) -> bool:
     """Whether a file is a TorchScript archive, the form in which OpenAI publishes CLIP."""
     if not zipfile.is_zipfile(file):
@@ -117,7 +107,7 @@ def _signs_of_quick_gelu(file: Path) -> Iterator[tuple[bool, str]]:
         yield True, "a TorchScript archive as OpenAI publishes them"
     beside = file.with_name("open_clip_config.json")
     if beside.is_file():
-        config = json.loads(beside.read_text(encoding="utf-8"))
+        config = read_json(beside, "a configuration of open_clip's", remedy="Move it away, or copy it again.")
         yield config.get("model_cfg", {}).get("quick_gelu", False), f"by the {beside.name} beside it"
     for model, name in open_clip.list_pretrained():
         tag = open_clip.get_pretrained_cfg(model, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def forward_together(network: nn.Module, images: list[Tensor], **kwargs: Any) ->
     if all(len(image) for image in images) and any(isinstance(module, _BatchNorm) for module in network.modules()):
         return [network(image, **kwargs) for image in images]
     output = network(torch.cat(images), **kwargs)
-    ends = torch.tensor([len(image) for image in images]).cumsum(0).tolist()
+    ends = accumulate(len(image) for image in images)
     return [_part(output, end - len(image), end) for image, end in zip(images, ends)]
 
 

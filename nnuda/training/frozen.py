@@ -61,15 +61,14 @@ def freeze(plans: dict, preset: str, dataset_json: dict, output_folder_base: str
 
 
 def _of_an_earlier_version(key: dict, preset: str, output_folder_base: str | None) -> dict[str, Any]:
-    """The settings of a results folder that was begun before there was a recipe, or went on from there, with the same
-    `--set`; what it lacks is as it was then."""
+    """The settings of a results folder that was begun by an earlier version, or went on from there, with the same
+    `--set`: defaults that have changed since are as they were; what it lacks was not there, and is off."""
     path = None if output_folder_base is None else join(output_folder_base, PLANS_SOURCE)
     if path is None or not isfile(path):
         return {}
     begun = _read_frozen(path)[KEY]
     settings, today = begun["effective_settings"], key["effective_settings"]
-    chosen = RECIPE in key["settings"]  # else a folder with another recipe than today's default has it from before
-    if chosen or begun["settings"] != key["settings"] or settings.get(RECIPE, "paper") == today[RECIPE]:
+    if begun["settings"] != key["settings"]:
         return {}
     before = {**defaults(load_preset(preset), "paper"), RECIPE: "paper"}
     return {name: settings.get(name, before[name]) for name in today}

@@ -58,13 +58,13 @@ def require_splits(file: str) -> None:
         )
 
 
-def require_cases(dataset: nnUNetBaseDataset, what: str, command: str) -> None:
+def require_cases(dataset: nnUNetBaseDataset, what: str, remedy: str) -> None:
     """Stop where a case lacks a file, before a background worker finds out.
 
     Args:
         dataset: the cases.
         what: they are, for the message.
-        command: that preprocesses them.
+        remedy: what to do where one is not whole.
 
     Raises:
         PreprocessedError: names cases and files; also where there is no case at all.
@@ -82,6 +82,5 @@ def require_cases(dataset: nnUNetBaseDataset, what: str, command: str) -> None:
         shown = "; ".join(f"{case} (no {', '.join(names)})" for case, names in list(lacking.items())[:5])
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise PreprocessedError(
-            f"Expected {what} in {dataset.source_folder}; not whole, or not there: {shown}{more}. Run: {command}, or "
-            "take these cases out of splits_final.json."
+            f"Expected {what} in {dataset.source_folder}; not whole, or not there: {shown}{more}. {remedy}"
         )

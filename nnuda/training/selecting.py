@@ -141,6 +141,21 @@ class EpochSelection:
             )
         return selected
 
+    def lost_to_an_interruption(self, epoch: int) -> bool:
+        """Whether the epoch that a resumed training goes on from was selected, and the training was killed before
+        checkpoint_selected.pth was written; the epoch is the selected one then."""
+        last, kept = (self.history.epochs or [None])[-1], self.history.selected
+        lost = (
+            self.rule is not None
+            and last is not None
+            and last["selected"]
+            and last["epoch"] == epoch
+            and (kept is None or kept["epoch"] < epoch)
+        )
+        if lost:
+            self.history.selected = last
+        return lost
+
     def score(
         self,
         epoch: int,

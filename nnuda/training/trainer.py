@@ -338,8 +338,9 @@ class nnUDATrainer(nnUNetTrainer):
         if self.fold != "all":
             require_splits(join(self.preprocessed_dataset_folder_base, "splits_final.json"))
         training, validation = super().get_tr_and_val_datasets()
+        remedy = f"Run: {self.preprocess_command}, or take these cases out of splits_final.json."
         for cases, use in ((training, "training"), (validation, "validation")):
-            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", self.preprocess_command)
+            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", remedy)
         return training, validation
 
     def get_dataloaders(self) -> tuple[Any, Any]:
@@ -374,7 +375,8 @@ class nnUDATrainer(nnUNetTrainer):
                 f"Expected {planned} preprocessed cases of the target {self.target['name']} in "
                 f"{folder}; found {found}. Run: {self.preprocess_command}"
             )
-        require_cases(dataset, f"the preprocessed cases of the target {self.target['name']}", self.preprocess_command)
+        what = f"the preprocessed cases of the target {self.target['name']}"
+        require_cases(dataset, what, f"Run: {self.preprocess_command}")
         return dataset
 
     def target_loader(self) -> TargetLoader:
@@ -416,9 +418,10 @@ class nnUDATrainer(nnUNetTrainer):
                 sweep(folder)
         if self.is_ddp:
             dist.barrier()  # nnU-Net's own plans.json of every rank lies before ours replaces it
-        plans = self.plans_manager.plans
-        write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
-        write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
+        if self.local_rank == 0:  # processes of two machines may have the same number, and with it the file aside
+            plans = self.plans_manager.plans
+            write_json(plans, join(self.output_folder_base, PLANS_SOURCE))
+            write_json(plans_with_target_normalization(plans), join(self.output_folder_base, PLANS))
         self.start_selection()
         if self.local_rank == 0 and not self.resumed:
             aside = move_earlier_aside(self.output_folder, SELECTION_FILE)
@@ -431,6 +434,9 @@ class nnUDATrainer(nnUNetTrainer):
             self.logger.local_logger.my_fantastic_logging.setdefault(name, [math.nan] * self.current_epoch)
         if self.resumed_random_state is not None:  # after get_dataloaders has drawn its first batches
             set_random_state(self.resumed_random_state)
+        goes_on = self.resumed and not self.disable_checkpointing
+        if goes_on and self.selection.lost_to_an_interruption(self.current_epoch - 1):
+            self.keep_selected(self.current_epoch - 1)
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
@@ -791,14 +797,18 @@ class nnUDATrainer(nnUNetTrainer):
         """After nnU-Net's own end of the epoch: the checkpoints, then selection.json and its picture."""
         record, every = self.selection.history.epochs[-1], self.settings["selection.keep_checkpoints"]
         if record["selected"] and not self.disable_checkpointing:
-            self.current_epoch -= 1  # as in nnU-Net's on_train_end: the epoch's number has been counted up
-            self.save_checkpoint(join(self.output_folder, SELECTED))
-            self.current_epoch += 1
-            self.print_to_log_file(f"{SELECTED}: epoch {record['epoch']}")
+            self.keep_selected(record["epoch"])
         if every and record["epoch"] % every == 0:
             self.save_weights(join(self.output_folder, f"checkpoint_epoch_{record['epoch']:04d}.pth"))
         if self.local_rank == 0:
             self.selection.write()
+
+    def keep_selected(self, epoch: int) -> None:
+        """Write checkpoint_selected.pth of the epoch that was the last one."""
+        self.current_epoch -= 1  # as in nnU-Net's on_train_end: the epoch's number has been counted up
+        self.save_checkpoint(join(self.output_folder, SELECTED))
+        self.current_epoch += 1
+        self.print_to_log_file(f"{SELECTED}: epoch {epoch}")
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 

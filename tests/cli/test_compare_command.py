@@ -71,3 +71,23 @@ def test_names() -> None:
     }
     with pytest.raises(EvaluationError, match="both called a"):
         named_paths(["x/a", "y/a"])
+
+
+@pytest.mark.parametrize("name", ["comparison.csv", "comparison.md", "comparison.html"])
+def test_a_users_file_is_not_replaced(folders: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    mine = folders / "out" / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    arguments = (folders / "source", folders / "method", "-gt", folders / "labels", "-np", 1, "-o", folders / "out")
+    with pytest.raises(SystemExit, match=f"Error: -o: .*{name} is there.*--force"):
+        run(monkeypatch, *arguments)
+    assert mine.read_text() == "mine" and len(list(mine.parent.iterdir())) == 1
+    run(monkeypatch, *arguments, "--force")
+    run(monkeypatch, *arguments)  # its own are replaced
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_quoted(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = (f"@a={folders / 'source'}", f"+b={folders / 'method'}")
+    run(monkeypatch, *named, "-gt", folders / "labels", "-np", 1, "-o", folders / "out")
+    lines = (folders / "out" / "comparison.csv").read_text().splitlines()[1:]
+    assert {line[:2] for line in lines} == {"'@", "'+"}

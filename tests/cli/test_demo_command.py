@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nnuda.cli.demo import main
+from nnuda.commands import CommandFailed
 from nnuda.demo import workflow
-from nnuda.demo.commands import CommandFailed
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

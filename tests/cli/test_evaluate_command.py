@@ -59,8 +59,47 @@ def test_errors_are_one_clear_line(folders: tuple[Path, Path], monkeypatch: pyte
     (folders[1] / "dataset.json").unlink()
     with pytest.raises(SystemExit, match="-djfile"):
         run(monkeypatch, *folders)
-    with pytest.raises(SystemExit, match="nowhere.json does not exist"):
+    with pytest.raises(SystemExit, match="nowhere.json: expected a dataset.json .*; got no file"):
         run(monkeypatch, *folders, "-djfile", "nowhere.json")
-    with pytest.raises(SystemExit, match="ends with .json"):
-        run(monkeypatch, *folders, "-o", "scores.csv")
     assert not (folders[1] / OUTPUT_NAME).exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', '{"labels": {"background": 0, "disc": "x"}}'])
+def test_another_file_for_dataset_json(folders, monkeypatch, tmp_path, content) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(SystemExit, match="x.json: expected a dataset.json of nnU-Net's; got .*-djfile"):
+        run(monkeypatch, *folders, "-djfile", tmp_path / "x.json")
+    with pytest.raises(SystemExit, match="x.json: expected a plans.json; got .*-pfile"):
+        run(monkeypatch, *folders, "-pfile", tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("output", ["prediction/dataset.json", "results.json", "folder.json", "mine.csv/x.json"])
+def test_a_users_file_is_not_replaced(folders, monkeypatch, tmp_path, output) -> None:
+    (tmp_path / "folder.json").mkdir()
+    for name in ("results.csv", "mine.csv"):
+        (tmp_path / name).write_text("mine")
+    monkeypatch.setattr("nnuda.cli.evaluate.evaluate_folder", lambda *_, **__: pytest.fail("after the work"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match="Error: -o: "):
+        run(monkeypatch, *folders, "-o", tmp_path / output)
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "results.csv").read_text() == "mine"
+
+
+def test_its_own_files_and_with_force_others_are_replaced(folders, monkeypatch, tmp_path) -> None:
+    run(monkeypatch, *folders)
+    run(monkeypatch, *folders)
+    (tmp_path / "results.csv").write_text("mine")
+    run(monkeypatch, *folders, "-o", tmp_path / "results.json", "--force")
+    assert "disc" in (tmp_path / "results.csv").read_text()
+
+
+def test_a_folder_against_itself_is_said(folders, monkeypatch, capsys) -> None:
+    run(monkeypatch, folders[1], folders[1])
+    assert "NOTE: references and predictions are the same folder" in capsys.readouterr().out
+
+
+def test_a_class_called_by_markup_or_escapes_is_shown_as_it_is(folders, monkeypatch, capsys) -> None:
+    labels = {"background": 0, "[red]\x1b[2J[/]": 1}
+    (folders[1] / "dataset.json").write_text(json.dumps({**DATASET_JSON, "labels": labels}))
+    run(monkeypatch, *folders)
+    assert "[red]\\x1b[2J[/]" in capsys.readouterr().out

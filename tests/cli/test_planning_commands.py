@@ -9,6 +9,7 @@ import pytest
 from planning_pairs import RAS, SOURCE, TARGET, checksums, edit_json, run_stock, write_dataset, write_images
 
 from nnuda.cli import configure, extract_fingerprint, plan_and_preprocess, plan_experiment, preprocess
+from nnuda.files import FileError
 from nnuda.plan_key import KEY
 
 PAIR = ["-d", "701", "-t", "702", "-np", "1"]
@@ -220,3 +221,39 @@ def test_clean_makes_the_targets_part_again_and_leaves_the_source(planned):
         for path, time in before.items()
         if path.stat().st_mtime_ns != time
     )
+
+
+def test_a_variant_can_be_asked_for_again(planned, capsys):
+    variant = ["-d", "701", "--as", "x", "--set", "training.seed=1", "--text-model", "ngrams"]
+    configure.main(variant)
+    before = checksums(planned.preprocessed)
+    configure.main(variant)
+    assert "x.json (is there already, with these settings)" in capsys.readouterr().out
+    message = "Another plan x is there already"
+    assert message in refused(configure, ["-d", "701", "--as", "x", "--set", "training.seed=2"])
+    assert "dataset.json is there already, and is no plan" in refused(configure, ["-d", "701", "--as", "dataset"])
+    assert checksums(planned.preprocessed) == before
+
+
+def test_old_settings_of_a_copied_plan_are_checked(planned):
+    plan = planned.plan()
+    for settings, says in (({"nope": 1}, "nope"), ({"training.init_from": "/no/such"}, "/no/such is not there")):
+        edit_json(planned.of_source / "nnUNetPlans.json", **{KEY: {**plan[KEY], "settings": settings}})
+        assert says in refused(configure, ["-d", "701", "--as", "x", "--set", "teacher.weight=1"])
+    assert not (planned.of_source / "x.json").exists()
+
+
+def test_a_folder_that_leads_elsewhere_is_refused(planned, tmp_path):
+    plan = planned.plan()
+    for folder in ("../victim", "/victim", SOURCE, "../nnUDA_target_x", f"{SOURCE}/../nnUDA_target_x"):
+        target = {**plan[KEY]["target"], "folder": folder}
+        edit_json(planned.of_source / "nnUNetPlans.json", **{KEY: {**plan[KEY], "target": target}})
+        assert "target.folder" in refused(preprocess, ["-d", "701", "-np", "1"])
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_the_work(pair, monkeypatch):
+    def full(folder: str, option: str, name: str = "") -> None:
+        raise FileError(f"{option}: nothing can be written in {folder}")
+
+    monkeypatch.setattr("nnuda.cli.plan_arguments.check_output_folder", full)
+    assert "nnUNet_preprocessed: nothing can be written" in refused(plan_and_preprocess, PAIR)

@@ -53,6 +53,8 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     predictions = write_predictions(tmp_path / "predictions", {"a": 0})
     monkeypatch.setattr(report, "report_html", lambda run, request: pytest.fail("it was begun"))
     scored = ("--predictions", predictions, "-gt", predictions)
+    mine = tmp_path / "mine.html"
+    mine.write_text("<html>mine</html>")
     other = write_predictions(tmp_path / "other" / "epoch_99", {"a": 0}).parent
     for arguments, message in [
         ((tmp_path / "nothing",), "Error: Expected a fold folder"),
@@ -61,11 +63,10 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),
         ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
-        ((folder, "--histogram-cases", "-1"), "Expected --histogram-cases from 0 on; got -1"),
-        ((folder, "--feature-cases", "-1"), "Expected --feature-cases from 0 on; got -1"),
         ((folder, "--before", tmp_path), "--before: expected fold 0 in .*there are: none"),
-        ((folder, "-o", tmp_path / "report.pdf"), "ends with .html"),
+        ((folder, "-o", mine), "Error: -o: .*mine.html is there, and this command did not write it"),
+        ((folder, "-o", mine / "report.html"), "Error: -o: .*mine.html is a file"),
     ]:
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, *(arguments if "-o" in arguments else (*arguments, "-o", output)))
-    assert not output.exists()
+    assert not output.exists() and mine.read_text() == "<html>mine</html>"

@@ -125,3 +125,46 @@ def test_a_foreign_program_ends_with_the_message_alone() -> None:
         [sys.executable, "-c", program.replace("NnudaError('Expected a plan.')", "KeyError(1)")], **run
     )
     assert fault.returncode == 1 and "Traceback" in fault.stderr and "KeyError: 1" in fault.stderr
+
+
+def test_names_printed_on_the_way_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(ArgumentParser(), lambda _: print("case \x1b[2Jgone \u202eevil, Größe\tok"), [])
+    assert capsys.readouterr().out == "case \\x1b[2Jgone \\u202eevil, Größe\tok\n"
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "0", "1.5", ""])
+def test_a_variable_that_nnunet_reads_as_a_number(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("nnUNet_def_n_proc", value)
+    with pytest.raises(SystemExit, match=f"nnUNet_def_n_proc: expected a whole number from 1 on; got '{value}'"):
+        run_command(ArgumentParser(), lambda _: None, [])
+    command = [sys.executable, "-c", "import nnuda.cli.plan_and_preprocess"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.startswith("Error: Environment variable nnUNet_def_n_proc")
+
+
+def test_an_empty_path_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_raw", "")
+    with pytest.raises(SystemExit, match="nnUNet_raw is not set"):
+        run_command(ArgumentParser(), lambda _: None, [], ["nnUNet_raw"])
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    program = (
+        "from argparse import ArgumentParser; from nnuda.cli.run_command import run_command\n"
+        "run_command(ArgumentParser(), lambda _: [print('x' * 9999) for _ in range(99)], [])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_a_terminal_without_utf8_shows_what_it_can() -> None:
+    program = (
+        "from argparse import ArgumentParser; from nnuda.cli.run_command import run_command\n"
+        "run_command(ArgumentParser(), lambda _: print(chr(177), chr(0xdcff)), [])"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (ended.stdout, ended.stderr) == ("\\xb1 \\udcff\n", "")

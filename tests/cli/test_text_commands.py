@@ -86,7 +86,7 @@ def test_words_come_from_both_domains_and_the_file(planned, tmp_path, monkeypatc
     (["--class-embeddings", "e.json", "--text-model", "ngrams"], "vectors already"),
     (["--class-embeddings", "nowhere.json"], "nowhere.json"),
     (["--text-model", "RN50-quickgelu", "--text-weights", "nowhere.pt"], "neither a file nor a tag"),
-    (["--text-model", "ngrams", "--class-texts", "nowhere.json"], "JSON file of class texts"),
+    (["--text-model", "ngrams", "--class-texts", "nowhere.json"], "expected texts of the classes; got no file"),
 ])  # yapf: disable
 def test_what_does_not_go_is_said_before_anything_is_written(planned, arguments, message):
     before = checksums(planned.preprocessed)

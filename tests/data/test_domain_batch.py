@@ -41,9 +41,21 @@ def test_everything_lands_on_the_device(deep_supervision):
 
 def test_the_network_learns_from_the_strong_view():
     drawn = {
-        "data": torch.zeros(1),
-        "target": torch.zeros(1),
-        "target_domain": {"weak": torch.zeros(1), "strong": torch.ones(1)},
+        "data": torch.zeros(1, 1),
+        "target": torch.zeros(1, 1),
+        "target_domain": {"weak": torch.zeros(1, 1), "strong": torch.ones(1, 1)},
     }
-    _, target = to_device(drawn, torch.device("cpu"))
+    source, target = to_device(drawn, torch.device("cpu"))
+    assert source.weak is None
     assert target.image.item() == 1 and target.weak.item() == 0
+
+
+def test_a_weak_view_of_the_source_lies_behind_the_augmented_one():
+    drawn = {
+        "data": torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]),
+        "source_views": 2,
+        "target": torch.zeros(1, 1, 1),
+        "target_domain": {"weak": torch.zeros(1, 2, 1), "strong": torch.ones(1, 2, 1)},
+    }
+    source, _ = to_device(drawn, torch.device("cpu"))
+    assert source.image.flatten().tolist() == [1, 2] and source.weak.flatten().tolist() == [3, 4]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nnuda.demo.commands import CommandFailed, Shell
+from nnuda.commands import CommandFailed
+from nnuda.demo.commands import Shell
 
 PYTHON = Path(sys.executable).name
 

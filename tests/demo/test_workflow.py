@@ -24,7 +24,12 @@ def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> Non
     }
     file.write_text(
         json.dumps(
-            {"plans_name": "nnUNetPlans", "dataset_name": "Dataset901_DemoSource", "configurations": {"2d": large}}
+            {
+                "plans_name": "nnUNetPlans",
+                "dataset_name": "Dataset901_DemoSource",
+                "image_reader_writer": "NaturalImage2DIO",
+                "configurations": {"2d": large},
+            }
         )
     )
     add_small_configuration(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from io import BytesIO
 from pathlib import Path
 
 import nibabel
@@ -13,6 +14,7 @@ import SimpleITK as sitk
 from scipy import stats
 from skimage import io
 
+from nnuda.errors import NnudaError
 from nnuda.evaluation.entropy_maps import SUMMARY_NAME, entropy_map, uncertainty_folder
 from nnuda.evaluation.reading import EvaluationError
 
@@ -115,3 +117,56 @@ def test_no_probabilities(tmp_path: Path) -> None:
     (tmp_path / "a.npz").unlink()
     with pytest.raises(EvaluationError, match="--save_probabilities"):
         uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
+
+
+def with_value(value: float) -> np.ndarray:
+    probabilities = class_probabilities()
+    probabilities[0, 0, 0, 0] = value
+    return probabilities
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (npz(probabilities=with_value(np.nan)), "b.npz: .* some are NaN or infinite"),
+        (npz(probabilities=with_value(np.inf)), "b.npz: .* some are NaN or infinite"),
+        (npz(probabilities=with_value(7.0)), "b.npz: expected probabilities from 0 to 1; got .* to 7"),
+        (npz(probabilities=with_value(-3.0)), "b.npz: expected probabilities from 0 to 1; got -3 to"),
+        (npz(softmax=class_probabilities()), "b.npz: expected numbers called probabilities; it holds softmax"),
+        (npz(probabilities=np.array("text")), "b.npz: expected numbers"),
+        (npz(probabilities=class_probabilities())[:200], "b.npz: expected probabilities .*damaged"),
+        (b"", "b.npz: expected probabilities .*damaged"),
+        (None, "1 of 2 have none: b"),
+    ],
+)
+def test_probabilities_that_are_none_are_one_error_that_names_the_file(tmp_path: Path, content, says) -> None:
+    probabilities = class_probabilities()
+    for case in "ab":
+        write_case(tmp_path, probabilities, probabilities.argmax(axis=0), case)
+    uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
+    (tmp_path / "b.npz").unlink()
+    if content is not None:
+        (tmp_path / "b.npz").write_bytes(content)
+    with pytest.raises(NnudaError, match=f"(?s){says}"):
+        uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
+
+
+def test_maps_of_the_users_own_are_not_replaced(tmp_path: Path) -> None:
+    probabilities = class_probabilities()
+    write_case(tmp_path, probabilities, probabilities.argmax(axis=0))
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out" / "a_entropy.nii.gz"
+    mine.write_text("mine")
+    with pytest.raises(NnudaError, match="-o: .*a_entropy.nii.gz.*--force"):
+        uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
+    assert mine.read_text() == "mine"
+    for _ in range(2):  # with --force, and then beside its own maps
+        uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON, force=True)
+    uncertainty_folder(str(tmp_path), str(tmp_path), DATASET_JSON)
+    uncertainty_folder(str(tmp_path), str(tmp_path), DATASET_JSON)

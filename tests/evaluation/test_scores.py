@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import itertools
 import json
 import math
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 import tifffile
 from skimage import io
 
+from nnuda.errors import NnudaError
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import evaluate_folder, load_scores, save_scores, save_table
@@ -202,3 +204,88 @@ def test_table_of_cases(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert [(row["case"], row["class"]) for row in rows] == list(itertools.product("ab", LABELS))
     assert float(rows[0]["NSD"]) == 1 and rows[0]["empty"] == "none"
     assert (rows[2]["Dice"], rows[2]["ASSD"], rows[2]["empty"]) == ("0.0", "", "prediction")
+
+
+def cut(file: Path, share: float) -> None:
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+
+
+def noisy(shape: tuple[int, ...] = (20, 24, 20)) -> np.ndarray:
+    """Labels that gzip cannot make small, so that a cut loses voxels."""
+    return np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", ["reference", "prediction"])
+@pytest.mark.parametrize("damage", ["empty", "no image", "cut", "cut .nii", "nan", "inf"])
+def test_a_damaged_label_file_is_one_error_that_names_it(tmp_path: Path, side: str, damage: str) -> None:
+    ending = ".nii" if damage == "cut .nii" else ".nii.gz"
+    for folder in ("reference", "prediction"):
+        for case in "ab":
+            write_nifti(tmp_path / folder / f"{case}{ending}", noisy())
+    evaluate_below(tmp_path, {**DATASET_JSON, "file_ending": ending})
+    file = tmp_path / side / f"b{ending}"
+    if damage in ("nan", "inf"):
+        labels = noisy().astype(np.float32)
+        labels[0, 0, 0] = float(damage)
+        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), file)
+    elif damage.startswith("cut"):
+        cut(file, 0.75)
+    else:
+        file.write_bytes(b"" if damage == "empty" else b"no image at all")
+    with pytest.raises(EvaluationError, match=f"{side}/b{ending}: expected a label file; .*Copy or write it again"):
+        evaluate_below(tmp_path, {**DATASET_JSON, "file_ending": ending})
+
+
+def test_a_gzip_file_of_several_pieces_is_whole(folders: tuple[Path, Path]) -> None:
+    """As bgzip and pigz -i write them: the last four bytes tell of the last piece alone."""
+    file = folders[1] / "b.nii.gz"
+    content = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(content[:1000]) + gzip.compress(content[1000:]) + gzip.compress(b""))
+    assert evaluate_folder(*map(str, folders), DATASET_JSON)["num_cases"] == 2
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"background": 0, "a": [1, 2], "b": 2}, {"background": 1, "a": 2}, {"background": 0, "a": 1, "ignore": 1}],
+)
+def test_labels_that_nnunet_does_not_take(folders: tuple[Path, Path], labels: dict) -> None:
+    with pytest.raises(EvaluationError, match="dataset.json, labels: expected what nnU-Net takes"):
+        evaluate_folder(*map(str, folders), {**DATASET_JSON, "labels": labels})
+
+
+def test_a_reader_that_is_not_there(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(EvaluationError, match="image_reader_writer: .*NoSuchIO"):
+        evaluate_folder(*map(str, folders), DATASET_JSON, {"image_reader_writer": "NoSuchIO"})
+
+
+def _dice_is_text(scores: dict) -> None:
+    scores["per_case"]["a"]["liver"]["Dice"] = "x"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda scores: scores.clear(), "is a required property"),
+        (_dice_is_text, "per_case.a.liver.Dice: 'x'"),
+        (lambda scores: scores["per_case"]["a"].pop("liver"), "expected the classes liver, spleen in each case; a has"),
+        (lambda scores: scores.update(per_case={}), "per_case"),
+        (lambda scores: scores["per_class"].update(liver=5), "per_class.liver"),
+        (lambda scores: scores.update(unit=None), "unit"),
+    ],
+)
+def test_scores_of_something_else_are_one_error_that_names_the_file(tmp_path, folders, change, says) -> None:
+    file = tmp_path / "scores.json"
+    save_scores(evaluate_folder(*map(str, folders), DATASET_JSON), str(file))
+    assert load_scores(str(file))["num_cases"] == 2
+    scores = json.loads(file.read_text())
+    change(scores)
+    file.write_text(json.dumps(scores))
+    with pytest.raises(NnudaError, match=f"(?s)scores.json: .*{says}"):
+        load_scores(str(file))
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_quoted(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset_json = {"labels": {"background": 0, "=1+1": 1, "@x": 2}, "file_ending": ".nii.gz"}
+    save_table(evaluate_folder(*map(str, folders), dataset_json), str(tmp_path / "scores.csv"))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert {row["class"] for row in rows} == {"'=1+1", "'@x"} and rows[0]["case"] == "a"

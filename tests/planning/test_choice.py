@@ -3,17 +3,35 @@ from __future__ import annotations
 import json
 
 import pytest
-from planning_pairs import SOURCE, TARGET, Folders
+from planning_pairs import SOURCE, TARGET, Folders, edit_json
 
 from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import PlanChoice, choose_plan, existing_plans, load_plan
 
+CONFIGURATION = {
+    "data_identifier": "nnUNetPlans_2d",
+    "preprocessor_name": "DefaultPreprocessor",
+    "batch_size": 2,
+    "patch_size": [32, 32],
+    "spacing": [1.0, 1.0],
+    "normalization_schemes": ["ZScoreNormalization"],
+    "use_mask_for_norm": [False],
+    "architecture": {"network_class_name": "PlainConvUNet", "arch_kwargs": {}, "_kw_requires_import": []},
+}
 
-def write_plan(folders: Folders, name: str, target: str | None = None) -> None:
+
+def write_plan(folders: Folders, name: str, target: str | None = None, **more: object) -> None:
     folders.of_source.mkdir(exist_ok=True)
-    key = {KEY: {"target": {"name": target}}} if target else {}
-    (folders.of_source / f"{name}.json").write_text(json.dumps({"configurations": {}, "plans_name": name, **key}))
+    key = {KEY: {"target": {"name": target}, **more}} if target else {}
+    content = {
+        "dataset_name": SOURCE,
+        "plans_name": name,
+        "image_reader_writer": "SimpleITKIO",
+        "configurations": {"2d": CONFIGURATION, "2d_small": {"inherits_from": "2d", "batch_size": 1}},
+        **key,
+    }
+    (folders.of_source / f"{name}.json").write_text(json.dumps(content))
 
 
 def choose(p=None, pl=None, gb=None, new=None) -> PlanChoice:
@@ -119,3 +137,62 @@ def test_names_and_planners_are_checked(folders):
         choose(pl="nnUDAPlaner")
     with pytest.raises(NnudaError, match="-overwrite_plans_name"):
         choose(new="a__b")
+
+
+def test_a_fresh_plan_with_options_can_be_asked_for_again(folders):
+    made_with = {"planner": "nnUDAPlannerResEncM", "gpu_memory_target": 6.0}
+    write_plan(folders, "mine", TARGET, made_with=made_with)
+    assert choose(pl="nnUDAPlannerResEncM", gb=6.0, new="mine").base == "mine"
+    for pl, gb in (("nnUDAPlannerResEncM", None), ("nnUDAPlannerResEncM", 7.0), (None, 6.0)):
+        with pytest.raises(PlanningError, match="Plan mine .* not made with these -pl and -gpu_memory_target"):
+            choose(pl=pl, gb=gb, new="mine")
+
+
+@pytest.mark.parametrize("content", ["5", "[1]", '{"configurations": {', "", "\udcff"])
+def test_another_json_file_beside_the_plans_is_left_out_with_a_word(folders, capsys, content):
+    write_plan(folders, "mine")
+    (folders.of_source / "notes.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert existing_plans(SOURCE) == ["mine"]
+    assert "NOTE: left out among the plans: " in (out := capsys.readouterr().out) and "notes.json" in out
+
+
+def change(**changes: object) -> dict:
+    return {"configurations": {"2d": {**CONFIGURATION, **changes}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"plans_name": None}, "plans_name"),
+        ({"dataset_name": 5}, "dataset_name: 5 is not of type 'string'"),
+        ({"image_reader_writer": "NoSuchIO"}, "image_reader_writer: .*NoSuchIO"),
+        ({"configurations": {}}, "configurations"),
+        ({"configurations": []}, "configurations"),
+        (change(spacing="x"), "configurations.2d.spacing"),
+        (change(spacing=[0.0, 1.0]), "configurations.2d.spacing"),
+        (change(spacing=[1.0, 1.0, 1.0]), "configurations.2d: .*spacing .* differ"),
+        (change(patch_size=[32, -32]), "configurations.2d.patch_size"),
+        (change(batch_size=0), "configurations.2d.batch_size"),
+        (change(data_identifier="../../victim/data"), "configurations.2d.data_identifier"),
+        (change(data_identifier=".."), "configurations.2d.data_identifier"),
+        (change(normalization_schemes=["NoSuchNorm"]), "configurations.2d: nnU-Net has no normalisation NoSuchNorm"),
+        (change(preprocessor_name="NoSuch"), "configurations.2d: .*NoSuch"),
+        ({"configurations": {"2d": {"inherits_from": "nope"}}}, "configurations.2d: .*nope"),
+        ({"configurations": {"2d": {"inherits_from": "2d"}}}, "configurations.2d: "),
+        ({KEY: {"target": {"normalization": {"normalization_schemes": ["Odd"]}}}}, "target: nnU-Net has no .* Odd"),
+    ],
+)
+def test_a_plan_that_was_changed_by_hand_is_one_error_that_names_it(folders, changes, says):
+    write_plan(folders, "mine")
+    assert load_plan(SOURCE, "mine")["plans_name"] == "mine"
+    edit_json(folders.of_source / "mine.json", **changes)
+    with pytest.raises(NnudaError, match=f"(?s)mine.json: .*{says}"):
+        load_plan(SOURCE, "mine")
+
+
+def test_half_a_plan(folders):
+    write_plan(folders, "mine")
+    file = folders.of_source / "mine.json"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(NnudaError, match="mine.json: expected a plan of nnU-Net's; got no JSON"):
+        load_plan(SOURCE, "mine")

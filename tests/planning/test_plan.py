@@ -88,11 +88,10 @@ def test_a_crash_while_writing_leaves_the_old_plan(stock, monkeypatch):
 
 def test_a_variant_has_other_settings_and_the_same_data(planned):
     before = checksums(planned.preprocessed)
-    assert write_variant(planned.plan(), "seed1", {"training.seed": 1}) == {"training.seed": 1}
-    assert write_variant(planned.plan("seed1"), "seed2", {"training.seed": 2, "training.num_epochs": 5}) == {
-        "training.seed": 2,
-        "training.num_epochs": 5,
-    }
+    assert write_variant(planned.plan(), "seed1", {"training.seed": 1}) == ({"training.seed": 1}, False)
+    other = {"training.seed": 2, "training.num_epochs": 5}
+    assert write_variant(planned.plan("seed1"), "seed2", other) == (other, False)
+    assert write_variant(planned.plan("seed1"), "seed2", other) == (other, True)
     variant, original = planned.plan("seed2"), planned.plan()
     assert variant["plans_name"] == "seed2" and variant[KEY]["settings"] == {
         "training.seed": 2,

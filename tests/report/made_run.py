@@ -42,7 +42,7 @@ def plans() -> dict:
         "spacing": [1.0, 1.0],
         "normalization_schemes": ["ZScoreNormalization"],
         "use_mask_for_norm": [False],
-        "architecture": {},
+        "architecture": {"network_class_name": "PlainConvUNet", "arch_kwargs": {}, "_kw_requires_import": []},
     }
     normalization = {
         "normalization_schemes": ["ZScoreNormalization"],

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from made_run import CHANGED, CLASSES, SOURCE, TARGET, checkpoint, make_run
 
+from nnuda.errors import NnudaError
+from nnuda.files import FileError
 from nnuda.report.run import ReportError, number, read_run
 from nnuda.report.settings_and_cost import cost_section, settings_section
 from nnuda.results import ResultsError
@@ -40,7 +43,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="fold_0.*; got the folder above it"):
         read_run(str(folder.parent))
     (folder / "selection.json").write_text("{}")
-    with pytest.raises(ReportError, match="rule, epochs and selected_epoch"):
+    with pytest.raises(FileError, match="selection.json: .*'rule' is a required property"):
         read_run(str(folder))
     (folder / "checkpoint_final.pth").unlink()
     with pytest.raises(ResultsError, match="expected checkpoint_final.pth or .*; there are: none"):
@@ -78,6 +81,74 @@ def test_settings_say_what_was_changed_and_where_defaults_come_from(tmp_path: Pa
     assert {table.rows[1 + index][0] for index in table.marked} == set(CHANGED)
     row = next(row for row in table.rows if row[0] == "training.num_epochs")
     assert row[1:3] == [json.dumps(2), json.dumps(preset["training.num_epochs"]["value"])]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xef\xbb\xbf{}", b"5", "{}".encode("utf-16")])
+@pytest.mark.parametrize("name", ["../plans.json", "../plans_source.json", "../dataset.json", "selection.json"])
+def test_a_damaged_file_is_one_error_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = make_run(tmp_path)
+    (folder / name).resolve().write_bytes(content)
+    with pytest.raises(NnudaError, match=f"{name.removeprefix('../')}: expected"):
+        read_run(str(folder))
+
+
+@pytest.mark.parametrize("name", ["debug", "fingerprints"])
+def test_so_is_one_that_is_read_later(tmp_path: Path, name: str) -> None:
+    folder = make_run(tmp_path)
+    file = {"debug": folder / "debug.json", "fingerprints": folder.parent / "dataset_fingerprint.json"}[name]
+    file.write_text("{")
+    with pytest.raises(FileError, match=f"{file.name}: expected"):
+        getattr(read_run(str(folder)), name)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epochs": [1]}, "epochs.0: 1 is not of type 'object'"),
+        ({"epochs": [{"epoch": 1}]}, "epochs.0: 'entropy' is a required property"),
+        ({"rule": 1}, "rule: 1 is not of type 'object'"),
+        ({"selected_epoch": "x"}, "selected_epoch: 'x'"),
+    ],
+)
+def test_a_selection_that_was_changed_by_hand(tmp_path: Path, change: dict, says: str) -> None:
+    folder = make_run(tmp_path)
+    content = json.loads((folder / "selection.json").read_text())
+    (folder / "selection.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(FileError, match=f"selection.json: .*{says}.*Move it away"):
+        read_run(str(folder))
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content, path: {"a": 1}, "no network_weights"),
+        (lambda content, path: {k: v for k, v in content.items() if k != "logging"}, "no logging"),
+        (lambda content, path: {**content, "logging": {"lrs": []}}, "lacks train_losses"),
+        (lambda content, path: {**content, "more": Evil(path)}, "other Python objects"),
+    ],
+)
+def test_another_checkpoint_is_one_error_and_runs_nothing(tmp_path: Path, change, says: str) -> None:
+    folder = make_run(tmp_path)
+    torch.save(change(checkpoint(), tmp_path / "pwned"), folder / "checkpoint_final.pth")
+    with pytest.raises(NnudaError, match=f"checkpoint_final.pth: expected .*{says}"):
+        read_run(str(folder))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_checkpoint_that_was_cut_off(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    file = folder / "checkpoint_final.pth"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ResultsError, match="checkpoint_final.pth: .* its 1000 bytes cannot be read"):
+        read_run(str(folder))
 
 
 def test_what_rules_found_stands_with_the_settings(tmp_path: Path) -> None:

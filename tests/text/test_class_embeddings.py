@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import open_clip
 import pytest
 import torch
 
+from nnuda.errors import NnudaError
+from nnuda.files import FileError
 from nnuda.text.class_embeddings import ClassEmbeddings, describe, encode_class_texts, load, read_embeddings_file, store
 from nnuda.text.class_encoders import hugging_face_encoder, ngram_vectors
 from nnuda.text.class_texts import ClassTextsError, default_texts
@@ -41,6 +44,13 @@ def test_clip_vectors_are_the_mean_over_prompts_of_both_domains(tmp_path, networ
     assert not np.allclose(made.by_domain[0], made.by_domain[1], atol=1e-3)
     assert made.origin["weights"]["sha256"] == hashlib.sha256(Path(file).read_bytes()).hexdigest()
     assert made.origin["templates"] and not network_attempts
+
+
+def test_a_text_that_the_encoder_would_cut_off_is_refused(tmp_path):
+    file = clip_file(tmp_path)[1]
+    texts = replace(TEXTS, descriptions=(*TEXTS.descriptions[:-1], "a very long description " * 30))
+    with pytest.raises(ClassTextsError, match="texts of at most .* tokens.*a very long description"):
+        encode_class_texts(texts, "tiny", file)
 
 
 def test_weights_that_cannot_be_had_name_the_ways_out(monkeypatch, network_attempts):
@@ -122,6 +132,10 @@ def test_a_file_of_vectors_is_taken_by_name(tmp_path, suffix):
     ({"liver": [[1.0, 2]]}, "vectors of one length"),
     ({"liver": [0.0, 0]}, "not 0"),
     ({"liver": [float("nan"), 0]}, "finite"),
+    ({"liver": [1e308, 1e308]}, "mine.json: .*overflows; got others for liver"),
+    ({"liver": [1e-200, 0]}, "mine.json: .*not 0.*got others for liver"),
+    ({"liver": [10**400, 1]}, "mine.json"),
+    ({"liver": [True, 1]}, "mine.json"),
     ({"liver": [1.0, 2.0], "background": [2.0, 4.0]}, "same embedding"),
     ({"liver": "abc"}, "one vector per class"),
 ])  # yapf: disable
@@ -129,14 +143,14 @@ def test_a_file_that_does_not_fit(tmp_path, change, message):
     content = {**{name: [1.0, i] for i, name in enumerate(NAMES)}, **change}
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({name: vector for name, vector in content.items() if vector is not None}))
-    with pytest.raises(ClassTextsError, match=message):
+    with pytest.raises(NnudaError, match=message):
         read_embeddings_file(str(file), NAMES)
 
 
 def test_no_such_file_and_no_object(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     for file in ("nowhere.json", "nowhere.npz", str(tmp_path / "list.json")):
-        with pytest.raises(ClassTextsError, match="one vector per class"):
+        with pytest.raises(FileError, match="one vector per class"):
             read_embeddings_file(file, NAMES)
 
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from nnuda.text.class_texts import CT, MR, ClassTextsError, default_texts, read_class_texts
+from nnuda.errors import NnudaError
+from nnuda.text.class_texts import CT, MR, default_texts, read_class_texts
 
 NAMES = ["background", "liver", "left_kidney"]
 TEXTS = default_texts(NAMES, {"0": "CT"}, {"0": "T1", "1": "T2_SPIR"})
@@ -49,25 +50,30 @@ def test_a_file_replaces_what_it_names(tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{", "Expected a JSON file of class texts"),
-    ([], "expected an object with classes"),
+    ("{", "got no JSON"),
+    ("[" * 100_000, "nested too deeply"),
+    ("\ufeff{}", "byte order mark"),
+    (None, "got no file"),
+    ([], "is not of type 'object'"),
     ({"class": {}}, "'class' is unknown. Did you mean classes"),
     ({"classes": {"livre": "x"}}, "'livre' is unknown. Did you mean liver"),
-    ({"classes": ["liver"]}, "expected objects under classes"),
-    ({"classes": {"liver": " "}}, "expected a list of texts under classes"),
-    ({"modalities": {"target": "MR"}}, "expected a list of texts under target"),
+    ({"classes": ["liver"]}, "classes: .*not of type 'object'"),
+    ({"classes": None}, "classes: None is not"),
+    ({"classes": {"liver": 5}}, "classes.liver: 5 is not"),
+    ({"classes": {"liver": " "}}, "classes.liver: ' ' does not match"),
+    ({"modalities": {"target": "MR"}}, "modalities.target: 'MR' is not of type 'array'"),
     ({"modalities": {"test": ["MR"]}}, "'test' is unknown"),
-    ({"modalities": {"source": []}}, "expected a list of texts under source"),
-    ({"templates": []}, "expected a list of texts under templates"),
+    ({"modalities": {"source": []}}, r"modalities.source: \[\] should be non-empty"),
+    ({"templates": []}, r"templates: \[\] should be non-empty"),
     ({"templates": ["a photo"]}, "expected a template with {c}"),
     ({"templates": ["{c} {x}"]}, "expected a template with {c}"),
     ({"templates": ["{c"]}, "expected a template with {c}"),
+    ({"templates": ["{c!z} {m}"]}, "expected a template with {c}"),
+    ({"templates": ["{c:999999999}"]}, "expected a template with {c}"),
+    ({"templates": ["{c.__class__}"]}, "expected a template with {c}"),
+    ({"templates": ["{c[0]}"]}, "expected a template with {c}"),
 ])  # yapf: disable
 def test_refuses(tmp_path, content, message):
-    with pytest.raises(ClassTextsError, match=message):
-        read_class_texts(write(tmp_path, content), TEXTS)
-
-
-def test_no_such_file():
-    with pytest.raises(ClassTextsError, match="nowhere.json"):
-        read_class_texts("nowhere.json", TEXTS)
+    file = str(tmp_path / "texts.json") if content is None else write(tmp_path, content)
+    with pytest.raises(NnudaError, match=f"texts.json: .*{message}"):
+        read_class_texts(file, TEXTS)

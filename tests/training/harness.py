@@ -21,6 +21,7 @@ def make_trainer(
     plans_name: str,
     settings: dict | None = None,
     continue_training: bool = False,
+    device: torch.device = torch.device("cpu"),
 ) -> nnUNetTrainer:
     """A trainer on the toy's plan, renamed so that its results folder is its own."""
     plans = json.loads((toy.preprocessed / "nnUNetPlans.json").read_text())
@@ -28,7 +29,7 @@ def make_trainer(
     plans["domain_adaptation"]["settings"] |= settings or {}
     trainer_class = recursive_find_trainer_class_by_name(trainer) if isinstance(trainer, str) else trainer
     trainer = trainer_class(
-        plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), torch.device("cpu")
+        plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), device
     )
     trainer.logger.plot_progress_png = lambda *_: None  # pictures would take most of a toy epoch
     if isinstance(trainer, nnUDATrainer):

@@ -156,7 +156,8 @@ def test_after_an_interruption_the_file_counts(toy_environment):
     third = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_killed", settings, True)
     third.load_checkpoint(f"{third.output_folder}/checkpoint_latest.pth")
     third.on_train_start()
-    assert third.selection.history.selected is None
+    last = third.selection.history.epochs[-1]
+    assert third.selection.history.selected == (last if last["selected"] else None)
 
 
 def run_epochs_from(trainer, epochs: int) -> None:
@@ -238,3 +239,20 @@ def test_the_best_checkpoint_is_chosen_by_the_weights_that_it_stores(toy_environ
         assert differences(trainer.network.state_dict(), trainer.teacher.network.state_dict()) == []
         trainer.on_validation_epoch_end(seen)
     assert differences(trainer.network.state_dict(), student) == []
+
+
+def test_a_selected_epoch_that_a_kill_kept_from_its_file_is_written_again(toy_environment):
+    """Killed between checkpoint_latest.pth and checkpoint_selected.pth of one epoch."""
+    settings = {**ALL_PASS, "training.num_epochs": 6}
+    first = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_between", settings)
+    run_epochs(first, 1)
+    selected = Path(first.output_folder) / "checkpoint_selected.pth"
+    before = torch.load(selected, weights_only=False)
+    selected.unlink()
+    second = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "selecting_between", settings, True)
+    second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
+    second.on_train_start()
+    after = torch.load(selected, weights_only=False)
+    for name in ("network_weights", "optimizer_state", "current_epoch", "nnuda"):
+        assert differences(after[name], before[name]) == [], name
+    assert second.selection.history.selected["epoch"] == 0

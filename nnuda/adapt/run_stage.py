@@ -1,0 +1,124 @@
+"""Runs what a stage has left, with a line before and after it; one nnUDA_adapt at a time in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchgenerators.utilities.file_and_folder_operations import join
+
+from nnuda.adapt.left import AdaptError, Left
+from nnuda.adapt.progress import duration
+from nnuda.adapt.road import Road
+from nnuda.commands import run_logged
+
+STAGES = ("plan and preprocess", "train", "predict", "predict by another epoch", "estimate", "report")
+PLAN, TRAIN, PREDICT, OTHER, ESTIMATE, REPORT = range(len(STAGES))
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def title(number: int) -> str:
+    return f"[{number + 1}/{len(STAGES)}] {STAGES[number]}"
+
+
+class Runner:
+    """Runs commands with their output in the folder's logs.
+
+    Args:
+        road: whose folder.
+        lock: open file that commands shall hold too.
+    """
+
+    def __init__(self, road: Road, lock: int) -> None:
+        self.logs, self.lock = Path(road.folder) / "logs", lock
+        self.logs.mkdir(exist_ok=True)
+
+    def indented(self, line: str) -> None:
+        say(f"      {line}")
+
+    def warn(self, line: str) -> None:
+        """What planning says loudly must not stay in a log."""
+        if line.startswith("WARNING:"):
+            self.indented(line)
+
+    def stage(self, number: int, left: Callable[[], Left | None], watch: Callable[[str], None] | None = None) -> None:
+        """Nothing, or the command that is left.
+
+        Raises:
+            AdaptError: it ended well, and yet its result is not there.
+        """
+        self.run(title(number), left, watch, prefix=f"{number + 1}_")
+
+    def run(
+        self,
+        name: str,
+        left: Callable[[], Left | None],
+        watch: Callable[[str], None] | None = None,
+        prefix: str = "0_",
+        once: bool = False,
+    ) -> float:
+        """The same for a step of any name.
+
+        Args:
+            name: to print.
+            left: asked before the command, and after it.
+            watch: called with each line that the command prints. Default: passes warnings on.
+            prefix: of the log's name.
+            once: do not ask after it.
+
+        Returns:
+            Seconds that the command took; 0 without one.
+        """
+        todo = left()
+        if todo is None:
+            say(f"{name}: there already")
+            return 0.0
+        say(f"{name}{f': {todo.note}' if todo.note else ''}")
+        self.indented(f"$ {shlex.join(todo.command)}")
+        todo.prepare()
+        log = self._free_log(prefix + todo.command[0])
+        seconds = run_logged(todo.command, log, watch=watch or self.warn, held=[self.lock])
+        todo.done()
+        if not once and left() is not None:
+            raise AdaptError(
+                f"{todo.command[0]} ended well, but what it should leave is missing or older than what it is made of. "
+                f"Look into {log}; run the same nnUDA_adapt again if something changed these files meanwhile."
+            )
+        self.indented(f"{duration(seconds)}, log: {log}")
+        return seconds
+
+    def _free_log(self, name: str) -> Path:
+        """A continued command gets a log of its own."""
+        names = (f"{name}{f'_{n}' if n else ''}.log" for n in range(10**6))
+        return next(file for file in (self.logs / name for name in names) if not file.exists())
+
+
+@contextmanager
+def only_one_at_work(road: Road) -> Iterator[int]:
+    """A lock on the folder, as a file number. Commands hold it too: one that outlives a killed nnUDA_adapt still does.
+
+    Raises:
+        AdaptError: somebody else has it.
+    """
+    os.makedirs(road.folder, exist_ok=True)
+    path = join(road.folder, ".lock")
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AdaptError(
+                f"Another nnUDA_adapt is at work in {road.folder}, or a command of one that was killed (it was process "
+                f"{file.read().strip() or 'unknown'}). Wait for it, or end it; then run this again."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file.fileno()

@@ -1,0 +1,102 @@
+"""The stages in order: each skipped where its result is there and fresh, gone on with where it was interrupted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
+
+from nnuda.adapt.budget import within_budget
+from nnuda.adapt.left import (
+    files_of,
+    other_checkpoint,
+    planning_left,
+    prediction_left,
+    read_settings,
+    refuse_other_settings,
+    result_left,
+    training_left,
+)
+from nnuda.adapt.progress import TrainingProgress
+from nnuda.adapt.road import BEST, FINAL, Road
+from nnuda.adapt.run_stage import (
+    ESTIMATE,
+    OTHER,
+    PLAN,
+    PREDICT,
+    REPORT,
+    TRAIN,
+    Runner,
+    only_one_at_work,
+    say,
+    title,
+)
+from nnuda.selection.history import CHECKPOINT as SELECTED
+
+
+def commands(road: Road) -> list[tuple[list[str], str]]:
+    """Every command of the road as a user would type it, and a remark.
+
+    Before the training is over, its checkpoints are those that it will most likely leave.
+    """
+    chosen, trained = road.chosen_checkpoint(), isfile(join(road.fold_folder, FINAL))
+    other = other_checkpoint(road) if trained else next(name for name in (FINAL, BEST) if name != chosen)
+    remark = "" if trained or chosen != SELECTED else f"{FINAL} where no epoch is selected"
+    listed = [
+        (road.plan_command(), ""),
+        (road.train_command(), "--npz: the estimate is calibrated by the validation on the source"),
+        (road.predict_command(chosen, road.predictions), remark),
+    ]
+    if other:
+        listed.append((road.predict_command(other, road.other_predictions), "for the estimate: do two epochs agree?"))
+    return [*listed, (road.estimate_command(other is not None), ""), (road.report_command(), "")]
+
+
+def print_commands(road: Road, heading: str) -> None:
+    """The whole road, to be left at any point."""
+    say(heading)
+    for words, remark in commands(road):
+        say(f"  {shlex.join(words)}{f'   # {remark}' if remark else ''}")
+
+
+def walk(road: Road, hours: float | None = None) -> Road:
+    """Do what is left, from planning to the report.
+
+    Args:
+        road: what is asked for.
+        hours: to train as many epochs as fit into; None: as the settings say.
+
+    Returns:
+        The road as it was gone.
+
+    Raises:
+        AdaptError: another nnUDA_adapt is at work here, or a folder holds something else.
+        CommandFailed: a command ended with an error.
+    """
+    with only_one_at_work(road) as lock:
+        runner = Runner(road, lock)
+        if hours is not None:
+            road = within_budget(road, hours, runner)
+        refuse_other_settings(road)
+        runner.stage(PLAN, lambda: planning_left(road))
+        settings = read_settings(road)
+        runner.stage(
+            TRAIN, lambda: training_left(road), TrainingProgress(settings["training.num_epochs"], runner.indented)
+        )
+        chosen, other = road.chosen_checkpoint(), other_checkpoint(road)
+        runner.stage(PREDICT, lambda: prediction_left(road, chosen, road.predictions))
+        if other is None:
+            say(f"{title(OTHER)}: left out, training kept no other epoch than that of {chosen}")
+        else:
+            runner.stage(OTHER, lambda: prediction_left(road, other, road.other_predictions))
+        endings = (road.source.file_ending, ".npz")
+
+        def sources() -> Iterator[str]:
+            second = [road.other_predictions] if other else []
+            return files_of(road.predictions, *second, join(road.fold_folder, "validation"), endings=endings)
+
+        command = road.estimate_command(other is not None)
+        runner.stage(ESTIMATE, lambda: result_left(command, road.estimate, sources()))
+        runner.stage(REPORT, lambda: result_left(road.report_command(), road.report, iter([*sources(), road.estimate])))
+    return road

@@ -1,0 +1,196 @@
+"""nnUDA_adapt: from two datasets to an adapted model, its predictions of the target, and an estimate of their quality."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
+
+from nnuda.adapt.left import AdaptError
+from nnuda.adapt.road import Road
+from nnuda.adapt.walk import print_commands, walk
+from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains
+from nnuda.cli.estimate import print_estimate
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.text_arguments import add_texts
+from nnuda.datasets import DatasetError, Domain, find_images
+from nnuda.find_trainer import find_trainer
+from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
+from nnuda.settings import parse_set_arguments
+from nnuda.training.init_from import SETTING as INIT_FROM
+
+TRAINER = "nnUDATrainerAdapt"
+EPOCHS = "training.num_epochs"
+PASSED_ON = ("gpu_memory_target", "pl")  # options of planning, with one dash as nnU-Net has them
+TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="nnUDA_adapt",
+        description="Plans, preprocesses, trains, chooses an epoch without target labels, predicts the target's images, "
+        "estimates the quality and writes a report, by the commands that it prints. What is there is used; run "
+        "it again after an interruption.",
+    )
+    add_source(parser)
+    add_target(parser)
+    parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration: 2d, 3d_fullres, 3d_lowres")
+    parser.add_argument(
+        "-f", default="0", metavar="FOLD", help="fold of the source to train: 0 to 4, or all (default: 0)"
+    )
+    parser.add_argument("-tr", default=TRAINER, metavar="TRAINER", help=f"trainer (default: {TRAINER})")
+    parser.add_argument(
+        "-p",
+        metavar="PLANS",
+        help="an existing plan, extended and never re-planned (default: nnUNetPlans, or that of --from)",
+    )
+    parser.add_argument("-overwrite_plans_name", metavar="NAME", help="name of the plan to write and train")
+    parser.add_argument("-pl", metavar="PLANNER", help="planner of a fresh plan (default: nnUDAPlanner)")
+    parser.add_argument("-gpu_memory_target", type=float, metavar="GB", help="for a fresh plan")
+    parser.add_argument(
+        "-i", metavar="IMAGES", help="target images to predict (default: imagesTs of the target, else its imagesTr)"
+    )
+    parser.add_argument(
+        "-o", metavar="FOLDER", help="predictions, estimate, report and logs (default: adapted, in the fold's folder)"
+    )
+    parser.add_argument(
+        "-chk",
+        metavar="FILE",
+        help="checkpoint to predict with (default: the epoch selected without labels, else the last)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="model",
+        metavar="MODEL",
+        help="start from a trained nnU-Net: results folder, its fold, or a checkpoint",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="HOURS",
+        help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    parser.add_argument("-np", type=int, metavar="N", help="worker processes (default: each command's own)")
+    add_settings(parser)
+    add_texts(parser)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_adapt."""
+    run_command(build_parser(), _adapt, arguments, (*PLANNING_FOLDERS, "nnUNet_results"))
+
+
+def _adapt(args: argparse.Namespace) -> None:
+    source, target = read_domains(args)
+    road = read_road(args, source, target)
+    print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
+    print(flush=True)
+    road = walk(road, args.budget)
+    print_commands(road, "\nIt was done by:")
+    print()
+    print_estimate(load_json(road.estimate))
+    print(f"\nPredictions: {road.predictions}\nEstimate:    {road.estimate}\nReport:      {road.report}")
+
+
+def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
+    """What the options ask for, checked before any work.
+
+    Raises:
+        AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
+    """
+    find_trainer(args.tr)
+    if args.budget is not None and (args.epochs is not None or args.budget <= 0):
+        raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
+    settings = parse_set_arguments(args.settings)
+    if args.epochs is not None:
+        settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
+    if args.model is not None:
+        checkpoint, of_model = model_to_start_from(args.model, args.f)
+        settings[INIT_FROM] = checkpoint
+        args.p = args.p or of_model
+    images = find_target_images(args, target)
+    planning = [
+        word for name in PASSED_ON if (value := getattr(args, name)) is not None for word in (f"-{name}", str(value))
+    ]
+    for name in TEXTS:
+        value = getattr(args, name)
+        planning += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    return Road(
+        source=source,
+        target=target,
+        source_words=["-d", args.d],
+        target_words=_target_words(args),
+        configuration=args.c,
+        fold=args.f,
+        trainer=args.tr,
+        plans=args.overwrite_plans_name or args.p or "nnUNetPlans",
+        base=args.p,
+        settings=settings or None,
+        planning=planning,
+        images=images,
+        cases=_sizes(images, source.file_ending),
+        output=None if args.o is None else os.path.abspath(args.o),
+        checkpoint=args.chk,
+        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        processes=args.np,
+    )
+
+
+def _target_words(args: argparse.Namespace) -> list[str]:
+    words = ["-t", args.t]
+    if args.target_channel_names is not None:
+        words += ["--target-channel-names", *args.target_channel_names]
+    return words + (["--target-name", args.target_name] if args.target_name is not None else [])
+
+
+def _sizes(folder: str, ending: str) -> dict[str, int]:
+    return {
+        case: sum(os.path.getsize(file) for file in files)
+        for case, files in sorted(find_images(folder, ending).items())
+    }
+
+
+def find_target_images(args: argparse.Namespace, target: Domain) -> str:
+    """The folder that is to be predicted.
+
+    Raises:
+        AdaptError: the target's images lie in no folder of their own.
+    """
+    if args.i is not None:
+        return os.path.abspath(args.i)
+    for folder in (join(target.folder, "imagesTs"), join(target.folder, "imagesTr"), target.folder):
+        if isdir(folder):
+            try:
+                find_images(folder, target.file_ending)
+            except DatasetError:
+                continue
+            return folder
+    raise AdaptError(
+        f"Expected images in imagesTs or imagesTr of {target.folder}, or a folder of them with -i; its dataset.json lists "
+        "images that lie elsewhere, and nnUNetv2_predict takes a folder."
+    )
+
+
+def model_to_start_from(path: str, fold: str) -> tuple[str, str | None]:
+    """Checkpoint of a trained nnU-Net, and the name of its plan.
+
+    Args:
+        path: results folder, fold's folder, or checkpoint.
+        fold: of a results folder; it has seen the same cases as the training to come.
+    """
+    path = os.path.abspath(path)
+    if folds_in(path):
+        path = find_fold(path, fold, "--from")
+    checkpoint = find_checkpoint(path, option="--from")
+    plans = join(split_fold(os.path.dirname(checkpoint))[0], PLANS)
+    return path, load_json(plans)["plans_name"] if os.path.isfile(plans) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""nnUDA_estimate: the Dice that predictions of the target may be expected to have, without its labels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from batchgenerators.utilities.file_and_folder_operations import join
+from nnunetv2.paths import nnUNet_preprocessed
+
+from nnuda.cli.run_command import run_command
+from nnuda.evaluation.quality import Model, calibrate, estimate_folder
+from nnuda.evaluation.reading import EvaluationError
+from nnuda.evaluation.table import estimate_table, print_table
+from nnuda.files import read_json, write_json
+from nnuda.results import PLANS, split_fold
+
+OUTPUT_NAME = "nnuda_estimate.json"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Arguments of nnUDA_estimate."""
+    parser = argparse.ArgumentParser(
+        prog="nnUDA_estimate",
+        description="Expected Dice per class and case of predictions without labels, by three estimators that are "
+        "calibrated on the source's validation cases.",
+    )
+    parser.add_argument("fold_folder", help="fold_x of the training, validated with nnUNetv2_train --npz")
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        metavar="FOLDER",
+        help="target images as this training labels them, by nnUNetv2_predict --save_probabilities",
+    )
+    parser.add_argument(
+        "--second",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="[OPTIONAL] the same images by other trainings or folds: how far they agree",
+    )
+    parser.add_argument(
+        "--other-epoch",
+        metavar="FOLDER",
+        help="[OPTIONAL] instead: by another epoch of the same training. It agrees too well: may lower the estimate only",
+    )
+    parser.add_argument(
+        "--source-predictions",
+        metavar="FOLDER",
+        help="[OPTIONAL] labelled source cases that were not trained on, predicted with probabilities. Default: "
+        "validation in the fold's folder",
+    )
+    parser.add_argument(
+        "--source-labels",
+        metavar="FOLDER",
+        help="[OPTIONAL] their labels. Default: gt_segmentations of the source in nnUNet_preprocessed",
+    )
+    parser.add_argument(
+        "-gt", metavar="FOLDER", help="[OPTIONAL] labels of the target, to measure what the estimate is worth"
+    )
+    parser.add_argument(
+        "-o", metavar="FILE", help=f"[OPTIONAL] output (.json). Default: {OUTPUT_NAME} in the folder of predictions"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_estimate."""
+    run_command(build_parser(), _estimate, arguments)
+
+
+def _estimate(args: argparse.Namespace) -> None:
+    output = args.o or join(args.predictions, OUTPUT_NAME)
+    if not output.endswith(".json"):
+        raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
+    folder, fold = split_fold(args.fold_folder)
+    model = Model(*(read_json(join(folder, name), "what training leaves there") for name in ("dataset.json", PLANS)))
+    trainer, plans, configuration = os.path.basename(folder).split("__")
+    remedy = (
+        f"Make them: nnUNetv2_train {model.plans['dataset_name']} {configuration} {fold} -tr {trainer} -p {plans} "
+        "--val --npz"
+    )
+    calibration = calibrate(
+        args.source_predictions or join(args.fold_folder, "validation"),
+        args.source_labels or _source_labels(model),
+        model,
+        remedy,
+        progress=True,
+    )
+    if args.second and args.other_epoch:
+        raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
+    second = args.second or ([args.other_epoch] if args.other_epoch else [])
+    independent = not args.other_epoch
+    result = estimate_folder(
+        args.predictions, second, model, calibration, args.gt, progress=True, independent=independent
+    )
+    notes = []
+    if fold == "all" and args.source_predictions is None:
+        notes.append("Fold all was validated on cases that it was trained on: the estimate is too high.")
+    if not args.second:
+        notes.append("No other training was compared (--second): errors that any of them would show are not seen.")
+    result["notes"] = notes
+    write_json(result, output)
+    print_estimate(result)
+    print(f"Each case: {output}")
+
+
+def _source_labels(model: Model) -> str:
+    if not nnUNet_preprocessed.is_set():
+        raise EvaluationError("Expected nnUNet_preprocessed to be set, or labels of the source with --source-labels.")
+    return join(nnUNet_preprocessed, model.plans["dataset_name"], "gt_segmentations")
+
+
+def print_estimate(result: dict[str, Any]) -> None:
+    """Table, verdict, and what it does not say."""
+    print_table(estimate_table(result))
+    print(f"{result['verdict'].upper()}{': ' if result['reasons'] else ''}{'; '.join(result['reasons'])}")
+    for note in [result["caution"], *result.get("notes", [])]:
+        print(note)
+    if "measured" in result:
+        of, truth = result["measured"]["value"], result["measured"]
+        print(
+            f"With labels (oracle): true Dice {_number(truth['true_dice'])}, error of the estimate "
+            f"{_number(of['mean_absolute_error'])} (bias {_number(of['bias'])}), {truth['within_interval']:.0%} within "
+            "the interval."
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

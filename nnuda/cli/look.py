@@ -1,0 +1,113 @@
+"""nnUDA_look: a minute before any training: how two domains differ, and whether a trained model works on the target."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from batchgenerators.utilities.file_and_folder_operations import isfile
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnuda.cli.domain_arguments import add_source, add_target, read_domains
+from nnuda.cli.run_command import run_command
+from nnuda.datasets import Domain
+from nnuda.errors import PlanningError
+from nnuda.evaluation.quality import without_nan
+from nnuda.files import write_json, write_text
+from nnuda.look.judge import judge
+from nnuda.look.measure import measure_pair
+from nnuda.look.page import class_sizes, common_areas, look_html
+from nnuda.look.try_model import LookError, find_model, try_model
+from nnuda.planning.checks import check_domains
+from nnuda.planning.choice import load_plan, plan_file
+from nnuda.planning.warnings import pair_warnings
+
+OUTPUT_NAME = "nnuda_look.html"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="nnUDA_look",
+        description="Intensities, spacing, size, orientation and field of view of both domains side by side, what planning "
+        "would say, and with --model what a trained nnU-Net makes of a few target cases. Nothing is trained.",
+    )
+    add_source(parser)
+    add_target(parser)
+    parser.add_argument(
+        "--model", metavar="FOLDER", help="results folder of a trained nnU-Net, <trainer>__<plans>__<configuration>"
+    )
+    parser.add_argument("-f", metavar="FOLD", help="with --model: its fold (default: the first)")
+    parser.add_argument("--cases", type=int, default=8, metavar="N", help="cases of each domain to read (default: 8)")
+    parser.add_argument(
+        "--model-cases", type=int, default=3, metavar="N", help="target cases for the model (default: 3)"
+    )
+    parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    parser.add_argument(
+        "-o", default=OUTPUT_NAME, metavar="FILE", help=f"the page (.html); .json beside it (default: {OUTPUT_NAME})"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_look."""
+    run_command(build_parser(), _look, arguments, ("nnUNet_raw",))
+
+
+def _look(args: argparse.Namespace) -> None:
+    if not args.o.endswith(".html"):
+        raise LookError(f"Expected an output file that ends with .html; got {args.o}.")
+    if min(args.cases, args.model_cases) < 1:
+        raise LookError("Expected --cases and --model-cases from 1 on.")
+    source, target = read_domains(args)
+    tried = find_model(args.model, args.f, source) if args.model else None
+    plans = existing_plan(source)
+    reader = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
+    error, warnings = None, []
+    try:
+        check_domains(source, target, reader)
+        warnings = pair_warnings(source, target, reader, plans)
+    except PlanningError as found:
+        error = str(found)
+        if len(source.channel_names) != len(target.channel_names) or target.file_ending != source.file_ending:
+            raise  # nothing can be set side by side
+    sides = measure_pair(source, target, reader, args.cases)
+    areas = common_areas(*sides)
+    estimate = None
+    if tried is not None and error is None:
+        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        with tempfile.TemporaryDirectory(prefix="nnuda_look_") as work:
+            estimate = try_model(tried, source, target, args.model_cases, device, Path(work))
+        estimate["sizes"] = class_sizes(estimate)
+    verdict = judge(*sides, areas, error, estimate)
+    content = {
+        "verdict": asdict(verdict),
+        "source": sides[0].facts(),
+        "target": sides[1].facts(),
+        "common_area": areas,
+        "warnings": warnings,
+        "estimate": estimate,
+    }
+    write_text(look_html(*sides, verdict, [*([error] if error else []), *warnings], estimate), args.o)
+    json_file = args.o.removesuffix(".html") + ".json"
+    write_json(without_nan(content), json_file)
+    print(f"\n{verdict.answer.upper()}: {'; '.join(verdict.reasons)}")
+    for doubt in verdict.doubts:
+        print(doubt)
+    print(f"Written: {args.o}, {json_file}")
+
+
+def existing_plan(source: Domain) -> dict | None:
+    """nnU-Net's own plan of the source, where it is there: planning would extend it."""
+    from nnunetv2.paths import nnUNet_preprocessed
+
+    if not nnUNet_preprocessed.is_set() or not isfile(plan_file(source.name, "nnUNetPlans")):
+        return None
+    return load_plan(source.name, "nnUNetPlans")
+
+
+if __name__ == "__main__":
+    main()

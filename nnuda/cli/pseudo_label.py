@@ -1,0 +1,180 @@
+"""nnUDA_pseudo_label: predictions on the target become the labels of a plain nnU-Net dataset."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from rich import box
+from rich.table import Table
+
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.errors import PlanningError
+from nnuda.evaluation.table import print_table
+from nnuda.planning.checks import check_domains
+from nnuda.selftraining.dataset import output_name
+from nnuda.selftraining.members import find_members
+from nnuda.selftraining.round import Options, make_round
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of nnUDA_pseudo_label."""
+    parser = argparse.ArgumentParser(
+        prog="nnUDA_pseudo_label",
+        description="A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
+        "dataset of source and target cases, with nnU-Net's ignore label where nothing is kept.",
+    )
+    add_source(parser)
+    add_target(parser)
+    parser.add_argument(
+        "-m",
+        nargs="+",
+        required=True,
+        metavar="MODEL_FOLDER",
+        help="results folders <trainer>__<plans>__<configuration>, of nnuda's or of nnU-Net's own",
+    )
+    parser.add_argument("-f", nargs="+", metavar="FOLD", help="folds, numbers or all (default: those that there are)")
+    parser.add_argument(
+        "-chk",
+        nargs="+",
+        default=["checkpoint_final.pth"],
+        metavar="FILE",
+        help="checkpoints of each fold (default: checkpoint_final.pth)",
+    )
+    parser.add_argument(
+        "-o", required=True, metavar="NUMBER|NAME", help="dataset to write: a free number, or Dataset601_Name"
+    )
+    _add_rules(parser)
+    parser.add_argument(
+        "--channel-names",
+        nargs="+",
+        metavar="NAME",
+        help="channel names of the new dataset, which decide the normalisation (default: the source's; zscore where "
+        "nnU-Net would normalise the target otherwise)",
+    )
+    parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
+    parser.add_argument("--disable_tta", action="store_true", help="predict without mirroring")
+    parser.add_argument("-step_size", type=float, default=0.5, metavar="STEP", help="of nnU-Net's tiles (default: 0.5)")
+    parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to predict on (default: cuda)")
+    add_processes(parser)
+    return parser
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confidence",
+        nargs="+",
+        default=["0.9"],
+        metavar="P",
+        help="smallest mean probability of the members, or CLASS=P for a class (default: 0.9)",
+    )
+    parser.add_argument(
+        "--agreement",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="smallest share of the members with this label (default: 1, all)",
+    )
+    parser.add_argument(
+        "--keep-share",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="keep at least this share of each class's voxels, by a lower threshold of its own (default: 0)",
+    )
+    parser.add_argument(
+        "--all-components",
+        action="store_true",
+        help="keep all components of a class, also where the source shows it in one piece",
+    )
+    parser.add_argument(
+        "--size-spread",
+        type=float,
+        default=3.0,
+        metavar="SD",
+        help="robust standard deviations of the source's class volumes that are plausible; 0: any, and classes may be missing (default: 3)",
+    )
+
+
+def _share(word: str) -> float:
+    share = float(word)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {word}")
+    return share
+
+
+def parse_confidence(words: list[str]) -> dict[str | None, float]:
+    """["0.9", "liver=0.7"] -> {None: 0.9, "liver": 0.7}.
+
+    Raises:
+        PlanningError: not a probability.
+    """
+    limits: dict[str | None, float] = {None: 0.9}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        try:
+            limits[name or None] = _share(number)
+        except (ValueError, argparse.ArgumentTypeError):
+            raise PlanningError(f"--confidence: expected a probability or CLASS=PROBABILITY; got {word}.") from None
+    return limits
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Console script nnUDA_pseudo_label."""
+    run_command(build_parser(), _pseudo_label, arguments, PLANNING_FOLDERS)
+
+
+def _pseudo_label(args: argparse.Namespace) -> None:
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
+    options = Options(
+        parse_confidence(args.confidence),
+        args.agreement,
+        args.keep_share,
+        not args.all_components,
+        args.size_spread,
+        args.channel_names,
+        args.copy,
+        not args.disable_tta,
+        args.step_size,
+    )
+    source, target = read_domains(args)
+    check_domains(source, target, source.reader_class())
+    name = output_name(args.o, source.name, target.name)
+    members = find_members(args.m, args.f, args.chk, source)
+    for member in members:
+        print(f"Member: {member.name}")
+    _report(name, make_round(source, target, members, name, options, torch.device(args.device), args.np))
+
+
+def _report(name: str, provenance: dict) -> None:
+    table = Table(title="What was kept of the target", box=box.SIMPLE_HEAD)
+    table.add_column("class", no_wrap=True)
+    for column in ("threshold", "in one piece", "plausible volume", "voxels predicted", "kept"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for title, said in provenance["classes"].items():
+        counts, volumes = provenance["per_class"][title], said.get("plausible_volumes")
+        table.add_row(
+            title,
+            f"{said['confidence']:.2f}",
+            {True: "yes", False: "no", None: ""}[said.get("in_one_piece")],
+            f"{volumes[0]:.3g} to {volumes[1]:.3g}" if volumes else "",
+            str(counts["predicted"]),
+            "-" if counts["share_kept"] is None else f"{counts['share_kept']:.0%}",
+        )
+    print_table(table)
+    for case, reason in provenance["left_out"].items():
+        print(f"Left out: {case} ({reason})")
+    for warning in provenance["warnings"]:
+        print(f"WARNING: {warning}")
+    number = int(name[7:10])
+    print(
+        f"Written: {name}, with provenance.json. From here on it is plain nnU-Net:\n"
+        f"  nnUNetv2_plan_and_preprocess -d {number} -c CONFIGURATION\n"
+        f"  nnUNetv2_train {number} CONFIGURATION all"
+    )
+
+
+if __name__ == "__main__":
+    main()

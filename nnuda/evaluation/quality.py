@@ -1,0 +1,388 @@
+"""The estimate of a folder of predictions, calibrated by the validation on the source."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from tqdm import tqdm
+
+import nnuda
+from nnuda.evaluation.entropy_maps import entropy_map, read_probabilities
+from nnuda.evaluation.estimate import (
+    BINS,
+    Estimate,
+    SourceSizes,
+    Thresholds,
+    atc_dice,
+    combine,
+    cooled,
+    dice,
+    fit_temperature,
+    fit_thresholds,
+    mean_estimate,
+    score_histograms,
+    soft_dice,
+    verdict,
+)
+from nnuda.evaluation.reading import EvaluationError, find_reader
+from nnuda.evaluation.scores import find_cases, first_names, spread
+from nnuda.labels import foreground_names
+
+SOURCE_CASES = 20  # that calibrate
+SAMPLED_VOXELS = 20_000  # of each, for the temperature
+ESTIMATORS = ("soft_dice", "atc", "agreement")
+CAUTION = (
+    "An estimate, not a score: no label of the target was used. All estimators believe the network in one way or "
+    "another; where it is wrong and certain of it (confident collapse), they are too high."
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is needed to read the predictions of a model.
+
+    Attributes:
+        dataset_json: the source's.
+        plans: the model's plans.json, which names the reader.
+    """
+
+    dataset_json: dict
+    plans: dict
+
+    @property
+    def manager(self) -> LabelManager:
+        return LabelManager(self.dataset_json["labels"], self.dataset_json.get("regions_class_order"))
+
+    @property
+    def classes(self) -> list[str]:
+        return foreground_names(self.dataset_json)
+
+    @property
+    def ending(self) -> str:
+        return self.dataset_json["file_ending"]
+
+    def reader(self, example: str) -> type[BaseReaderWriter]:
+        return find_reader(self.dataset_json, self.plans, example)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A predicted case, flat.
+
+    Attributes:
+        p: (C, V) or (R, V), probabilities of all channels.
+        predicted: bool (K, V).
+        voxel: size of a voxel, mm^3.
+    """
+
+    p: np.ndarray
+    predicted: np.ndarray
+    voxel: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the source's validation says.
+
+    Attributes:
+        cases: that it is from.
+        temperature: of the probabilities.
+        thresholds, sizes: of each class.
+        margin: mean absolute error of each class's estimate on these cases, without an agreement.
+        dice: true mean Dice of each class on them.
+    """
+
+    cases: list[str]
+    temperature: float
+    thresholds: list[Thresholds]
+    sizes: list[SourceSizes]
+    margin: list[float]
+    dice: list[float]
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def masks_of(labels: np.ndarray, manager: LabelManager) -> np.ndarray:
+    """bool (K, V) of a label map."""
+    values = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+    return np.stack([np.isin(labels, np.atleast_1d(value)).ravel() for value in values])
+
+
+def _read(folder: str, case: str, model: Model, reader: type[BaseReaderWriter]) -> Case:
+    p, properties = read_probabilities(folder, case, model.ending, reader, model.manager)
+    labels = model.manager.convert_probabilities_to_segmentation(p)
+    voxel = float(np.prod(properties["spacing"]))
+    return Case(p.reshape(len(p), -1), masks_of(np.asarray(labels), model.manager), voxel)
+
+
+def _foreground(p: np.ndarray, model: Model) -> np.ndarray:
+    return p if model.manager.has_regions else p[1:]
+
+
+def _with_probabilities(folder: str, model: Model, what: str, remedy: str) -> list[str]:
+    cases = find_cases(folder, model.ending, "prediction")
+    found = sorted(case for case in cases if os.path.isfile(os.path.join(folder, f"{case}.npz")))
+    if len(found) < len(cases):
+        raise EvaluationError(
+            f"Expected probabilities (case.npz) beside each {what} in {folder}; {len(cases) - len(found)} of "
+            f"{len(cases)} have none, such as {first_names(sorted(cases - set(found)), 3)}. {remedy}"
+        )
+    return found
+
+
+# ---- calibration ----------------------------------------------------------------------------------------------------
+
+
+def calibrate(folder: str, references: str, model: Model, remedy: str, progress: bool = False) -> Calibration:
+    """Temperature, thresholds, sizes and errors on the source's validation cases.
+
+    Args:
+        folder: of their predictions with probabilities, as nnUNetv2_train --npz leaves them in fold_x/validation.
+        references: folder of their labels.
+        model: that predicted.
+        remedy: how to make missing probabilities.
+        progress: show a bar.
+
+    Raises:
+        EvaluationError: predictions, probabilities or labels are missing.
+    """
+    cases = spread(_with_probabilities(folder, model, "validation case of the source", remedy), SOURCE_CASES)
+    missing = [case for case in cases if not os.path.isfile(os.path.join(references, case + model.ending))]
+    if missing:
+        raise EvaluationError(
+            f"Expected labels of the source's cases in {references}; missing: {first_names(missing)}."
+        )
+    reader = model.reader(os.path.join(folder, cases[0] + model.ending))
+
+    def read(case: str) -> tuple[Case, np.ndarray]:
+        found = _read(folder, case, model, reader)
+        labels = reader().read_seg(os.path.join(references, case + model.ending))[0].ravel()
+        if len(labels) != found.p.shape[1]:
+            raise EvaluationError(f"Case {case}: its prediction in {folder} and its labels differ in shape.")
+        kept = labels != model.manager.ignore_label if model.manager.has_ignore_label else slice(None)
+        return Case(found.p[:, kept], found.predicted[:, kept], found.voxel), masks_of(labels[kept], model.manager)
+
+    shown = tqdm(cases, desc="Calibration on the source", unit="case", disable=not progress)
+    gathered = _Gathered(len(model.classes))
+    for case in shown:
+        gathered.add(*read(case), model)
+    temperature, thresholds = gathered.fit(model)
+    estimated, true = [], []
+    for case in tqdm(cases, desc="Error on the source", unit="case", disable=not progress):
+        found, truth = read(case)
+        estimated.append(
+            [
+                np.nanmean(pair) if np.isfinite(pair).any() else math.nan
+                for pair in zip(*_confidence(found, model, temperature, thresholds))
+            ]
+        )
+        true.append([dice(a, b) for a, b in zip(found.predicted, truth)])
+    errors = np.abs(np.array(estimated) - np.array(true))
+    means = [_mean(column) for column in errors.T], [_mean(column) for column in np.array(true).T]
+    return Calibration(cases, temperature, thresholds, gathered.source_sizes(), *means)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+class _Gathered:
+    """Sums over the source's cases."""
+
+    def __init__(self, classes: int) -> None:
+        self.inside, self.outside = np.zeros((2, classes, BINS), dtype=np.int64)
+        self.wrong, self.missed = np.zeros((2, classes))
+        self.sizes: list[np.ndarray] = []
+        self.sample: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, case: Case, truth: np.ndarray, model: Model) -> None:
+        inside, outside = score_histograms(_foreground(case.p, model), case.predicted)
+        self.inside += inside
+        self.outside += outside
+        self.wrong += (case.predicted & ~truth).sum(1)
+        self.missed += (truth & ~case.predicted).sum(1)
+        self.sizes.append(truth.sum(1) * case.voxel)
+        step = max(1, truth.shape[1] // SAMPLED_VOXELS)
+        whole = truth if model.manager.has_regions else np.concatenate((~truth.any(0, keepdims=True), truth))
+        self.sample.append((case.p[:, ::step], whole[:, ::step]))
+
+    def fit(self, model: Model) -> tuple[float, list[Thresholds]]:
+        p, truth = (np.concatenate(parts, 1) for parts in zip(*self.sample))
+        counts = zip(self.inside, self.outside, self.wrong, self.missed)
+        return fit_temperature(p, truth, model.manager.has_regions), [fit_thresholds(*of_class) for of_class in counts]
+
+    def source_sizes(self) -> list[SourceSizes]:
+        found = []
+        for sizes in np.array(self.sizes).T:
+            there = sizes[sizes > 0]
+            share = len(there) / len(sizes)
+            found.append(SourceSizes(share, *((float(there.min()), float(there.max())) if share else (0.0, 0.0))))
+        return found
+
+
+def _confidence(
+    case: Case, model: Model, temperature: float, thresholds: Sequence[Thresholds]
+) -> tuple[np.ndarray, list[float]]:
+    """Soft Dice and ATC of each class."""
+    soft = soft_dice(_foreground(cooled(case.p, temperature, model.manager.has_regions), model), case.predicted)
+    histograms = zip(*score_histograms(_foreground(case.p, model), case.predicted))
+    return soft, [atc_dice(*pair, of_class) for pair, of_class in zip(histograms, thresholds)]
+
+
+# ---- the target -----------------------------------------------------------------------------------------------------
+
+
+def estimate_folder(
+    folder: str,
+    second: Sequence[str],
+    model: Model,
+    calibration: Calibration,
+    references: str | None = None,
+    progress: bool = False,
+    independent: bool = True,
+) -> dict[str, Any]:
+    """The content of nnuda_estimate.json.
+
+    Args:
+        folder: of predictions of the target, with probabilities.
+        second: folders of predictions of the same cases by other trainings, folds or epochs; may be empty.
+        model: that predicted.
+        calibration: from the source.
+        references: labels of the target, for measuring the estimate; None without.
+        progress: show a bar.
+        independent: whether `second` are of other trainings or folds, not of other epochs.
+
+    Raises:
+        EvaluationError: predictions or probabilities are missing.
+    """
+    remedy = "Predict with nnUNetv2_predict --save_probabilities."
+    cases = _with_probabilities(folder, model, "prediction", remedy)
+    for other in second:
+        missing = sorted(set(cases) - find_cases(other, model.ending, "prediction"))
+        if missing:
+            raise EvaluationError(f"Expected the same cases in {other}; missing: {first_names(missing)}.")
+    reader = model.reader(os.path.join(folder, cases[0] + model.ending))
+
+    def labels_of(other: str, case: str) -> np.ndarray:
+        return masks_of(reader().read_seg(os.path.join(other, case + model.ending))[0], model.manager)
+
+    per_case = {}
+    for case in tqdm(cases, desc="Estimate", unit="case", disable=not progress):
+        found = _read(folder, case, model, reader)
+        others = [labels_of(other, case) for other in second]
+        truth = labels_of(references, case) if references and _there(references, case, model) else None
+        per_case[case] = _estimate_case(found, others, independent, truth, model, calibration)
+    return _summary(per_case, folder, second, model, calibration) | {"independent": independent}
+
+
+def _there(folder: str, case: str, model: Model) -> bool:
+    return os.path.isfile(os.path.join(folder, case + model.ending))
+
+
+def _estimate_case(
+    case: Case,
+    others: Sequence[np.ndarray],
+    independent: bool,
+    truth: np.ndarray | None,
+    model: Model,
+    calibration: Calibration,
+) -> dict[str, Any]:
+    soft, atc = _confidence(case, model, calibration.temperature, calibration.thresholds)
+    classes = {}
+    for k, name in enumerate(model.classes):
+        agreement = [dice(case.predicted[k], other[k]) for other in others]
+        values = float(soft[k]), atc[k], _mean(np.array(agreement))
+        size = int(case.predicted[k].sum()) * case.voxel
+        complaint = calibration.sizes[k].complaint(size)
+        margin = calibration.margin[k] if math.isfinite(calibration.margin[k]) else 0.0
+        combined = combine(values[:2], values[2], independent, margin, complaint)
+        classes[name] = {**asdict(combined), **dict(zip(ESTIMATORS, values)), "size": size, "complaint": complaint}
+        if truth is not None:
+            classes[name]["true_dice"] = dice(case.predicted[k], truth[k])
+    return {"classes": classes, "entropy": _entropy(case, model)}
+
+
+def _entropy(case: Case, model: Model) -> float | None:
+    """Mean over the voxels predicted as a class, in nats."""
+    inside = case.predicted.any(0)
+    values = entropy_map(case.p[:, inside], model.manager.has_regions) if inside.any() else None
+    return None if values is None else float(values.mean())
+
+
+def _summary(
+    per_case: dict[str, dict], folder: str, second: Sequence[str], model: Model, calibration: Calibration
+) -> dict[str, Any]:
+    of_class: dict[str, list[dict]] = {
+        name: [case["classes"][name] for case in per_case.values()] for name in model.classes
+    }
+    means = {name: mean_estimate([_estimate(row) for row in rows]) for name, rows in of_class.items()}
+    complaints = {name: sum(bool(row["complaint"]) for row in rows) / len(rows) for name, rows in of_class.items()}
+    word, reasons = verdict(means, complaints, dict(zip(model.classes, calibration.dice)))
+    per_class = {
+        name: {
+            **asdict(means[name]),
+            **{one: _mean(np.array([row[one] for row in rows], dtype=float)) for one in ESTIMATORS},
+            "impossible_size": complaints[name],
+            "dice_on_source": calibration.dice[k],
+        }
+        for k, (name, rows) in enumerate(of_class.items())
+    }
+    columns = (*ESTIMATORS, "dice_on_source")
+    mean = asdict(mean_estimate(list(means.values())))
+    mean |= {column: _mean(np.array([row[column] for row in per_class.values()])) for column in columns}
+    result = {
+        "verdict": word,
+        "reasons": reasons,
+        "caution": CAUTION,
+        "mean": mean,
+        "per_class": per_class,
+        "per_case": per_case,
+        "calibration": asdict(calibration),
+        "predictions": os.path.abspath(folder),
+        "second": [os.path.abspath(other) for other in second],
+        "version": f"nnuda {nnuda.__version__}",
+    }
+    rows = [row for rows in of_class.values() for row in rows if "true_dice" in row]
+    if rows:
+        result |= {"oracle": True, "measured": measure(rows)}
+    return without_nan(result)
+
+
+def _estimate(row: dict[str, Any]) -> Estimate:
+    return Estimate(row["value"], row["low"], row["high"])
+
+
+def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the estimates were worth, with labels: bias and mean absolute error of each estimator and of their mean, and
+    the share of the true values within the interval. Of cases and classes that have both.
+
+    Args:
+        rows: of cases and classes, with "true_dice".
+    """
+    true = np.array([row["true_dice"] for row in rows])
+    result: dict[str, Any] = {"values": int(np.isfinite(true).sum()), "true_dice": _mean(true)}
+    for name in ("value", *ESTIMATORS):
+        error = np.array([row[name] for row in rows], dtype=float) - true
+        result[name] = {"bias": _mean(error), "mean_absolute_error": _mean(np.abs(error))}
+    within = [
+        row["low"] <= row["true_dice"] <= row["high"] for row in rows if math.isfinite(row["true_dice"] + row["value"])
+    ]
+    return result | {"within_interval": sum(within) / len(within) if within else math.nan}
+
+
+def without_nan(content: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

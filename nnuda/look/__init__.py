@@ -1,0 +1,1 @@
+"""A pair of domains before any training: measured, judged, drawn."""

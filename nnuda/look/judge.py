@@ -1,0 +1,101 @@
+"""What to do with a pair of domains: a sentence, by rules that documentation/how-to/look-before.md lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nnuda.evaluation.estimate import PLAUSIBLE
+from nnuda.look.measure import Side
+
+MEND, REORIENT, ADAPT, WORKS, PERHAPS = (
+    "mend the data first",
+    "reorient first",
+    "you need adaptation",
+    "it works as it is",
+    "it may work as it is",
+)
+ALIKE = 0.8  # common area of the normalised histograms from which on intensities speak for no adaptation
+RATIO = 1.5  # of median spacings or fields of view, from which on geometry speaks for one
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence, what it rests on, and what it cannot know."""
+
+    answer: str
+    reasons: list[str]
+    doubts: list[str]
+
+
+def judge(
+    source: Side,
+    target: Side,
+    areas: list[float],
+    error: str | None,
+    estimate: dict[str, Any] | None,
+) -> Verdict:
+    """Decide, by the first rule that applies.
+
+    1. Planning would stop: mend the data first.
+    2. Orientation codes differ: reorient first. A network sees another patient, and an estimate says nothing.
+    3. A trained model was tried: it works as it is where its estimate is "plausible", else you need adaptation.
+    4. Without one: you need adaptation where channels are called differently, normalised intensities share less than
+       ALIKE of their area, or spacing or field of view differ by more than RATIO; else it may work as it is.
+
+    Args:
+        source, target: measured.
+        areas: common area of the normalised histograms, a channel.
+        error: what planning would stop with, or None.
+        estimate: content of nnuda_estimate.json of a trained model on the target, or None.
+    """
+    if error is not None:
+        return Verdict(MEND, [error], [])
+    if set(source.orientations) != set(target.orientations):
+        codes = " and ".join("/".join(sorted(side.orientations)) or "none" for side in (source, target))
+        return Verdict(
+            REORIENT,
+            [f"orientation codes of source and target: {codes}; nnU-Net ignores direction cosines"],
+            ["Where the difference is meant (a header that lies), the arrays are what counts: look at them."],
+        )
+    if estimate is not None:
+        return _by_model(estimate)
+    reasons = _differences(source, target, areas)
+    doubts = [
+        "No model was tried: --model FOLDER of a trained nnU-Net tells more than histograms.",
+        "Alike histograms do not make alike images: contrast between neighbouring structures is not in them.",
+    ]
+    if reasons:
+        return Verdict(
+            ADAPT, reasons, [*doubts[:1], "Strong augmentation alone may bridge it: train the baseline too."]
+        )
+    return Verdict(PERHAPS, ["names, intensities, spacing and field of view are alike"], doubts)
+
+
+def _by_model(estimate: dict[str, Any]) -> Verdict:
+    mean = estimate["mean"]
+    expected = "expected Dice "
+    expected += "unknown" if mean["value"] is None else f"{mean['value']:.2f} ({mean['low']:.2f} to {mean['high']:.2f})"
+    reasons = [f"the model on {len(estimate['per_case'])} target cases: {expected}, {estimate['verdict']}"]
+    doubts = [estimate["caution"], "A few cases were looked at, not all."]
+    return Verdict(WORKS if estimate["verdict"] == PLAUSIBLE else ADAPT, [*reasons, *estimate["reasons"]], doubts)
+
+
+def _differences(source: Side, target: Side, areas: list[float]) -> list[str]:
+    found = []
+    for name, other, area in zip(source.channels, target.channels, areas):
+        if name != other:
+            found.append(f"the channels are called differently, {name} and {other}: another kind of image")
+        if area < ALIKE:
+            found.append(f"intensities of {name} and {other} share {area:.0%} of their area after normalisation")
+    axes = slice(1, 3) if source.flat and target.flat else slice(0, 3)
+    for text, a, b in (
+        ("median spacing", source.median_spacing, target.median_spacing),
+        ("median field of view", np.median(source.fields, 0), np.median(target.fields, 0)),
+    ):
+        ratio = np.maximum(a / b, b / a)[axes].max()
+        if ratio > RATIO:
+            found.append(f"{text} differs by a factor of {ratio:.2g}")
+    return found

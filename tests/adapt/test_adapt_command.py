@@ -1,0 +1,85 @@
+"""nnUDA_adapt on toy data: end to end, again, and after it was ended on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy import Toy, run
+
+from nnuda.cli.adapt import build_parser, main, model_to_start_from
+
+
+def words(output: Path, *more: str) -> list[str]:
+    return ["nnUDA_adapt", "-d", "501", "-t", "502", "-c", "2d_toy", "-f", "all", "--device", "cpu", "-np", "1"] + [
+        *("-o", str(output)),
+        *more,
+    ]
+
+
+def test_every_stage_and_nothing_twice(toy: Toy, tmp_path: Path) -> None:
+    output = run(words(tmp_path / "out"), toy.environment)
+    assert output.count("nnUNetv2_train") >= 3 and "epoch 2 of 2" in output
+    assert "expected Dice" in output and "An estimate, not a score" in output
+    for name in (
+        "predictions/case0.nii.gz",
+        "predictions/nnuda_estimate.json",
+        "report.html",
+        "logs/2_nnUNetv2_train.log",
+    ):
+        assert (tmp_path / "out" / name).is_file()
+    estimate = json.loads((tmp_path / "out" / "predictions" / "nnuda_estimate.json").read_text())
+    assert set(estimate["per_class"]) == {"left box", "right box"} and len(estimate["per_case"]) == 4
+    assert "trained on" in " ".join(estimate["notes"])  # fold all
+    again = run(words(tmp_path / "out"), toy.environment)
+    assert again.count("there already") >= 5 and "$ nn" not in again
+
+
+def test_ended_in_training_and_gone_on(toy: Toy, tmp_path: Path) -> None:
+    settings = ["-overwrite_plans_name", "nnUNetPlans_ended", "--epochs", "4"]
+    for setting in ("num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1", "save_every=1", "seed=0"):
+        settings += ["--set", f"training.{setting}"]
+    command = words(tmp_path / "out", *settings)
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        env=toy.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if "epoch 1 of 4" in line:
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            break
+    printed += process.stdout.read()
+    assert process.wait(60) == 143, printed
+    other = run([*command, "--set", "training.initial_lr=0.5"], toy.environment, expect=1)
+    assert "was begun with other settings" in other and "training.initial_lr: was 0.01, now 0.5" in other
+    output = run(command, toy.environment)
+    assert "[1/6] plan and preprocess: there already" in output
+    assert "[2/6] train: goes on from its last checkpoint" in output and "epoch 4 of 4" in output
+
+
+def test_the_model_to_start_from(tmp_path: Path) -> None:
+    model = tmp_path / "nnUNetTrainer__myPlans__2d"
+    (model / "fold_0").mkdir(parents=True)
+    (model / "fold_0" / "checkpoint_final.pth").touch()
+    (model / "plans.json").write_text(json.dumps({"plans_name": "myPlans"}))
+    assert model_to_start_from(str(model), "0") == (str(model / "fold_0"), "myPlans")
+    file = str(model / "fold_0" / "checkpoint_final.pth")
+    assert model_to_start_from(file, "0") == (file, "myPlans")
+
+
+def test_variables_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    with pytest.raises(SystemExit, match="nnUNet_raw"):
+        main(["-d", "1", "-t", "2", "-c", "2d"])
+    assert build_parser().parse_args(["-d", "1", "-t", "2", "-c", "2d"]).tr == "nnUDATrainerAdapt"

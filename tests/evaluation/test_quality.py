@@ -1,0 +1,137 @@
+"""The estimate of folders: where labels are drawn from the probabilities, it is the true Dice."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+
+from nnuda.cli.estimate import main
+from nnuda.evaluation.estimate import DO_NOT_USE
+from nnuda.evaluation.quality import Model, calibrate, estimate_folder, without_nan
+from nnuda.evaluation.reading import EvaluationError
+
+CLASSES = {"background": 0, "one": 1, "two": 2}
+SHAPE = (6, 32, 32)
+
+
+def write(array: np.ndarray, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture = sitk.GetImageFromArray(array.astype(np.uint8))
+    picture.SetSpacing((1.0, 1.0, 2.0))
+    sitk.WriteImage(picture, str(file))
+
+
+def probabilities(rng: np.random.Generator, sharp: float, vanished: bool) -> np.ndarray:
+    """(3, *SHAPE) of two smooth blobs."""
+    z, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    noise = gaussian_filter(rng.normal(size=(3, *SHAPE)), (0, 1, 2, 2)) * 8
+    logits = np.stack([np.zeros(SHAPE), 6 - np.hypot(y - 10, x - 10), 6 - np.hypot(y - 20, x - 22)]) + noise
+    logits[2] -= 100 * vanished
+    p = np.exp(sharp * (logits - logits.max(0)))
+    return p / p.sum(0)
+
+
+def predict(root: Path, name: str, seed: int, confident: float = 1.0, vanished: bool = False, cases: int = 6) -> None:
+    """Predictions of `confident` times too large logits, and labels drawn from the right ones."""
+    rng = np.random.default_rng(seed)
+    for i in range(cases):
+        p = probabilities(rng, 1.0, False)
+        label = (rng.random(SHAPE) > np.cumsum(p, 0)[:-1]).sum(0)
+        told = p**confident * (np.arange(3) != 2 if vanished else np.ones(3)).reshape(3, 1, 1, 1)
+        told = (told / told.sum(0)).astype(np.float32)
+        write(told.argmax(0), root / name / f"c{i}.nii.gz")
+        np.savez_compressed(root / name / f"c{i}.npz", probabilities=told)
+        write(label, root / f"{name}_labels" / f"c{i}.nii.gz")
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model({"labels": CLASSES, "file_ending": ".nii.gz"}, {"image_reader_writer": "SimpleITKIO"})
+
+
+def estimated(root: Path, model: Model) -> dict:
+    calibration = calibrate(str(root / "source"), str(root / "source_labels"), model, "")
+    return estimate_folder(str(root / "target"), [], model, calibration, str(root / "target_labels"))
+
+
+@pytest.mark.parametrize("confident", [1.0, 3.0])
+def test_it_is_the_true_dice_where_the_calibration_holds(tmp_path, model, confident):
+    predict(tmp_path, "source", 0, confident)
+    predict(tmp_path, "target", 1, confident)
+    result = estimated(tmp_path, model)
+    assert result["calibration"]["temperature"] == pytest.approx(confident, rel=0.1)
+    measured = result["measured"]
+    assert abs(measured["value"]["bias"]) < 0.02 and measured["value"]["mean_absolute_error"] < 0.04
+    assert measured["values"] == 12 and result["oracle"]
+    for name in ("one", "two"):
+        row = result["per_class"][name]
+        assert row["low"] <= row["value"] <= row["high"] and row["agreement"] is None
+
+
+def test_a_network_that_is_certain_and_wrong_fools_it(tmp_path, model):
+    """What the page calls confident collapse, so that nobody believes otherwise."""
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1, confident=10.0)
+    measured = estimated(tmp_path, model)["measured"]
+    assert measured["value"]["bias"] > 0.05
+
+
+def test_a_class_that_vanished_is_not_to_be_used(tmp_path, model):
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1, vanished=True)
+    result = estimated(tmp_path, model)
+    assert result["verdict"] == DO_NOT_USE and result["reasons"][0].startswith("two: missing")
+    assert result["per_class"]["two"]["value"] == 0 and result["per_class"]["two"]["impossible_size"] == 1
+
+
+def test_a_second_prediction_gives_the_agreement(tmp_path, model):
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1)
+    calibration = calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), model, "")
+    same = str(tmp_path / "target")
+    result = estimate_folder(same, [same], model, calibration)
+    assert result["per_class"]["one"]["agreement"] == 1.0 and "measured" not in result
+
+
+def test_missing_probabilities_are_named_with_the_command(tmp_path, model):
+    predict(tmp_path, "source", 0)
+    (tmp_path / "source" / "c0.npz").unlink()
+    with pytest.raises(EvaluationError, match="1 of 6 have none, such as c0. RUN THIS"):
+        calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), model, "RUN THIS")
+
+
+def test_json_has_no_nan():
+    assert without_nan({"a": [math.nan, 1.0], "b": (math.inf,)}) == {"a": [None, 1.0], "b": [None]}
+
+
+def test_the_command(tmp_path, model, capsys):
+    folder = tmp_path / "nnUDATrainerAdapt__nnUNetPlans__2d"
+    predict(folder / "fold_0", "validation", 0)
+    predict(tmp_path, "target", 1)
+    (folder / "dataset.json").write_text(json.dumps(model.dataset_json))
+    (folder / "plans.json").write_text(json.dumps({**model.plans, "dataset_name": "Dataset501_S"}))
+    words = [str(folder / "fold_0"), "--predictions", str(tmp_path / "target")]
+    main(
+        [
+            *words,
+            "--source-labels",
+            str(folder / "fold_0" / "validation_labels"),
+            "-gt",
+            str(tmp_path / "target_labels"),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "expected Dice without labels" in printed and "With labels (oracle)" in printed
+    result = json.loads((tmp_path / "target" / "nnuda_estimate.json").read_text())
+    assert len(result["notes"]) == 1 and set(result["per_case"]) == {f"c{i}" for i in range(6)}
+    (folder / "fold_0" / "validation" / "c1.npz").unlink()
+    with pytest.raises(
+        SystemExit, match="nnUNetv2_train Dataset501_S 2d 0 -tr nnUDATrainerAdapt -p nnUNetPlans --val --npz"
+    ):
+        main([*words, "--source-labels", str(folder / "fold_0" / "validation_labels")])

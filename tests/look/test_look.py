@@ -1,0 +1,130 @@
+"""nnUDA_look: what is measured, what is judged, and the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from browser import Browser, faults
+from toy import SOURCE, TARGET, write_dataset
+
+from nnuda.cli.look import main
+from nnuda.evaluation.estimate import LOOK, PLAUSIBLE
+from nnuda.look.judge import ADAPT, MEND, PERHAPS, REORIENT, WORKS, judge
+from nnuda.look.measure import Side
+
+
+def side(name: str, spacing: float = 1.0, codes: str = "LPS") -> Side:
+    return Side(
+        name,
+        4,
+        4,
+        ["MR"],
+        ["ZScoreNormalization"],
+        np.full((4, 3), spacing),
+        np.full((4, 3), 40),
+        np.full((4, 3), 40.0),
+        {codes: 4},
+    )
+
+
+def estimate(verdict: str) -> dict:
+    mean = {"value": 0.8, "low": 0.7, "high": 0.9}
+    return {"mean": mean, "per_case": {"a": {}}, "verdict": verdict, "reasons": [], "caution": "not certain"}
+
+
+def test_the_first_rule_that_applies():
+    a, b = side("a"), side("b")
+    assert judge(a, b, [0.95], None, None).answer == PERHAPS
+    assert judge(a, b, [0.5], None, None).answer == ADAPT
+    assert judge(a, replace(b, channels=["LGE MR"]), [0.95], None, None).answer == ADAPT
+    assert judge(a, side("b", spacing=2.0), [0.95], None, None).answer == ADAPT
+    assert judge(a, replace(b, fields=b.fields * 2), [0.95], None, None).answer == ADAPT
+    assert judge(a, b, [0.5], None, estimate(PLAUSIBLE)).answer == WORKS
+    assert judge(a, b, [0.95], None, estimate(LOOK)).answer == ADAPT
+    assert judge(a, side("b", codes="RAS"), [0.95], None, estimate(PLAUSIBLE)).answer == REORIENT
+    assert judge(a, side("b", codes="RAS"), [0.95], "no channel", None).answer == MEND
+    for found in (judge(a, b, [0.95], None, None), judge(a, b, [0.5], None, estimate(PLAUSIBLE))):
+        assert found.reasons and found.doubts
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    raw = tmp_path / "raw"
+    for name in ("raw", "preprocessed", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    write_dataset(raw / SOURCE, labelled=True, inverted=False)
+    write_dataset(raw / TARGET, labelled=False, inverted=True)
+    return raw
+
+
+def look(folder: Path, *more: str) -> dict:
+    page = folder / "look.html"
+    main(["-d", "501", "-t", "502", "-o", str(page), *more])
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def test_inverted_contrast_needs_adaptation(raw, tmp_path, capsys):
+    found = look(tmp_path)
+    assert found["verdict"]["answer"] == ADAPT and found["common_area"][0] < 0.8
+    assert f"{ADAPT.upper()}: intensities of MR and MR share" in capsys.readouterr().out
+    assert found["source"]["cases"] == 4 and np.allclose(found["target"]["spacings"], [1.5, 1, 1])
+    assert np.allclose(found["source"]["fields"], [18, 40, 40]) and found["estimate"] is None
+
+
+def test_the_normalised_sample_is_nnunets(raw, tmp_path):
+    """Z-scores of whole images: mean 0 and deviation 1 by construction, sampled here."""
+    from nnuda.datasets import load_dataset
+    from nnuda.look.measure import measure_pair
+
+    source, target = load_dataset(501), load_dataset(502)
+    for measured in measure_pair(source, target, source.reader_class(), 2):
+        assert measured.read == 2 and len(measured.raw[0]) == 2 * 12 * 40 * 40
+        assert abs(measured.normalised[0].mean()) < 1e-3 and measured.normalised[0].std() == pytest.approx(1, abs=1e-3)
+
+
+def test_other_orientation_is_reoriented_first(raw, tmp_path):
+    for file in (raw / TARGET / "imagesTr").iterdir():
+        image = sitk.ReadImage(str(file))
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+        sitk.WriteImage(image, str(file))
+    found = look(tmp_path)
+    assert found["verdict"]["answer"] == REORIENT and "Orientation codes differ" in found["warnings"][0]
+
+
+def test_what_planning_would_stop_with_is_said(raw, tmp_path):
+    file = raw / TARGET / "dataset.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "labels": {"background": 0, "left box": 2}}))
+    found = look(tmp_path)
+    assert found["verdict"]["answer"] == MEND and "Labels clash" in found["verdict"]["reasons"][0]
+
+
+def test_no_label_of_the_target_is_opened(raw, tmp_path, monkeypatch):
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+
+    opened, original = [], SimpleITKIO.read_seg
+    monkeypatch.setattr(SimpleITKIO, "read_seg", lambda self, file: opened.append(file) or original(self, file))
+    look(tmp_path)
+    assert opened and all(SOURCE in file for file in opened)
+
+
+def test_the_page_shows_on_a_telephone_too(raw, tmp_path, browser: Browser):
+    look(tmp_path)
+    for width in (390, 1280):
+        assert faults(browser, tmp_path / "look.html", width) == []
+
+
+def test_a_trained_model_is_tried(toy_environment, toy, tmp_path):
+    """A network of two steps: what counts is that everything is measured."""
+    toy.train("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
+    model = toy.results / "nnUDATrainerSourceOnly__nnUNetPlans__2d_toy"
+    found = look(tmp_path, "--model", str(model), "--device", "cpu", "--model-cases", "2")
+    assert found["verdict"]["answer"] in (ADAPT, WORKS) and len(found["estimate"]["per_case"]) == 2
+    assert set(found["estimate"]["sizes"]) == {"left box", "right box"}
+    assert "The model on the target" in (tmp_path / "look.html").read_text()
