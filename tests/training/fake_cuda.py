@@ -96,6 +96,8 @@ def made_up(name: str, args: tuple) -> Tensor | bool | int | float | tuple:
         return torch.zeros((some(x), x.ndim), dtype=torch.long, device=x.device)
     if name == "masked_select":
         return x.new_zeros(some(x))
+    if name == "_unique2":
+        return x.flatten()[:1], torch.zeros_like(x, dtype=torch.long), torch.ones(1, dtype=torch.long, device=x.device)
     if name == "unique_dim":
         rows = torch.zeros(x.shape[args[1]], dtype=torch.long, device=x.device)
         return x[:1], rows, rows[:1]
@@ -173,7 +175,7 @@ def without_autograd(monkeypatch: pytest.MonkeyPatch, *modules: torch.nn.Module)
     monkeypatch.setattr(Tensor, "backward", backward)
 
 
-def made_up_batch(trainer, size: int = 2) -> dict:
+def made_up_batch(trainer, size: int = 2, size_target: int = 2) -> dict:
     """What the two-domain stream draws, on the host: shapes of the trainer's configuration."""
     patch = trainer.configuration_manager.patch_size
     channels, classes = trainer.num_input_channels, trainer.label_manager.num_segmentation_heads
@@ -184,11 +186,9 @@ def made_up_batch(trainer, size: int = 2) -> dict:
 
     scales = trainer._get_deep_supervision_scales()
     labels = [label([1.0] * len(patch))] if scales is None else [label(scale) for scale in scales]
-    image = torch.randn(3, size, channels, *patch)
-    image[0] += labels[0]  # something to learn
-
+    strong, weak = torch.randn(2, size_target, channels, *patch)
     return {
-        "data": image[0],
+        "data": labels[0] + torch.randn(size, channels, *patch),  # something to learn
         "target": labels[0] if scales is None else labels,
-        "target_domain": {"strong": image[1], "weak": image[2]},
+        "target_domain": {"strong": strong, "weak": weak},
     }
