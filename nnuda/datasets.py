@@ -44,6 +44,10 @@ class Domain:
     def file_ending(self) -> str:
         return self.dataset_json["file_ending"]
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each case's files."""
+        return {case: sum(os.path.getsize(path) for path in files) for case, files in self.images.items()}
+
     def reader_class(self) -> type[BaseReaderWriter]:
         """nnU-Net's choice of reader for this domain's first image.
 

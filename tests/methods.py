@@ -17,6 +17,8 @@ from nnuda.trainer_files import outside_trainers, own_trainers
 
 ROOT = Path(__file__).parents[1]
 TRAINERS = [*own_trainers(), *outside_trainers()]
+# Trainings through subprocesses take a minute each: these need one dimension alone.
+IN_2D_ALONE = {"nnUDATrainerEntropy", "nnUDATrainerMeanTeacher", "nnUDATrainerMIC"}
 GATES = ("equality", "resume", "labels", "autocast", "ranks", "cost", "graph")
 TEACHER = {"teacher.weight": 1}
 
@@ -61,15 +63,15 @@ ROWS = {
     ),
     "uuds_paper": Method("nnUDATrainerUUDS", PAPER, gates=("labels", "autocast", "ranks", "cost", "graph")),
     "uuds_chi": Method("nnUDATrainerUUDS", {**PAPER, "uuds.pseudo_label.chi": 0.69}, gates=("labels",)),
-    "mixing": Method("nnUDATrainerAdapt", {"teacher.mixing": 0.5}, gates=("resume", "labels", "autocast", "ranks")),
+    "mixing": Method("nnUDATrainerAdapt", {"teacher.mixing": 0.5}, gates=("resume", "labels")),
     "style": Method(
         "nnUDATrainerSourceOnly",
         {"teacher.weight": 0, "augmentation.style": "fourier", "augmentation.style_probability": 0.5},
-        gates=("resume", "labels", "ranks", "cost"),
+        gates=("resume", "ranks"),
     ),
-    "da5": Method("nnUDATrainerAdapt", {"training.augmentation": "da5"}, gates=("resume", "labels")),
-    "advent": Method("nnUDATrainerEntropy", ADVENT, gates=("resume", "labels", "autocast", "ranks", "graph", "cost")),
-    "mic_alone": Method("nnUDATrainerMIC", {"teacher.weight": 0}, "3d_toy", ("resume", "labels")),
+    "da5": Method("nnUDATrainerAdapt", {"training.augmentation": "da5"}, gates=("resume",)),
+    "advent": Method("nnUDATrainerEntropy", ADVENT, gates=("labels", "ranks", "graph")),
+    "mic_alone": Method("nnUDATrainerMIC", {"teacher.weight": 0}, "3d_toy", ("resume",)),
     "cycle": Method("nnUDATrainerPrototypes", CYCLE, gates=("labels", "cost", "graph")),
     "cycle_later": Method(
         "nnUDATrainerPrototypes", {**CYCLE, "prototypes.translated.start": 0.4}, gates=("autocast", "ranks")

@@ -20,6 +20,7 @@ from nnuda.files import read_json, write_json
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, target_folder
 from nnuda.planning.choice import load_plan, plan_file
+from nnuda.planning.raw_cases import are_as_looked_at
 from nnuda.preprocessing.source import preprocessed_cases
 from nnuda.results import CHECKPOINTS, PLANS_SOURCE, load_checkpoint
 from nnuda.selection.history import CHECKPOINT as SELECTED
@@ -70,12 +71,10 @@ def _planned(road: Road) -> bool:
         return False
     identifier = PlansManager(plans).get_configuration(road.configuration).data_identifier
     of_source, of_target = join(nnUNet_preprocessed, road.source.name, identifier), join(target_folder(key), identifier)
-    recipe = f"{of_target}.json"
     return (
         road.source.images.keys() <= preprocessed_cases(of_source)
         and road.target.images.keys() <= preprocessed_cases(of_target)
-        and isfile(recipe)
-        and load_json(recipe)["cases"] == road.target.sizes()
+        and are_as_looked_at(road.source, road.target)
     )
 
 

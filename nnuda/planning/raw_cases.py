@@ -81,6 +81,18 @@ def look_at_target(
     return look_at(target, file, None, num_processes, share, "target")
 
 
+def are_as_looked_at(source: Domain, target: Domain) -> bool:
+    """Whether every file of both domains is the one that was last looked at, by name, bytes and times; the files are
+    not opened."""
+    labels = label_files(source)
+    of_source, of_target = (
+        read_notes(file)["cases"] for file in (notes_file(source.name), notes_file(source.name, target.name))
+    )
+    return all(_is_known(of_source.get(case), [*files, labels[case]]) for case, files in source.images.items()) and all(
+        _is_known(of_target.get(case), files) for case, files in target.images.items()
+    )
+
+
 def look_at(
     domain: Domain,
     file: str,

@@ -162,7 +162,7 @@ def test_refused_before_any_work(pair, arguments, message):
 def test_refused_for_an_existing_plan(planned):
     before = checksums(planned.preprocessed)
     for options, message in (
-        (["-pl", "nnUDAPlanner"], "-overwrite_plans_name NAME"),
+        (["-pl", "nnUDAPlannerResEncM", "-p", "nnUNetPlans"], "-overwrite_plans_name NAME"),
         (["-gpu_memory_target", "20"], "-overwrite_plans_name NAME"),
         (["-c", "3d_lowres"], "has no such configuration. It has: 2d, 3d_fullres"),
     ):

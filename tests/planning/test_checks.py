@@ -167,7 +167,7 @@ def test_channels_of_the_same_names_in_another_order_are_said(folders, names, sa
         (lambda raw: (raw / SOURCE / "labelsTr" / "case1.nii.gz").unlink(), "Case case1 of the source .* has no label"),
         (lambda raw: (raw / SOURCE / "labelsTr" / "case1.nii.gz").write_bytes(b""), "case1.nii.gz: .*0 bytes"),
         (
-            lambda raw: (raw / SOURCE / "imagesTr" / "z_0000.nii.gz").symlink_to("/nowhere"),
+            lambda raw: (raw / TARGET / "imagesTr" / "z_0000.nii.gz").symlink_to("/nowhere"),
             "z_0000.nii.gz: .*a link to",
         ),
         (lambda raw: (raw / TARGET / "imagesTr" / "case3_0000.nii.gz").write_bytes(b"x"), "case3_0000.nii.gz: .*NIfTI"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 from planning_pairs import SOURCE, TARGET, Folders, edit_json, write_dataset, write_nifti
 
-from nnuda.datasets import load_dataset
+from nnuda.datasets import label_files, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.planning import raw_cases
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
-from nnuda.planning.raw_cases import look_at_source, notes_file
+from nnuda.planning.raw_cases import are_as_looked_at, look_at_source, look_at_target, notes_file
 
 
 def look(capsys: pytest.CaptureFixture) -> str:
@@ -206,3 +207,15 @@ def test_two_processes_find_the_same(pair):
     change(label_of(pair, "case1"), lambda a: (a * 0.5).astype(np.float32))
     with pytest.raises(NnudaError, match="got 0.5"):
         look_at_source(load_dataset(SOURCE), 2)
+
+
+def test_whether_files_are_those_that_were_looked_at(planned):
+    source, target = load_dataset(SOURCE), load_dataset(TARGET)
+    for file in (target.images["case0"][0], label_files(source)["case0"]):
+        look_at_source(source)
+        look_at_target(SOURCE, target)
+        assert are_as_looked_at(source, target)
+        os.utime(file)
+        assert not are_as_looked_at(source, target)
+    os.remove(target.images["case0"][0])
+    assert not are_as_looked_at(source, target)
