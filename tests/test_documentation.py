@@ -169,6 +169,7 @@ def test_the_reference_lists_every_command():
     assert sorted(declared) == OURS
 
 
+@pytest.mark.slow
 def test_the_settings_page_is_what_the_presets_say():
     spec = importlib.util.spec_from_file_location("write_settings", ROOT / "documentation" / "write_settings.py")
     writer = importlib.util.module_from_spec(spec)

@@ -30,6 +30,7 @@ def test_which_programs_are_nnunets(monkeypatch, program, is_it):
     assert runs_nnunet() is is_it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["nnUNetv2_predict", "notebook"])
 def test_importing_a_trainer_changes_nnunets_programs_alone(program):
     code = (

@@ -254,6 +254,7 @@ def test_planning_asks_the_class(mine, planned):
     assert (SOURCE, TARGET) == (key["source"], key["target"]["name"])
 
 
+@pytest.mark.slow
 def test_the_check_lists_it_and_says_what_is_wrong(mine, planned, capsys):
     mine.trainer()
     file = mine.preset(PRESET)

@@ -113,6 +113,7 @@ def test_no_worker_outlives_the_process_that_started_it(program, workers):
     assert wait_until(lambda: all(state(worker)[1] == "Z" for worker in started), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "Interr"), (signal.SIGTERM, 143, "Termin")]
 )

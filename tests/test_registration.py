@@ -109,6 +109,7 @@ def test_a_users_own_trainer_is_found_beside_ours(tmp_path, monkeypatch):
     assert recursive_find_trainer_class_by_name("nnUDATrainerSourceOnly").__name__ == "nnUDATrainerSourceOnly"
 
 
+@pytest.mark.slow
 def test_finding_a_trainer_needs_no_optional_import():
     """nnU-Net imports the trainers' files one by one until it has the name: one heavy import delays all,
     one that fails stops all."""

@@ -33,6 +33,7 @@ def test_four_files_of_together_150_lines(files):
     assert find_trainer(NAME).preset == "entmin"
 
 
+@pytest.mark.slow
 def test_its_own_test_passes(files):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(files[-1].parent)],

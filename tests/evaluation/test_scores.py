@@ -72,6 +72,7 @@ def test_scores_are_those_of_the_arrays_in_the_files(folders: tuple[Path, Path])
     assert set(scores["definitions"]) >= set(METRICS) and "monai" in scores["versions"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same(folders: tuple[Path, Path]) -> None:
     one = evaluate_folder(*map(str, folders), DATASET_JSON)
     assert evaluate_folder(*map(str, folders), DATASET_JSON, num_processes=2) == one

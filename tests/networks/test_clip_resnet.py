@@ -160,6 +160,7 @@ def test_state_loads_strictly_into_a_fresh_network() -> None:
         assert torch.equal(network.eval()(x)[0], other.eval()(x)[0])
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph() -> None:
     network, x, text = awaken(clip_network()), images(4), text_vectors()
     expected = network(x, text, num_source=2)

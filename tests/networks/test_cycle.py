@@ -133,6 +133,7 @@ def test_state_dict_is_strict_and_complete() -> None:
     assert {name.split(".")[0] for name in network.state_dict()} == {"generator_s", "generator_t"}
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph() -> None:
     network, x = awake(shallow_configuration()), cycle_images(batch=1)
     torch.compiler.reset()

@@ -244,6 +244,7 @@ def test_batch_norm_keeps_the_domains_apart() -> None:
     assert alone and all(torch.equal(statistics[k], alone[k]) for k in statistics)
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph() -> None:
     network, x, text = awaken(uuds_network(configuration())), images(batch=4), text_vectors()
     expected = network(x, text, num_source=2)

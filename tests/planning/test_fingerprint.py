@@ -181,6 +181,7 @@ def test_other_images_under_the_name_of_a_target(pair, tmp_path):
     extract_target_fingerprint(SOURCE, moved)  # the same images
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same(pair):
     target = load_dataset(TARGET)
     assert extract_target_fingerprint(SOURCE, target, 2) == extract_target_fingerprint(

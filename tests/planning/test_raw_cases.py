@@ -203,6 +203,7 @@ def test_cases_that_are_right_are_noted_though_others_are_not(pair):
     assert '"case0"' in Path(notes_file(SOURCE)).read_text() and '"case1"' not in Path(notes_file(SOURCE)).read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(pair):
     change(label_of(pair, "case1"), lambda a: (a * 0.5).astype(np.float32))
     with pytest.raises(NnudaError, match="got 0.5"):

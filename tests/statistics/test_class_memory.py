@@ -90,6 +90,7 @@ def train_a_rank(rank: int) -> tuple:
     return train(batches_of(rank))
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_on_the_union(tmp_path):
     union = [tuple(torch.cat(parts) for parts in zip(*pair)) for pair in zip(batches_of(0), batches_of(1))]
     state, loss, gradient = train(union)

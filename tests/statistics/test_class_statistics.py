@@ -134,6 +134,7 @@ def statistics_of_a_rank(rank: int) -> dict:
     return statistics.state_dict()
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_on_the_union(tmp_path):
     one = ClassStatistics(K, F, momentum=0.8).double()
     for first, second in zip(steps_of(0), steps_of(1)):

@@ -143,6 +143,7 @@ def one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_with_all_images(tmp_path):
     torch.multiprocessing.spawn(one_rank, (str(tmp_path),), nprocs=2)
     alone = PrototypeDictionary(K, S, D)
