@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 _MARKED = re.compile(r"(<!-- benchmark: (\S+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
-BASELINES = ("source-only", "strong")
+BASELINES = ("source-only", "strong-more")
 
 
 def results() -> list[dict[str, str]]:
