@@ -15,7 +15,7 @@ from torch import nn
 from nnuda.errors import NnudaError, Terminated
 from nnuda.files import LOCK, FileError, LockedError, locked
 from nnuda.processes import WorkerDied
-from nnuda.results import ResultsError
+from nnuda.results import ResultsError, load_checkpoint
 from nnuda.training.checkpoint import CheckpointError
 from nnuda.training.divergence import DivergedError
 from nnuda.training.frozen import FrozenConfigurationError, frozen_settings
@@ -134,7 +134,10 @@ def test_a_damaged_selected_checkpoint_does_not_stop(stopped, content):
     second = continued(toy, name)
     second.load_checkpoint(str(folder / "checkpoint_latest.pth"))
     second.on_train_start()
-    assert second.selection.history.selected is None
+    # the last epoch was the selected one, and its weights are those that the training goes on from
+    assert second.selection.history.selected["epoch"] == 0
+    weights = load_checkpoint(str(file))["network_weights"]
+    assert differences(weights, second.network.state_dict()) == []
     noted = "checkpoint_selected.pth: expected a checkpoint" in Path(second.log_file).read_text()
     assert noted == (content != "foreign")
 
