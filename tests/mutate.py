@@ -35,7 +35,7 @@ FILES = {
     "trainers/nnUDATrainerPrototypes.py": ([HAND], "prototypes or cycle or overflow or lacks"),
     "trainers/nnUDATrainerTCSA.py": ([HAND], "tcsa"),
     "trainers/nnUDATrainerUUDS.py": ([HAND], "uuds"),
-    "nnuda/training/trainer.py": ([HAND], ""),
+    "nnuda/training/trainer.py": ([HAND, "tests/training/test_warm_up.py"], ""),
     "nnuda/training/teacher.py": (["tests/training/test_teacher.py", HAND], ""),
     "nnuda/training/loss_terms.py": (["tests/training/test_loss_terms.py", HAND], ""),
     "nnuda/training/optimizers.py": (["tests/training/test_optimizers.py", HAND], ""),

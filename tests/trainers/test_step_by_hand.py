@@ -42,6 +42,7 @@ from nnuda.losses.uncertain_pseudo_label import uncertain_pseudo_label_loss
 from nnuda.training.loss_terms import LossTermError
 
 CLASSES, CLIP, EPOCHS, STEPS, EPOCH, LR, DECAY, BEFORE = 3, 0.05, 4, 2, 1, 0.5, 0.78, 3
+CE = 1.3  # weight of nnU-Net's cross-entropy, in the variants of TransMedSeg, which replaces it
 SURE = 0.5  # every `.confidence`: some voxels of a network that has learnt nothing
 
 
@@ -90,9 +91,9 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     return -logits.log_softmax(1).gather(1, label.long()).mean()
 
 
-def segmentation(logits: Tensor, label: Tensor) -> Tensor:
-    """nnU-Net's loss; of the toy's two resolutions the lower one has weight 0."""
-    return dice(logits, label) + cross_entropy(logits, label)
+def segmentation(logits: Tensor, label: Tensor, weight: float = 1.0) -> Tensor:
+    """nnU-Net's loss with a weight of its cross-entropy; of the toy's two resolutions the lower one has weight 0."""
+    return dice(logits, label) + weight * cross_entropy(logits, label)
 
 
 def taught(hand: Hand, logits: Tensor, by: Tensor) -> tuple[float, Tensor]:
@@ -172,8 +173,8 @@ def transmedseg(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tensor
         nodes = nodes.movedim(1, -1).reshape(-1, nodes.shape[1])
         structure = structure + structure_clustering(nodes, hand.beside["structure"](nodes), 2.0) / 2
     return {
-        "source": (1, dice(z_s, y) + 0.4 * cross_entropy(z_s, y)),
-        "tsa": (0.6, transferable_cross_entropy(z_s, y[:, 0].long(), table)),
+        "source": (1, segmentation(z_s, y, 0.4 * CE)),
+        "tsa": (0.6, CE * transferable_cross_entropy(z_s, y[:, 0].long(), table)),
         "copy_paste": (0.3, pasted),
         "structure": (0.2, structure),
         "teacher": taught(hand, z_t, by),
@@ -199,7 +200,7 @@ def transmedseg_to_student(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, w
     table = limited(hand, augmentation_table(layer.weight[:, :, 0, 0], shift, spread, 0.5 * hand.progress))
     label = torch.where(p > SURE, called, -100)
     tsa = transferable_cross_entropy(layer(teacher.features), label, table)
-    return {"source": (1, segmentation(z_s, y)), "tsa": (0.6, tsa), "teacher": taught(hand, z_t, by)}, []
+    return {"source": (1, segmentation(z_s, y, CE)), "tsa": (0.6, tsa), "teacher": taught(hand, z_t, by)}, []
 
 
 def both_dictionaries(hand: Hand, prototypes: Tensor, present: Tensor) -> Tensor:
@@ -301,7 +302,7 @@ def tcsa(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tensor) -> Lo
     terms = {
         "source": (1, segmentation(z_s, y)),
         "text": (0.8, vlc),
-        "prototypes": (0.5, prototype_alignment(g_s, there_s, g_t, there_t)),
+        "prototypes": (0.5, prototype_alignment(g_s[1:], there_s[1:], g_t[1:], there_t[1:])),  # without background
         "adversary": (0.3, entropy_generator(frozen(discriminator, i_t))),
         "teacher": taught(hand, z_t, asked(hand, weak)),
     }
@@ -470,7 +471,7 @@ VARIANTS = {
         2e-4,
     ),
     "tcsa": ByHand(
-        Method("nnUDATrainerTCSA", {**EVERYTHING_TCSA, **TCSA_WEIGHTS}),
+        Method("nnUDATrainerTCSA", {**EVERYTHING_TCSA, **TCSA_WEIGHTS, "tcsa.prototypes.background": False}),
         tcsa,
         (0.9, 0.99),
         1e-4,
@@ -506,6 +507,7 @@ def started(toy, name: str, scaled: bool):
     trainer.load_initial_weights()
     trainer.current_epoch = EPOCH
     trainer.logger.local_logger.my_fantastic_logging["lrs"] = [LR] * EPOCH
+    trainer.epoch_means.update("source", 9.0)  # of the epoch before
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
     torch.manual_seed(1)
@@ -513,6 +515,7 @@ def started(toy, name: str, scaled: bool):
         for parameter in [*trainer.bare_network.parameters(), *trainer.teacher.network.parameters()]:
             parameter += 0.05 * torch.randn_like(parameter)
         if "transmedseg" in name:  # nobody predicts class 2, which the source shows
+            trainer.resolution_loss().weight_ce = CE
             for network in (trainer.bare_network, trainer.teacher.network):
                 network.segmentation_layer.bias[2] -= 9
     trainer.teacher._steps = BEFORE
