@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,10 +32,17 @@ from nnuda.losses.prototype_alignment import prototype_alignment
 from nnuda.losses.prototype_contrast import prototype_contrast
 from nnuda.losses.structure_clustering import structure_clustering
 from nnuda.losses.supervised_contrastive import pool_blocks, supervised_contrastive
-from nnuda.losses.transferable_augmentation import augmentation_table, limit_table, transferable_cross_entropy
+from nnuda.losses.transferable_augmentation import (
+    augmentation_table,
+    limit_table,
+    region_augmentation_table,
+    transferable_cross_entropy,
+)
 from nnuda.losses.uncertain_pseudo_label import uncertain_pseudo_label_loss
+from nnuda.training.loss_terms import LossTermError
 
 CLASSES, CLIP, EPOCHS, STEPS, EPOCH, LR, DECAY, BEFORE = 3, 0.05, 4, 2, 1, 0.5, 0.78, 3
+CE = 1.3  # weight of nnU-Net's cross-entropy, in the variants of TransMedSeg, which replaces it
 SURE = 0.5  # every `.confidence`: some voxels of a network that has learnt nothing
 
 
@@ -83,9 +91,9 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     return -logits.log_softmax(1).gather(1, label.long()).mean()
 
 
-def segmentation(logits: Tensor, label: Tensor) -> Tensor:
-    """nnU-Net's loss; of the toy's two resolutions the lower one has weight 0."""
-    return dice(logits, label) + cross_entropy(logits, label)
+def segmentation(logits: Tensor, label: Tensor, weight: float = 1.0) -> Tensor:
+    """nnU-Net's loss with a weight of its cross-entropy; of the toy's two resolutions the lower one has weight 0."""
+    return dice(logits, label) + weight * cross_entropy(logits, label)
 
 
 def taught(hand: Hand, logits: Tensor, by: Tensor) -> tuple[float, Tensor]:
@@ -134,6 +142,12 @@ def adapt_mixing(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tenso
     return {"source": (1, segmentation(z_s, y)), "teacher": (0.7 * hand.progress, loss)}, []
 
 
+def limited(hand: Hand, table: Tensor) -> Tensor:
+    hand.log("tsa_table_largest", table.abs().max())
+    hand.log("tsa_table_mean", table.mean())
+    return limit_table(table, 10)
+
+
 def transmedseg(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tensor) -> Losses:
     """Everything that the method has; w of TSA is 0.6, lambda_0 0.5."""
     mixed = mix_domains(x_s, strong[:2], 0.6667)
@@ -151,20 +165,16 @@ def transmedseg(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tensor
     here, there = hand.statistics["source"].compute(), hand.statistics["target"].compute()
     both = (here.count > 0) & (there.count > 0)
     w = hand.network.decoder.seg_layers[-1].weight[:, :, 0, 0]
-    table = limit_table(
-        augmentation_table(
-            w, (there.mean - here.mean) * both[:, None], there.covariance * both[:, None, None], 0.5 * hand.progress
-        ),
-        10,
-    )
+    shift, spread = (there.mean - here.mean) * both[:, None], there.covariance * both[:, None, None]
+    table = limited(hand, augmentation_table(w, shift, spread, 0.5 * hand.progress))
     pasted = copy_paste_loss(z_m, y[:, 0], largest_components(called[:2], CLASSES), mixed.from_source, None, 0.5)
     structure = 0
     for nodes in student.bottleneck[:5].split([2, 3]):
         nodes = nodes.movedim(1, -1).reshape(-1, nodes.shape[1])
         structure = structure + structure_clustering(nodes, hand.beside["structure"](nodes), 2.0) / 2
     return {
-        "source": (1, dice(z_s, y) + 0.4 * cross_entropy(z_s, y)),
-        "tsa": (0.6, transferable_cross_entropy(z_s, y[:, 0].long(), table)),
+        "source": (1, segmentation(z_s, y, 0.4 * CE)),
+        "tsa": (0.6, CE * transferable_cross_entropy(z_s, y[:, 0].long(), table)),
         "copy_paste": (0.3, pasted),
         "structure": (0.2, structure),
         "teacher": taught(hand, z_t, by),
@@ -186,18 +196,11 @@ def transmedseg_to_student(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, w
     here, there = hand.statistics["target"].compute(), hand.statistics["source"].compute()
     both = (here.count > 0) & (there.count > 0)
     layer = hand.network.decoder.seg_layers[-1]
-    table = limit_table(
-        augmentation_table(
-            layer.weight[:, :, 0, 0],
-            (there.mean - here.mean) * both[:, None],
-            there.covariance * both[:, None, None],
-            0.5 * hand.progress,
-        ),
-        10,
-    )
+    shift, spread = (there.mean - here.mean) * both[:, None], there.covariance * both[:, None, None]
+    table = limited(hand, augmentation_table(layer.weight[:, :, 0, 0], shift, spread, 0.5 * hand.progress))
     label = torch.where(p > SURE, called, -100)
     tsa = transferable_cross_entropy(layer(teacher.features), label, table)
-    return {"source": (1, segmentation(z_s, y)), "tsa": (0.6, tsa), "teacher": taught(hand, z_t, by)}, []
+    return {"source": (1, segmentation(z_s, y, CE)), "tsa": (0.6, tsa), "teacher": taught(hand, z_t, by)}, []
 
 
 def both_dictionaries(hand: Hand, prototypes: Tensor, present: Tensor) -> Tensor:
@@ -299,7 +302,7 @@ def tcsa(hand: Hand, x_s: Tensor, y: Tensor, strong: Tensor, weak: Tensor) -> Lo
     terms = {
         "source": (1, segmentation(z_s, y)),
         "text": (0.8, vlc),
-        "prototypes": (0.5, prototype_alignment(g_s, there_s, g_t, there_t)),
+        "prototypes": (0.5, prototype_alignment(g_s[1:], there_s[1:], g_t[1:], there_t[1:])),  # without background
         "adversary": (0.3, entropy_generator(frozen(discriminator, i_t))),
         "teacher": taught(hand, z_t, asked(hand, weak)),
     }
@@ -467,7 +470,12 @@ VARIANTS = {
         (0.5, 0.999),
         2e-4,
     ),
-    "tcsa": ByHand(Method("nnUDATrainerTCSA", {**EVERYTHING_TCSA, **TCSA_WEIGHTS}), tcsa, (0.9, 0.99), 1e-4),
+    "tcsa": ByHand(
+        Method("nnUDATrainerTCSA", {**EVERYTHING_TCSA, **TCSA_WEIGHTS, "tcsa.prototypes.background": False}),
+        tcsa,
+        (0.9, 0.99),
+        1e-4,
+    ),
     "uuds": ByHand(
         Method("nnUDATrainerUUDS", {**PAPER, **UUDS_WEIGHTS, "uuds.pseudo_label.chi": 0.9}), uuds, adamw=("text",)
     ),
@@ -499,6 +507,7 @@ def started(toy, name: str, scaled: bool):
     trainer.load_initial_weights()
     trainer.current_epoch = EPOCH
     trainer.logger.local_logger.my_fantastic_logging["lrs"] = [LR] * EPOCH
+    trainer.epoch_means.update("source", 9.0)  # of the epoch before
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
     torch.manual_seed(1)
@@ -506,6 +515,7 @@ def started(toy, name: str, scaled: bool):
         for parameter in [*trainer.bare_network.parameters(), *trainer.teacher.network.parameters()]:
             parameter += 0.05 * torch.randn_like(parameter)
         if "transmedseg" in name:  # nobody predicts class 2, which the source shows
+            trainer.resolution_loss().weight_ce = CE
             for network in (trainer.bare_network, trainer.teacher.network):
                 network.segmentation_layer.bias[2] -= 9
     trainer.teacher._steps = BEFORE
@@ -578,3 +588,31 @@ def test_an_overflow_skips_the_step(toy_environment, name):
     assert trainer.grad_scaler.get_scale() == 512
     for part in (trainer.statistics, trainer.teacher):
         assert all(value.isfinite().all() for value in part.state_dict().values())
+
+
+def test_the_table_of_regions_is_of_each_regions_outside_and_inside(toy_environment):
+    """Statistics are kept as outside of region 0, inside of region 0, outside of region 1, ..."""
+    trainer = started(toy_environment, "transmedseg", scaled=False)
+    width = trainer.bare_network.segmentation_layer.in_channels
+    for statistics in trainer.statistics.values():
+        statistics.__init__(2 * CLASSES, width)
+        statistics.update([torch.randn(200, width) + k for k in range(2 * CLASSES)])
+    trainer.label_manager = SimpleNamespace(has_regions=True)
+    here, there = (trainer.statistics[domain].compute() for domain in ("source", "target"))
+    shift = [[there.mean[2 * r + y] - here.mean[2 * r + y] for y in (0, 1)] for r in range(CLASSES)]
+    spread = [[there.covariance[2 * r + y] for y in (0, 1)] for r in range(CLASSES)]
+    w = trainer.bare_network.segmentation_layer.weight[:, :, 0, 0]
+    expected = region_augmentation_table(
+        w,
+        torch.stack([torch.stack(pair) for pair in shift]),
+        torch.stack([torch.stack(pair) for pair in spread]),
+        0.125,
+    )
+    torch.testing.assert_close(trainer.table(), limit_table(expected, 10))
+
+
+def test_a_step_that_lacks_a_term_is_refused(toy_environment, monkeypatch):
+    trainer = started(toy_environment, "prototypes", scaled=False)
+    monkeypatch.setattr(trainer, "adaptation_losses", lambda *_: {})
+    with pytest.raises(LossTermError, match="missing: contrast, similarity"):
+        trainer.train_step(made_up_batch(trainer))
