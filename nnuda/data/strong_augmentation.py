@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.sharedctypes import RawValue
 
 import numpy as np
 import torch
@@ -217,15 +219,21 @@ class Strength:
     """
 
     def __init__(self) -> None:
-        self._shared = torch.ones((), dtype=torch.float64).share_memory_()
+        self._shared = RawValue("d", 1.0)
 
     @property
     def share(self) -> float:
-        return self._shared.item()
+        return self._shared.value
 
     @share.setter
     def share(self, share: float) -> None:
-        self._shared.fill_(share)
+        self._shared.value = share
+
+    def __getstate__(self) -> object:
+        return self._shared if get_spawning_popen() else self.share  # shared with processes alone
+
+    def __setstate__(self, state: object) -> None:
+        self._shared = RawValue("d", state) if isinstance(state, float) else state
 
 
 class StrongTransform(RandomTransform):
