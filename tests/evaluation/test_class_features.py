@@ -133,7 +133,7 @@ def test_the_command_draws_two_networks(toy_environment, untrained, tmp_path, ca
     assert picture.stat().st_size > 5000
     with pytest.raises(SystemExit, match="title of its own"):
         features.main(arguments)
-    with pytest.raises(SystemExit, match="no results folder"):
+    with pytest.raises(SystemExit, match="expected fold all in .*there are: none"):
         features.main([str(tmp_path), *arguments[2:]])
     with pytest.raises(SystemExit, match="--target-labels"):
         features.main([folder, *arguments[2:], "--target-labels", str(tmp_path)])
