@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 import sys

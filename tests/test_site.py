@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(ROOT / "mkdocs.yml"), "-d", folder]
-    built = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    built = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder)
     assert built.returncode == 0, f"mkdocs.yml (a new page needs a line in nav there):\n{built.stderr}"
     return folder
 
