@@ -121,6 +121,7 @@ def test_epochs_that_fit():
 
 
 def test_the_budget_is_measured_once_by_a_pilot(road, commands, monkeypatch):
+    monkeypatch.chdir(road.folder)  # the stand-in for a command touches its last word
     plan = {"domain_adaptation": {"settings": {"training.seed": 1}}}
     monkeypatch.setattr(budget, "load_plan", lambda *names: plan)
     monkeypatch.setattr(budget, "plan_file", lambda *names: str(Path(road.folder) / "no such plan"))
