@@ -192,7 +192,7 @@ def _runs(process: int) -> bool:
 
 
 @contextmanager
-def locked(path: str, what: str) -> Iterator[None]:
+def locked(path: str, what: str) -> Iterator[int | None]:
     """Keeps other programs out while the block runs. The operating system lets go of the lock when a process ends,
     however it ends.
 
@@ -200,12 +200,16 @@ def locked(path: str, what: str) -> Iterator[None]:
         path: of the lock file, which is there while the block runs; <folder>/nnuda.lock (`LOCK`) for a folder.
         what: is locked, for the message, such as "results folder .../fold_0".
 
+    Yields:
+        The lock's descriptor: a program that is started with it holds the lock, too, and goes on holding it where this
+        one is killed. None on a file system without locks.
+
     Raises:
         LockedError: says who holds it, since when and on which host.
     """
     descriptor = _lock(path, what)
     try:
-        yield
+        yield descriptor
     finally:
         if descriptor is not None:
             with contextlib.suppress(OSError):

@@ -122,18 +122,27 @@ def check_whole(file: str) -> None:
     Raises:
         DatasetError: says what is wrong with it.
     """
+    complaint = whole_complaint(file)
+    if complaint:
+        raise DatasetError(f"{file}: expected an image file; {complaint}. {AGAIN}")
+
+
+def whole_complaint(file: str) -> str:
+    """The same, as what came instead of a whole file; empty where it is one."""
     if os.path.isdir(file):
-        raise DatasetError(f"{file}: expected an image file, got a folder. Rename or remove it.")
+        return "a folder"
     if not os.path.exists(file):
-        where = f"it is a link to {os.path.realpath(file)}, which is not there" if os.path.islink(file) else "no file"
-        raise DatasetError(f"{file}: expected an image file; {where}. Put it in place, or take the case out.")
+        return f"a link to {os.path.realpath(file)}, which is not there" if os.path.islink(file) else "no file"
     if os.path.getsize(file) == 0:
-        raise DatasetError(f"{file}: expected an image, got an empty file (0 bytes). {AGAIN}")
-    if is_nifti(file):
-        header = nifti_header(file)
+        return "an empty file (0 bytes)"
+    if not is_nifti(file):
+        return ""
+    try:
+        header = _parse_header(file)
         size = _content_size(file, header.end)
-        if size < header.end:
-            raise DatasetError(f"{file}: cut off: its header announces {header.end} bytes, {size} are there. {AGAIN}")
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        return str(error) if isinstance(error, ValueError) else f"cut off or damaged: {error}"
+    return "" if size >= header.end else f"cut off: its header announces {header.end} bytes, {size} are there"
 
 
 def is_nifti(file: str) -> bool:
@@ -166,9 +175,9 @@ def _counted(file: str, expected: int, size_packed: int, modified: int) -> int:
         with gzip.open(file, "rb") as stream:
             while block := stream.read(_CHUNK):
                 size += len(block)
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, OSError, zlib.error):
         if size < expected:
-            raise DatasetError(f"{file}: cut off or damaged: {error}. {AGAIN}") from error
+            raise
     return size
 
 
@@ -179,10 +188,14 @@ def nifti_header(file: str) -> NiftiHeader:
         DatasetError: it is none.
     """
     try:
-        with _open(file) as stream:
-            raw = stream.read(540)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{file}: cut off or damaged: {error}. {AGAIN}") from error
+        return _parse_header(file)
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise DatasetError(f"{file}: expected a NIfTI image; {error}. {AGAIN}") from error
+
+
+def _parse_header(file: str) -> NiftiHeader:
+    with _open(file) as stream:
+        raw = stream.read(540)
     for order in "<>":
         size = struct.unpack_from(f"{order}i", raw)[0] if len(raw) >= 348 else 0
         if size == 348:
@@ -206,7 +219,7 @@ def nifti_header(file: str) -> NiftiHeader:
             begin,
             begin + voxels * bits // 8,
         )
-    raise DatasetError(f"{file}: expected a NIfTI image, got another kind of file or a damaged one. {AGAIN}")
+    raise ValueError("no NIfTI image: another kind of file, or a damaged one")
 
 
 # ---- what a reader hides --------------------------------------------------------------------------------------------
@@ -249,18 +262,18 @@ def values_complaint(file: str, values: np.ndarray, low: float, high: float) -> 
     if all(map(math.isfinite, found)):
         if not is_nifti(file) or not (values == 0).any():
             return ""
-        found = _hidden(file)
+        found = [hidden_value(file)]
     if all(map(math.isfinite, found)):
         return ""
     kind = "NaN" if any(map(math.isnan, found)) else "infinity"
     return f"{file}: {kind} in the image. Replace it with a value that makes sense in this modality."
 
 
-def _hidden(file: str) -> list[float]:
-    """A voxel of the file itself that is not finite, where there is one."""
+def hidden_value(file: str) -> float:
+    """A voxel of a NIfTI file itself that is NaN or infinite, where there is one; else 0."""
     header = nifti_header(file)
     if header.datatype not in _FLOATS:
-        return []
+        return 0.0
     voxel = np.dtype(header.order + _FLOATS[header.datatype])
     with _open(file) as stream:
         stream.read(header.begin)
@@ -270,8 +283,8 @@ def _hidden(file: str) -> list[float]:
             voxels = np.frombuffer(block[: len(block) // voxel.itemsize * voxel.itemsize], voxel)
             bad = voxels[~np.isfinite(voxels)]
             if bad.size:
-                return [float(bad[0])]
-    return []
+                return float(bad[0])
+    return 0.0
 
 
 # ---- identity -------------------------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ ALLOWED = {
         "trainer_files",
     ],
     "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
-    "evaluation": ["errors", "files", "labels", "losses", "plan_key", "processes", "results"],
-    "export": ["datasets", "errors", "files", "plan_key", "results"],
+    "evaluation": ["errors", "files", "images", "labels", "losses", "plan_key", "processes", "results"],
+    "export": ["datasets", "errors", "files", "images", "plan_key", "results"],
     "report": [
         "datasets",
         "errors",

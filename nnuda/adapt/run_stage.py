@@ -1,15 +1,10 @@
-"""Runs what a stage has left, with a line before and after it; one nnUDA_adapt at a time in a folder."""
+"""Runs what a stage has left, with a line before and after it."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-from batchgenerators.utilities.file_and_folder_operations import join
 
 from nnuda.adapt.left import AdaptError, Left
 from nnuda.adapt.progress import duration
@@ -33,11 +28,11 @@ class Runner:
 
     Args:
         road: whose folder.
-        lock: open file that commands shall hold too.
+        lock: descriptor that commands shall hold too: one that outlives a killed nnUDA_adapt still keeps others out.
     """
 
-    def __init__(self, road: Road, lock: int) -> None:
-        self.logs, self.lock = Path(road.folder) / "logs", lock
+    def __init__(self, road: Road, lock: int | None) -> None:
+        self.logs, self.held = Path(road.folder) / "logs", [] if lock is None else [lock]
         self.logs.mkdir(exist_ok=True)
 
     def indented(self, line: str) -> None:
@@ -84,7 +79,7 @@ class Runner:
         self.indented(f"$ {shlex.join(todo.command)}")
         todo.prepare()
         log = self._free_log(prefix + todo.command[0])
-        seconds = run_logged(todo.command, log, watch=watch or self.warn, held=[self.lock])
+        seconds = run_logged(todo.command, log, watch=watch or self.warn, held=self.held)
         todo.done()
         if not once and left() is not None:
             raise AdaptError(
@@ -98,27 +93,3 @@ class Runner:
         """A continued command gets a log of its own."""
         names = (f"{name}{f'_{n}' if n else ''}.log" for n in range(10**6))
         return next(file for file in (self.logs / name for name in names) if not file.exists())
-
-
-@contextmanager
-def only_one_at_work(road: Road) -> Iterator[int]:
-    """A lock on the folder, as a file number. Commands hold it too: one that outlives a killed nnUDA_adapt still does.
-
-    Raises:
-        AdaptError: somebody else has it.
-    """
-    os.makedirs(road.folder, exist_ok=True)
-    path = join(road.folder, ".lock")
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise AdaptError(
-                f"Another nnUDA_adapt is at work in {road.folder}, or a command of one that was killed (it was process "
-                f"{file.read().strip() or 'unknown'}). Wait for it, or end it; then run this again."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield file.fileno()

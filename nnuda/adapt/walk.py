@@ -28,10 +28,10 @@ from nnuda.adapt.run_stage import (
     REPORT,
     TRAIN,
     Runner,
-    only_one_at_work,
     say,
     title,
 )
+from nnuda.files import LOCK, locked
 from nnuda.selection.history import CHECKPOINT as SELECTED
 
 
@@ -71,10 +71,11 @@ def walk(road: Road, hours: float | None = None) -> Road:
         The road as it was gone.
 
     Raises:
-        AdaptError: another nnUDA_adapt is at work here, or a folder holds something else.
+        LockedError: another nnUDA_adapt is at work here.
+        AdaptError: a folder holds something else.
         CommandFailed: a command ended with an error.
     """
-    with only_one_at_work(road) as lock:
+    with locked(join(road.folder, LOCK), f"the folder {road.folder}") as lock:
         runner = Runner(road, lock)
         if hours is not None:
             road = within_budget(road, hours, runner)

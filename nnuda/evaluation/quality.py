@@ -33,6 +33,7 @@ from nnuda.evaluation.estimate import (
 )
 from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.evaluation.scores import find_cases, first_names, spread
+from nnuda.images import read_label
 from nnuda.labels import foreground_names
 
 SOURCE_CASES = 20  # that calibrate
@@ -164,7 +165,7 @@ def calibrate(folder: str, references: str, model: Model, remedy: str, progress:
 
     def read(case: str) -> tuple[Case, np.ndarray]:
         found = _read(folder, case, model, reader)
-        labels = reader().read_seg(os.path.join(references, case + model.ending))[0].ravel()
+        labels = read_label(reader, os.path.join(references, case + model.ending))[0].ravel()
         if len(labels) != found.p.shape[1]:
             raise EvaluationError(f"Case {case}: its prediction in {folder} and its labels differ in shape.")
         kept = labels != model.manager.ignore_label if model.manager.has_ignore_label else slice(None)
@@ -273,7 +274,7 @@ def estimate_folder(
     reader = model.reader(os.path.join(folder, cases[0] + model.ending))
 
     def labels_of(other: str, case: str) -> np.ndarray:
-        return masks_of(reader().read_seg(os.path.join(other, case + model.ending))[0], model.manager)
+        return masks_of(read_label(reader, os.path.join(other, case + model.ending))[0], model.manager)
 
     per_case = {}
     for case in tqdm(cases, desc="Estimate", unit="case", disable=not progress):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
+import math
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel
 import numpy as np
 import pandas as pd
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -22,6 +20,7 @@ from nnunetv2.imageio.reader_writer_registry import (
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnuda.errors import NnudaError, short
+from nnuda.images import hidden_value, is_nifti, whole_complaint
 
 
 class EvaluationError(NnudaError, ValueError):
@@ -72,7 +71,9 @@ def read_files(read: Callable[[], Any], files: Sequence[str], what: str) -> Any:
     file = files[0]
     try:
         for file in files:
-            complaint = _what_readers_pass_over(file)
+            complaint = whole_complaint(file)
+            if not complaint and is_nifti(file) and not math.isfinite(hidden_value(file)):
+                complaint = "it holds NaN or infinite values"
             if complaint:
                 raise EvaluationError(f"{file}: expected {what}; {complaint}. Copy or write it again.")
         file = " ".join(files)
@@ -82,37 +83,6 @@ def read_files(read: Callable[[], Any], files: Sequence[str], what: str) -> Any:
     except Exception as error:  # every library that reads images has kinds of its own
         got = short(str(error)) or type(error).__name__
         raise EvaluationError(f"{file}: expected {what}; it cannot be read ({got}). Copy or write it again.") from error
-
-
-def _what_readers_pass_over(file: str) -> str:
-    """SimpleITK puts 0 where a NIfTI file was cut off, and where it holds no number."""
-    if not os.path.isfile(file):
-        return "it is not there"
-    if os.path.getsize(file) == 0:
-        return "it is empty"
-    if not file.endswith((".nii", ".nii.gz")):
-        return ""
-    data = nibabel.load(file).dataobj
-    expected = data.offset + int(np.prod(data.shape)) * data.dtype.itemsize
-    there = _unpacked_size(file, expected) if file.endswith(".gz") else os.path.getsize(file)
-    if there < expected:
-        return f"it is cut off: {there} of {expected} bytes are there"
-    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(np.asarray(data)).all():
-        return "it holds NaN or infinite values"
-    return ""
-
-
-def _unpacked_size(file: str, expected: int) -> int:
-    """Bytes in a gzip file: the last four say it, where it was written in one piece; else it is read to its end."""
-    with open(file, "rb") as content:
-        content.seek(-4, os.SEEK_END)
-        if int.from_bytes(content.read(), "little") == expected % 2**32:
-            return expected
-    size = 0
-    with contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.open(file) as content:
-        while chunk := content.read(2**20):
-            size += len(chunk)
-    return size
 
 
 def _unit(file: str, reader: type[BaseReaderWriter], properties: dict) -> str:

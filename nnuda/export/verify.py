@@ -17,6 +17,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnuda.datasets import DatasetError, find_images, load_dataset
 from nnuda.errors import short
 from nnuda.export.trained_model import ExportError, TrainedModel
+from nnuda.images import read_case
 
 Cases = dict[str, list[str]]  # case -> one file per channel
 
@@ -96,8 +97,8 @@ def compare(before: nnUNetPredictor, after: nnUNetPredictor, files: list[str]) -
 def predict(predictor: nnUNetPredictor, files: list[str]) -> np.ndarray:
     """Labels of one case, (*S) as the reader has them."""
     try:
-        image, properties = predictor.plans_manager.image_reader_writer_class().read_images(files)
-    except Exception as error:  # every library that reads images has kinds of its own
+        image, properties = read_case(predictor.plans_manager.image_reader_writer_class, files)
+    except DatasetError as error:
         raise ExportError(
             f"{' '.join(files)}: expected an image to compare on; it cannot be read ({short(str(error))}). Name another "
             "with -i."

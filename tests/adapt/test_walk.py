@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +22,7 @@ from nnuda.adapt.budget import epochs_within
 from nnuda.adapt.left import AdaptError
 from nnuda.adapt.road import FINAL, Road
 from nnuda.commands import CommandFailed
+from nnuda.files import LOCK, LockedError, locked
 
 
 class Commands:
@@ -26,6 +32,9 @@ class Commands:
         self.road, self.ran, self.fail = road, [], ""
 
     def __call__(self, words, log, watch=None, held=()):
+        with pytest.raises(BlockingIOError), open(Path(self.road.folder) / LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert [os.path.samestat(os.fstat(file), os.stat(lock.name)) for file in held] == [True]
         self.ran.append(
             words[0] + ("" if words[-1] not in ("--c", "--val", "--continue_prediction") else f" {words[-1]}")
         )
@@ -94,16 +103,28 @@ def test_a_command_that_leaves_nothing_is_noticed(road, commands, monkeypatch):
         walk.walk(road)
 
 
-def test_two_at_once_are_refused_even_by_a_command_that_was_left_behind(road):
-    with run_stage.only_one_at_work(road) as lock:
-        command = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
-    try:
-        with pytest.raises(AdaptError, match="at work"), run_stage.only_one_at_work(road):
-            pass
-    finally:
-        command.communicate(b"\n")
-    with run_stage.only_one_at_work(road):
-        pass
+KILLED = """
+import os, signal, subprocess, sys
+from nnuda.files import locked
+with locked(sys.argv[1], "it") as lock:
+    subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], pass_fds=[lock])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_two_at_once_are_refused_even_by_a_command_that_was_left_behind(road, commands):
+    lock = Path(road.folder) / LOCK
+    killed = subprocess.Popen([sys.executable, "-c", KILLED, str(lock)], stdin=subprocess.PIPE)
+    assert killed.wait() == -signal.SIGKILL
+    with pytest.raises(LockedError, match=f"at work in the folder {road.folder}: process {killed.pid} on"):
+        walk.walk(road)
+    killed.stdin.close()  # the command that was left behind ends
+    for _ in range(100):
+        with contextlib.suppress(LockedError), locked(str(lock), "it"):
+            break
+        time.sleep(0.1)
+    walk.walk(road)
+    assert commands.ran == ALL
 
 
 def test_the_whole_road_is_listed_before_anything_is_there(road):
