@@ -184,9 +184,9 @@ def test_the_planning_command_has_what_was_asked_for(road):
 def test_planning_warnings_are_passed_on(road, commands, monkeypatch, capsys):
     def run(words, log, watch=None, held=()):
         watch("WARNING: Orientation codes differ")
-        return commands(words, log)
+        return commands(words, log, held=held)
 
     monkeypatch.setattr(run_stage, "run_logged", run)
-    runner = run_stage.Runner(road, 0)
-    runner.stage(run_stage.PLAN, lambda: left.planning_left(road))
+    with locked(str(Path(road.folder) / LOCK), "it") as lock:
+        run_stage.Runner(road, lock).stage(run_stage.PLAN, lambda: left.planning_left(road))
     assert "WARNING: Orientation codes differ" in capsys.readouterr().out
