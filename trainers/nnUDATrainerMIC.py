@@ -7,7 +7,6 @@ from torch import Tensor
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
 from nnuda.data.masking import mask_blocks
 from nnuda.losses.masked_consistency import masked_consistency
-from nnuda.training.forward import forward_together
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.trainer import nnUDATrainer
 
@@ -32,18 +31,11 @@ class nnUDATrainerMIC(nnUDATrainer):
     teacher_terms = ("teacher", "masked")
 
     def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
-        """The student's both domains, the target's masked; the teacher's weak view, once for all terms."""
-        extra = {}
-        if any(self.active(name) for name in self.teacher_terms):
-            extra["teacher"] = self.teacher(target.weak)
+        """The common one, with blocks of the target's images masked."""
         if self.active("masked"):
             ratio, block = self.settings["mic.masked.ratio"], self.settings["mic.masked.block"]
             target = replace(target, image=mask_blocks(target.image, ratio, block))
-        return DomainOutputs(*forward_together(self.network, [source.image, target.image]), extra)
-
-    def teacher_logits(self, target: TargetBatch, outputs: DomainOutputs) -> Tensor:
-        """From the teacher's one forward."""
-        return outputs.extra["teacher"]
+        return super().forward_domains(source, target)
 
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """L_M."""
@@ -52,7 +44,7 @@ class nnUDATrainerMIC(nnUDATrainer):
         return {
             "masked": masked_consistency(
                 finest(outputs.target),
-                outputs.extra["teacher"],
+                self.teacher_logits(target, outputs),
                 self.settings["mic.masked.threshold"],
                 self.label_manager.has_regions,
             )

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from nnuda.data.domain_batch import SourceBatch, TargetBatch
 from nnuda.losses.mean_teacher import mean_teacher_consistency
-from nnuda.training.forward import forward_together
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.trainer import nnUDATrainer
 
@@ -27,20 +26,9 @@ class nnUDATrainerMeanTeacher(nnUDATrainer):
     preset = "mean_teacher"
     teacher_terms = ("teacher", "consistency")
 
-    def forward_domains(self, source: SourceBatch, target: TargetBatch) -> DomainOutputs:
-        """The student's both domains; the teacher's weak view, once for all terms."""
-        extra = {}
-        if any(self.active(name) for name in self.teacher_terms):
-            extra["teacher"] = self.teacher(target.weak)
-        return DomainOutputs(*forward_together(self.network, [source.image, target.image]), extra)
-
-    def teacher_logits(self, target: TargetBatch, outputs: DomainOutputs) -> Tensor:
-        """From the teacher's one forward."""
-        return outputs.extra["teacher"]
-
     def adaptation_losses(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """The consistency."""
         if not self.active("consistency"):
             return {}
-        student, teacher = finest(outputs.target), outputs.extra["teacher"]
+        student, teacher = finest(outputs.target), self.teacher_logits(target, outputs)
         return {"consistency": mean_teacher_consistency(student, teacher, self.label_manager.has_regions)}

@@ -589,9 +589,11 @@ class nnUDATrainer(nnUNetTrainer):
         return {"teacher": confident_pseudo_label_loss(finest(outputs.target), logits, confidence, regions)}
 
     def teacher_logits(self, target: TargetBatch, outputs: DomainOutputs) -> Tensor:
-        """(B, C, *S), what the teacher makes of the weak view."""
-        with self.mixed_precision():
-            return self.teacher(target.weak)
+        """(B, C, *S), what the teacher makes of the weak view: one forward in a step, whichever terms ask."""
+        if "teacher_logits" not in outputs.extra:
+            with self.mixed_precision():
+                outputs.extra["teacher_logits"] = self.teacher(target.weak)
+        return outputs.extra["teacher_logits"]
 
     def mixed_precision(self, enabled: bool = True) -> AbstractContextManager:
         """nnU-Net's autocast on a GPU, nothing elsewhere; losses run with enabled=False."""
