@@ -18,8 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunetv2.utilities.json_export import recursive_fix_for_json_export
-
 from nnuda.errors import NnudaError, short
 
 if TYPE_CHECKING:
@@ -275,6 +273,8 @@ def write_text(text: str, path: str) -> None:
 
 def write_json(content: dict, path: str) -> None:
     """Write a JSON file. Numpy scalars become JSON numbers."""
+    from nnunetv2.utilities.json_export import recursive_fix_for_json_export  # imports torch
+
     recursive_fix_for_json_export(content)
     write_text(json.dumps(content, indent=4), path)
 

@@ -31,6 +31,7 @@ from nnuda.cli.preprocess import main as preprocess
 from nnuda.export.export_model import export_model
 from nnuda.export.trained_model import find_model
 from nnuda.planning import fingerprint
+from nnuda.planning.raw_cases import NOTES
 from nnuda.results import CHECKPOINTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")]
@@ -104,13 +105,18 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def content_of(path: Path) -> bytes:
-    """Bytes of a file that hold the same where it holds the same: pickles and blosc2 note other things, too."""
+    """Bytes that are the same where a file says the same: pickles, blosc2 and notes hold other things, too."""
     if path.suffix == ".b2nd":
         import blosc2
 
         return blosc2.open(str(path), mode="r")[:].tobytes()
     if path.suffix == ".pkl":
         return repr(pickle.loads(path.read_bytes())).encode()
+    if path.name == NOTES:  # times of the raw files, and where they lie, are each copy's own
+        notes = json.loads(path.read_text())
+        for note in notes["cases"].values():
+            del note["stamp"]
+        return json.dumps({**notes, "folder": ""}).encode()
     return path.read_bytes()
 
 
