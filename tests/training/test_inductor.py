@@ -21,12 +21,13 @@ def test_a_compiled_network_gives_the_same_logits(toy_environment, name):
     trainer.initialize()
     trainer.load_initial_weights()
     trainer.network.train()
-    torch.manual_seed(0)
     source, target = to_device(made_up_batch(trainer), torch.device("cpu"))
     with torch.no_grad():
+        torch.manual_seed(0)  # MIC masks the target at random
         expected = trainer.forward_domains(source, target)
         torch.compiler.reset()
         trainer.network = torch.compile(trainer.network)
+        torch.manual_seed(0)
         outputs = trainer.forward_domains(source, target)
     for domain in ("source", "target"):
         for logits, wanted in zip(*(resolutions(getattr(given, domain)) for given in (outputs, expected))):
