@@ -160,8 +160,12 @@ HOLDER = """
 import os, sys, time
 from nnuda.files import locked
 with locked(sys.argv[1], "the results folder"):
-    if len(sys.argv) > 2 and os.fork() == 0:  # a worker, which outlives it
-        time.sleep(60)
+    read, write = os.pipe()
+    if len(sys.argv) > 2:
+        if os.fork() == 0:  # a worker, which outlives it
+            os.write(write, b"!")
+            time.sleep(60)
+        os.read(read, 1)  # it runs, and has let go of the lock
     print("locked", flush=True)
     time.sleep(60)
 """
