@@ -11,6 +11,7 @@ import sys
 from importlib import metadata
 
 from nnuda import __version__
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
 from nnuda.files import FileError, check_output_folder
 from nnuda.find_trainer import find_trainer
@@ -33,9 +34,14 @@ PACKAGES = (
 )
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """No options."""
+    return new_parser("nnUDA_check", __doc__, [""])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_check."""
-    run_command(argparse.ArgumentParser(prog="nnUDA_check", description=__doc__), _check, arguments)
+    run_command(build_parser(), _check, arguments)
 
 
 def _check(_: argparse.Namespace) -> None:

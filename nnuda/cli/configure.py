@@ -8,20 +8,27 @@ import os
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source, print_domains_of_plan
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts, read_texts
 from nnuda.datasets import dataset_name
 from nnuda.files import check_output_folder
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.variant import check_plan_name, write_variant
 from nnuda.results import read_dataset_json
 from nnuda.settings import parse_set_arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_configure", description=__doc__)
+    parser = new_parser(
+        "nnUDA_configure",
+        __doc__,
+        [
+            "-d 501 --as nnUNetPlans_short --set training.num_epochs=250",
+            "-d 501 --as nnUNetPlans_texts --text-model ngrams",
+        ],
+    )
     add_source(parser)
     parser.add_argument(
         "-p", default="nnUNetPlans", metavar="PLANS", help="the plan to start from (default: nnUNetPlans)"
@@ -43,6 +50,8 @@ def _configure(args: argparse.Namespace) -> None:
     plans = load_plan(source_name, args.p)
     print_domains_of_plan(plans)
     settings = parse_set_arguments(args.settings)
+    from nnuda.planning.variant import check_plan_name, write_variant
+
     check_plan_name(plans, args.name)
     folder = os.path.join(nnUNet_preprocessed, source_name)
     check_output_folder(folder, "--as", f"{args.name}.json")

@@ -13,11 +13,11 @@ import tempfile
 from copy import deepcopy
 from typing import Any
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
 from nnuda.datasets import dataset_name
 from nnuda.find_trainer import find_trainer
@@ -29,7 +29,7 @@ from nnuda.settings import load_preset, parse_set_arguments
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="python -m nnuda.cli.measure_memory", description=__doc__)
+    parser = new_parser("python -m nnuda.cli.measure_memory", __doc__, ["-d 501 -c 2d -tr nnUDATrainerAdapt"])
     add_source(parser)
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="a preprocessed configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer to measure")
@@ -61,6 +61,7 @@ def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, s
         trainer: name of the trainer.
         settings: on top of the plan's; every `.start` and `.ramp` is 0 where they say nothing.
     """
+    import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from nnuda.training.kept_bytes import kept_bytes

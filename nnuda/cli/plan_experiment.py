@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
@@ -12,7 +13,7 @@ from nnuda.cli.text_arguments import add_texts
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_plan_experiment", description=__doc__)
+    parser = new_parser("nnUDA_plan_experiment", __doc__, ["-d 501 -t 502", "-d 501 -t 502 -pl nnUDAPlannerResEncM"])
     for add in (add_source, add_target, add_plan, add_texts, add_processes, add_fingerprint):
         add(parser)
     return parser

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-import torch
 from rich import box
 from rich.table import Table
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
-from nnuda.evaluation.table import print_table
-from nnuda.planning.checks import check_domains
-from nnuda.selftraining.dataset import output_name
-from nnuda.selftraining.members import find_members
-from nnuda.selftraining.round import Options, make_round
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of nnUDA_pseudo_label."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_pseudo_label",
-        description="A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
+    parser = new_parser(
+        "nnUDA_pseudo_label",
+        "A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
         "dataset of source and target cases, with nnU-Net's ignore label where nothing is kept.",
+        ["-d 501 -t 502 -m MODEL_FOLDER -o 601", "-d 501 -t 502 -m MODEL_FOLDER -o 601 \\\n--confidence 0.9 liver=0.7"],
     )
     add_source(parser)
     add_target(parser)
@@ -126,10 +122,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _pseudo_label(args: argparse.Namespace) -> None:
+    confidence = parse_confidence(args.confidence)
+    source, target = read_domains(args)
+    import torch
+
+    from nnuda.planning.checks import check_domains
+    from nnuda.selftraining.dataset import output_name
+    from nnuda.selftraining.members import find_members
+    from nnuda.selftraining.round import Options, make_round
+
     if args.device == "cuda" and not torch.cuda.is_available():
         raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
     options = Options(
-        parse_confidence(args.confidence),
+        confidence,
         args.agreement,
         args.keep_share,
         not args.all_components,
@@ -139,7 +144,6 @@ def _pseudo_label(args: argparse.Namespace) -> None:
         not args.disable_tta,
         args.step_size,
     )
-    source, target = read_domains(args)
     check_domains(source, target, source.reader_class())
     name = output_name(args.o, source.name, target.name)
     members = find_members(args.m, args.f, args.chk, source)
@@ -149,6 +153,8 @@ def _pseudo_label(args: argparse.Namespace) -> None:
 
 
 def _report(name: str, provenance: dict) -> None:
+    from nnuda.evaluation.table import print_table
+
     table = Table(title="What was kept of the target", box=box.SIMPLE_HEAD)
     table.add_column("class", no_wrap=True)
     for column in ("threshold", "in one piece", "plausible volume", "voxels predicted", "kept"):

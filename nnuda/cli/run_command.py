@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 
 from nnuda.cli.environment import check_numbers
@@ -17,6 +17,21 @@ PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
 def add_force(parser: ArgumentParser) -> None:
     """--force: for commands that write where the user says."""
     parser.add_argument("--force", action="store_true", help="replace files that this command did not write")
+
+
+def check_folders(folders: Mapping[str, str | None]) -> None:
+    """Stop where a folder to read is not there; for what is asked before anything that takes seconds is imported.
+
+    Args:
+        folders: option -> folder; None where it was not given.
+
+    Raises:
+        NnudaError: names option and folder.
+    """
+    for option, folder in folders.items():
+        if folder is not None and not os.path.isdir(folder):
+            is_file = "is a file" if os.path.exists(folder) else "is not there"
+            raise NnudaError(f"{option}: expected a folder; {folder} {is_file}. Correct the path.")
 
 
 def run_command(

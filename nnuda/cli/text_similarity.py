@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_source
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
 from nnuda.cli.run_command import PLANNING_FOLDERS, add_force, run_command
 from nnuda.datasets import dataset_name
 from nnuda.files import PICTURE_MARK, check_output
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.plan_embeddings import planned_class_embeddings
-from nnuda.text.class_embeddings import describe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_text_similarity", description=__doc__)
+    parser = new_parser("nnUDA_text_similarity", __doc__, ["-d 501", "-d 501 -p nnUNetPlans_texts -o texts.png"])
     add_source(parser)
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan (default: nnUNetPlans)")
     parser.add_argument(
@@ -35,6 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    from nnuda.planning.plan_embeddings import planned_class_embeddings
+    from nnuda.text.class_embeddings import describe
     from nnuda.text.similarity import draw_gram, gram, loss_of_equal_classes, off_diagonal  # matplotlib takes seconds
 
     source = dataset_name(args.d)
