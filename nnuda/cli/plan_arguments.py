@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.cli.domain_arguments import add_settings
 from nnuda.cli.ranges import gigabytes
 from nnuda.cli.text_arguments import read_texts
 from nnuda.datasets import Domain
@@ -53,9 +54,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         metavar="TRAINER",
         help=f"trainer whose step the memory is planned for (default: {BASE_TRAINER})",
     )
-    parser.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable"
-    )
+    add_settings(parser, default=None)
 
 
 def add_fingerprint(parser: argparse.ArgumentParser) -> None:

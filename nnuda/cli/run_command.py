@@ -19,6 +19,19 @@ def add_force(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that this command did not write")
 
 
+def check_variables(variables: Sequence[str]) -> None:
+    """Stop where one of nnU-Net's path variables is not set.
+
+    Raises:
+        NnudaError: names it.
+    """
+    for variable in variables:
+        if not os.environ.get(variable):
+            raise NnudaError(
+                f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
+            )
+
+
 def check_folders(folders: Mapping[str, str | None]) -> None:
     """Stop where a folder to read is not there; for what is asked before anything that takes seconds is imported.
 
@@ -55,9 +68,5 @@ def run_command(
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 cannot show every name
     with one_message(), redirect_stdout(HarmlessOutput(sys.stdout)):
         check_numbers()
-        for variable in folders:
-            if not os.environ.get(variable):
-                raise NnudaError(
-                    f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
-                )
+        check_variables(folders)
         command(args)
