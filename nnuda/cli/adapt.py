@@ -13,6 +13,7 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, join, lo
 from nnuda.cli import pseudo_label
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains, target_words
 from nnuda.cli.estimate import print_estimate
+from nnuda.cli.next_command import RECOMMENDED as TRAINER
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 from nnuda.cli.text_arguments import add_texts
@@ -25,7 +26,6 @@ from nnuda.settings import parse_set_arguments
 if TYPE_CHECKING:
     from nnuda.adapt.road import Road
 
-TRAINER = "nnUDATrainerAdapt"
 EPOCHS = "training.num_epochs"
 PASSED_ON = ("gpu_memory_target", "pl")  # options of planning, with one dash as nnU-Net has them
 TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")

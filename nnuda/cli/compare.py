@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
+from typing import TYPE_CHECKING
 
 from nnunetv2.configuration import default_num_processes
 
@@ -14,6 +16,11 @@ from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.files import check_output
+
+if TYPE_CHECKING:
+    from nnuda.evaluation.comparison import Comparison
+
+WIDTH = 80  # of the notes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -118,15 +125,26 @@ def _compare(arguments: argparse.Namespace) -> None:
         )
     named = named_paths(arguments.results)
     from nnuda.evaluation.comparison import compare
-    from nnuda.report.comparison_report import MARKS, markdown_text, save_comparison
+    from nnuda.report.comparison_report import MARKS, save_comparison
 
     for name, mark in MARKS.items():
         check_output(os.path.join(arguments.o, name), "-o", mark, arguments.force)
     scores = {name: _scored(path, arguments) for name, path in named.items()}
     comparison = compare(scores, arguments.source_only, arguments.oracle, arguments.against)
     paths = save_comparison(comparison, arguments.o)
-    print(markdown_text(comparison))
+    _print(comparison)
     print(f"Written: {', '.join(paths)}")
+
+
+def _print(comparison: Comparison) -> None:
+    from nnuda.evaluation.table import metric_title, print_table, table_of
+    from nnuda.report.comparison_report import metric_table, notes
+
+    unit = comparison.scores[comparison.against]["unit"]
+    for metric in comparison.metrics:
+        print_table(table_of(metric_table(comparison, metric), title=metric_title(metric, unit)))
+    for note in notes(comparison):
+        print(textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  "))
 
 
 if __name__ == "__main__":

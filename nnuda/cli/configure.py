@@ -8,6 +8,7 @@ import os
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source, print_domains_of_plan
+from nnuda.cli.next_command import print_next, train_command
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, check_variables, run_command
 from nnuda.cli.settings_list import settings_list
@@ -110,6 +111,14 @@ def _write_copy(args: argparse.Namespace) -> None:
     done = "is there already, with these settings" if there else f"copy of {args.p}"
     print(f"Plan: {plan_file(source_name, args.name)} ({done})")
     print(f"Settings: {', '.join(f'{name}={value}' for name, value in settings.items()) or 'presets'}")
+    print_next("train", train_command({**plans, "plans_name": args.name}, _preprocessed(plans)))
+
+
+def _preprocessed(plans: dict) -> str:
+    """The plan's first configuration with preprocessed source cases."""
+    from nnuda.preprocessing.configurations import choose_configurations
+
+    return next(iter(choose_configurations(plans["dataset_name"], plans, None)), "CONFIGURATION")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import check_folders, run_command
 from nnuda.errors import EvaluationError
@@ -116,6 +118,8 @@ def _estimate(args: argparse.Namespace) -> None:
     write_json(result, output)
     print_estimate(result)
     print(f"Each case: {output}")
+    words = ["nnUDA_report", args.fold_folder, "--predictions", args.predictions]
+    print_next("one page on the training and these predictions", shlex.join(words))
 
 
 def _source_labels(model: Model) -> str:

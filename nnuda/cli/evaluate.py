@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes
 from nnuda.cli.run_command import add_force, check_folders, run_command
@@ -169,6 +171,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     save_scores(scores, output)
     save_table(scores, table)
     _report(scores, output)
+    print_next(
+        "beside another folder of predictions of the same images",
+        shlex.join(["nnUDA_compare", f"this={arguments.pred_folder}", "other=FOLDER", "-gt", arguments.gt_folder]),
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, check_pair, extract_fingerprints
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
@@ -30,6 +32,7 @@ def _extract(args: argparse.Namespace) -> None:
     check_pair(source, target, None)
     extract_fingerprints(args, source, target, fresh=not existing_plans(source.name))
     print(f"Target fingerprint: {fingerprint_file(source.name, target.name)}")
+    print_next("plan", shlex.join(["nnUDA_plan_experiment", "-d", args.d, *target_words(args)]))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
-from nnuda.cli.domain_arguments import add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import Domain
@@ -106,6 +108,8 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     for doubt in verdict.doubts:
         print(doubt)
     print(f"Written: {args.o}, {json_file}")
+    words = ["nnUDA_adapt", "-d", args.d, *target_words(args), "-c"]
+    print_next("adapt", f"{shlex.join(words)} CONFIGURATION")
 
 
 def existing_plan(source: Domain) -> dict | None:

@@ -10,8 +10,9 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
@@ -25,6 +26,9 @@ from nnuda.plan_key import KEY, read_key
 from nnuda.planning.choice import load_plan
 from nnuda.results import read_dataset_json
 from nnuda.settings import load_preset, parse_set_arguments
+
+if TYPE_CHECKING:
+    import torch
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,19 +56,37 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, settings: dict) -> tuple[int, int]:
-    """Bytes that a step of the trainer, and of nnUNetTrainer, keeps for its backward pass.
+    """Bytes that a step of the trainer, and of nnUNetTrainer, keeps for its backward pass: `of_both`."""
+    import torch
+
+    from nnuda.training.kept_bytes import kept_bytes
+
+    each = {"training.batch": "each", **settings}
+    ours, stock = of_both(kept_bytes, plans, dataset_json, configuration, trainer, each, torch.device("cpu"))
+    return ours, stock
+
+
+def of_both(
+    function: Callable[[Any], Any],
+    plans: dict,
+    dataset_json: dict,
+    configuration: str,
+    trainer: str,
+    settings: dict,
+    device: torch.device,
+) -> tuple[Any, Any]:
+    """What a function says of the trainer, and of nnUNetTrainer, before their start.
 
     Args:
+        function: called with each.
         plans: a plan with the key `domain_adaptation`; both domains are preprocessed for the configuration.
         dataset_json: the source's.
         configuration: of the plan.
         trainer: name of the trainer.
         settings: on top of the plan's; every `.start` and `.ramp` is 0 where they say nothing.
+        device: of the training.
     """
-    import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    from nnuda.training.kept_bytes import kept_bytes
 
     trainer_class = find_trainer(trainer)
     first = {key: 0 for key in load_preset(trainer_class.preset) if key.endswith((".start", ".ramp"))}
@@ -72,18 +94,18 @@ def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, s
     plans = {
         **plans,
         "continue_training": False,
-        KEY: {**plans[KEY], "settings": {**of_plan, **first, "training.batch": "each", **settings}},
+        KEY: {**plans[KEY], "settings": {**of_plan, **first, **settings}},
     }
     found = []
-    with _quiet_on_the_cpu():
+    with _quietly():
         for measured in (trainer_class, nnUNetTrainer):
-            made: Any = measured(deepcopy(plans), configuration, "all", dataset_json, torch.device("cpu"))
-            found.append(kept_bytes(made))
+            made: Any = measured(deepcopy(plans), configuration, "all", dataset_json, device)
+            found.append(function(made))
     return found[0], found[1]
 
 
 @contextlib.contextmanager
-def _quiet_on_the_cpu():
+def _quietly():
     """Results go into a folder that is thrown away; no worker processes, no compilation."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         changed = {"nnUNet_results": folder, "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
@@ -25,7 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     source, target = read_domains(args)
-    make_plan(args, read_request(args, source, target))
+    plans = make_plan(args, read_request(args, source, target))
+    folder = target_words(args) if args.target_name is not None else []  # of a dataset the plan has the name
+    print_next("preprocess", shlex.join(["nnUDA_preprocess", "-d", args.d, *folder, "-p", plans["plans_name"]]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains_of_plan
+from nnuda.cli.next_command import print_next, train_command
 from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import check_pair
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
@@ -55,6 +56,7 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
     check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name)))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)
+    print_next("train", train_command(plans, configurations[0]))
 
 
 def _preprocess(args: argparse.Namespace) -> None:

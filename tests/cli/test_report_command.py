@@ -62,7 +62,10 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),
-        ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
+        (
+            (folder, "--predictions", tmp_path / "nothing"),
+            "Error: --predictions: expected a folder; .*nothing is not there",
+        ),
         ((folder, "--before", tmp_path), "--before: expected fold 0 in .*there are: none"),
         ((folder, "-o", mine), "Error: -o: .*mine.html is there, and this command did not write it"),
         ((folder, "-o", mine / "report.html"), "Error: -o: .*mine.html is a file"),
