@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
             "-d 501 -t 502 -c 2d",
             "-d 501 -t 502 -c 3d_fullres --budget 24",
             "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1 -c 2d --from MODEL_FOLDER",
+            "-d 601 -t 502 -c 2d --source-free --from MODEL_FOLDER",
         ],
     )
     add_source(parser)
