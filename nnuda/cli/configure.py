@@ -89,7 +89,7 @@ def _print_settings(args: argparse.Namespace) -> None:
     of_plan = "" if args.d is None else f", values of plan {args.p}"
     print(f"Settings of {trainer}{of_plan}\n\n{settings_list(preset, chosen, args.list)}")
     print(
-        "\nWhere the values come from: documentation/reference/settings.md. To change one in a copy of a plan:\n"
+        "\nWhere the values come from: documentation/reference/settings.md. To change one,\nin a copy of a plan:\n"
         "  nnUDA_configure -d SOURCE --as NAME --set SETTING=VALUE"
     )
 
