@@ -95,10 +95,10 @@ def _print_settings(args: argparse.Namespace) -> None:
 
 
 def _write_copy(args: argparse.Namespace) -> None:
+    settings = parse_set_arguments(args.settings)
     source_name = dataset_name(args.d)
     plans = load_plan(source_name, args.p)
     print_domains_of_plan(plans)
-    settings = parse_set_arguments(args.settings)
     from nnuda.planning.variant import check_plan_name, write_variant
 
     check_plan_name(plans, args.name)
