@@ -107,6 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _adapt(args: argparse.Namespace) -> None:
     args.f = args.f or ("all" if args.source_free else "0")
     check_folders({"-i": args.i})
+    parse_set_arguments(args.settings)
+    if args.budget is not None and (args.epochs is not None or args.budget <= 0):
+        raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
     first = label_with_model(args) if args.source_free else ()
     source, target = read_domains(args)
     road = replace(read_road(args, source, target), first=first)
@@ -127,8 +130,6 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     Raises:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
-    if args.budget is not None and (args.epochs is not None or args.budget <= 0):
-        raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
     settings = parse_set_arguments(args.settings)
     find_trainer(args.tr)
     from nnuda.adapt.road import Road

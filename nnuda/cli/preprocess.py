@@ -60,9 +60,9 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
 
 
 def _preprocess(args: argparse.Namespace) -> None:
+    plans = load_plan(dataset_name(args.d), args.p)
     from nnuda.preprocessing.configurations import check_configurations
 
-    plans = load_plan(dataset_name(args.d), args.p)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)
     check_pair(source, target, plans)
