@@ -32,6 +32,27 @@ _CONFIGURATION = {
         "architecture": {"type": "object", "required": ["network_class_name", "arch_kwargs"]},
     },
 }
+# what planning takes over from the key of a plan that it writes again, also from one of another version
+_TAKEN_OVER = {
+    "type": "object",
+    "properties": {
+        "plan": {"type": "string"},
+        "target": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "normalization": {"type": "object", "properties": {"normalization_schemes": _TEXTS}},
+            },
+        },
+        "settings": {"type": "object"},
+        "memory": {
+            "type": "object",
+            "required": ["target_gb"],
+            "properties": {"target_gb": {"type": ["number", "null"]}},
+        },
+        "class_embeddings": {"type": "object"},
+    },
+}
 PLANS_SCHEMA = {
     "type": "object",
     "required": ["dataset_name", "plans_name", "image_reader_writer", "configurations"],
@@ -43,6 +64,7 @@ PLANS_SCHEMA = {
         "transpose_backward": _AXES,
         "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
         "foreground_intensity_properties_per_channel": {"type": "object"},
+        KEY: _TAKEN_OVER,
     },
 }
 PLANS = "a plan of nnU-Net's"

@@ -18,7 +18,7 @@ from nnuda.adapt.road import BEST, FINAL, Road
 from nnuda.errors import NnudaError
 from nnuda.files import read_json, write_json
 from nnuda.find_trainer import find_trainer
-from nnuda.plan_key import KEY, target_folder
+from nnuda.plan_key import KEY, PlanKeyError, read_key, target_folder
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.raw_cases import are_as_looked_at
 from nnuda.preprocessing.source import preprocessed_cases
@@ -64,8 +64,11 @@ def _planned(road: Road) -> bool:
     if not isfile(plan_file(road.source.name, road.plans)):
         return False
     plans = load_plan(road.source.name, road.plans)
-    key = plans.get(KEY)
-    if key is None or key["target"]["name"] != road.target.name or road.configuration not in plans["configurations"]:
+    try:
+        key = read_key(plans)
+    except PlanKeyError:  # planning writes it, or says what is wrong with it
+        return False
+    if key["target"]["name"] != road.target.name or road.configuration not in plans["configurations"]:
         return False
     if road.settings is not None and key["settings"] != road.settings:
         return False

@@ -80,7 +80,7 @@ def _check_names_of_nnunet(plans: dict, file: str) -> None:
         recursive_find_reader_writer_by_name(plans["image_reader_writer"])
     except RuntimeError as error:
         raise PlanningError(f"{file}: image_reader_writer: {error}") from error
-    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})} if KEY in plans else {}
+    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})}
     for name in plans["configurations"]:
         where = f"configurations.{name}"
         try:

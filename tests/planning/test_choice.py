@@ -180,6 +180,16 @@ def change(**changes: object) -> dict:
         ({"configurations": {"2d": {"inherits_from": "nope"}}}, "configurations.2d: .*nope"),
         ({"configurations": {"2d": {"inherits_from": "2d"}}}, "configurations.2d: "),
         ({KEY: {"target": {"normalization": {"normalization_schemes": ["Odd"]}}}}, "target: nnU-Net has no .* Odd"),
+        ({KEY: "x"}, f"{KEY}: 'x' is not of type 'object'"),
+        ({KEY: None}, f"{KEY}: None is not of type 'object'"),
+        ({KEY: [1]}, f"{KEY}: .* is not of type 'object'"),
+        ({KEY: {"target": None}}, f"{KEY}.target: None is not of type 'object'"),
+        ({KEY: {"target": {"name": 5}}}, f"{KEY}.target.name: 5 is not of type 'string'"),
+        ({KEY: {"target": {"normalization": []}}}, f"{KEY}.target.normalization: "),
+        ({KEY: {"target": {"normalization": {"normalization_schemes": 3}}}}, "normalization_schemes: 3 is not"),
+        ({KEY: {"settings": [1]}}, f"{KEY}.settings: "),
+        ({KEY: {"memory": {"target_gb": "x"}}}, f"{KEY}.memory.target_gb: "),
+        ({KEY: {"class_embeddings": "x"}}, f"{KEY}.class_embeddings: "),
     ],
 )
 def test_a_plan_that_was_changed_by_hand_is_one_error_that_names_it(folders, changes, says):

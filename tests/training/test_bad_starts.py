@@ -81,6 +81,23 @@ def test_a_case_that_is_not_whole(toy_environment, gone, domain):
         shutil.move(aside, file)
 
 
+@pytest.mark.parametrize("name", ["case2.b2nd", "case2_seg.b2nd", "case2.pkl"])
+@pytest.mark.parametrize("left", [0, 0.3, -1])
+def test_a_case_that_was_cut_off(toy_environment, name, left):
+    toy = toy_environment
+    file = next(toy.preprocessed.glob("nnUDA_target_*")) / "nnUNetPlans_2d_toy" / name
+    trainer = make_trainer(toy, "nnUDATrainerUUDS", "2d_toy", "bad_case_cut")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(left * len(whole)) if left >= 0 else left])
+    try:
+        with pytest.raises(
+            PreprocessedError, match=rf"target.*case2 \({name} is cut off or damaged\)\. Run: nnUDA_preprocess"
+        ):
+            trainer.target_dataset()
+    finally:
+        file.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
