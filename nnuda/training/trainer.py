@@ -51,6 +51,7 @@ from nnuda.training.checkpoint import (
     move_earlier_aside,
     random_states,
     read_to_continue,
+    refuse_to_train_again,
     require_own,
     vectors_on_cpu,
     weights_of,
@@ -405,7 +406,13 @@ class nnUDATrainer(nnUNetTrainer):
         )
 
     def on_train_start(self) -> None:
-        """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
+        """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training.
+
+        Raises:
+            CheckpointError: a finished training is here, and this one does not go on with it.
+        """
+        if not self.resumed:
+            refuse_to_train_again(self.output_folder)
         if not self.was_initialized:
             self.initialize()
         if not self.resumed:
@@ -427,7 +434,7 @@ class nnUDATrainer(nnUNetTrainer):
             aside = move_earlier_aside(self.output_folder, SELECTION_FILE)
             if aside is not None:
                 self.print_to_log_file(
-                    f"NOTE: an earlier training was here; its checkpoints are in {aside} now. Remove them when they "
+                    f"NOTE: an unfinished training was here; its checkpoints are in {aside} now. Remove them when they "
                     "are no longer needed."
                 )
         for name in (STEP_SECONDS, MEMORY_GB):
