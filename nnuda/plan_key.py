@@ -32,6 +32,15 @@ _CONFIGURATION = {
         "architecture": {"type": "object", "required": ["network_class_name", "arch_kwargs"]},
     },
 }
+_EMBEDDINGS = {
+    "type": "object",
+    "required": ["file", "sha256", "classes"],
+    "properties": {
+        "file": {"type": "string"},
+        "sha256": {"type": "string"},
+        "classes": {"type": "array", "items": {"type": "string"}},
+    },
+}
 # what planning takes over from the key of a plan that it writes again, also from one of another version
 _TAKEN_OVER = {
     "type": "object",
@@ -50,7 +59,7 @@ _TAKEN_OVER = {
             "required": ["target_gb"],
             "properties": {"target_gb": {"type": ["number", "null"]}},
         },
-        "class_embeddings": {"type": "object"},
+        "class_embeddings": _EMBEDDINGS,
     },
 }
 PLANS_SCHEMA = {
@@ -117,15 +126,7 @@ SCHEMA = {
             },
         },
         "settings": {"type": "object"},
-        "class_embeddings": {
-            "type": "object",
-            "required": ["file", "sha256", "classes"],
-            "properties": {
-                "file": {"type": "string"},
-                "sha256": {"type": "string"},
-                "classes": {"type": "array", "items": {"type": "string"}},
-            },
-        },
+        "class_embeddings": _EMBEDDINGS,
     },
 }
 

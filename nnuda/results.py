@@ -34,6 +34,7 @@ DATASET_SCHEMA = {
         "overwrite_image_reader_writer": {"type": "string"},
     },
 }
+AS_LEFT = "Put back what training left there."  # the remedy for files of a results folder
 LOGGED = "nnUDA/"  # how the names of loss terms begin in nnU-Net's log
 
 

@@ -7,17 +7,21 @@ import os
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 
 from nnuda.adapt.left import AdaptError
 from nnuda.adapt.road import Road
 from nnuda.adapt.walk import print_commands, walk
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains
 from nnuda.cli.estimate import print_estimate
+from nnuda.cli.ranges import decimal, fold, gigabytes, number_of_processes, whole
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
+from nnuda.files import check_output_folder
 from nnuda.find_trainer import find_trainer
-from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
+from nnuda.plan_key import read_plans
+from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
 from nnuda.training.init_from import SETTING as INIT_FROM
 
@@ -39,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_target(parser)
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration: 2d, 3d_fullres, 3d_lowres")
     parser.add_argument(
-        "-f", default="0", metavar="FOLD", help="fold of the source to train: 0 to 4, or all (default: 0)"
+        "-f", type=fold, default="0", metavar="FOLD", help="fold of the source to train: 0 to 4, or all (default: 0)"
     )
     parser.add_argument("-tr", default=TRAINER, metavar="TRAINER", help=f"trainer (default: {TRAINER})")
     parser.add_argument(
@@ -49,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-overwrite_plans_name", metavar="NAME", help="name of the plan to write and train")
     parser.add_argument("-pl", metavar="PLANNER", help="planner of a fresh plan (default: nnUDAPlanner)")
-    parser.add_argument("-gpu_memory_target", type=float, metavar="GB", help="for a fresh plan")
+    parser.add_argument("-gpu_memory_target", type=gigabytes, metavar="GB", help="for a fresh plan")
     parser.add_argument(
         "-i", metavar="IMAGES", help="target images to predict (default: imagesTs of the target, else its imagesTr)"
     )
@@ -67,15 +71,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="start from a trained nnU-Net: results folder, its fold, or a checkpoint",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
+    parser.add_argument("--epochs", type=whole(1), metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
     parser.add_argument(
         "--budget",
-        type=float,
+        type=decimal(1e-3, 1e5),
         metavar="HOURS",
         help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
     )
     parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
-    parser.add_argument("-np", type=int, metavar="N", help="worker processes (default: each command's own)")
+    parser.add_argument(
+        "-np", type=number_of_processes, metavar="N", help="worker processes (default: each command's own)"
+    )
     add_settings(parser)
     add_texts(parser)
     return parser
@@ -87,6 +93,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
+    check_output_folder(nnUNet_preprocessed, "nnUNet_preprocessed")
+    check_output_folder(nnUNet_results, "nnUNet_results")
+    if args.o is not None:
+        check_output_folder(args.o, "-o")
     source, target = read_domains(args)
     road = read_road(args, source, target)
     print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
@@ -105,8 +115,8 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
     find_trainer(args.tr)
-    if args.budget is not None and (args.epochs is not None or args.budget <= 0):
-        raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
+    if args.budget is not None and args.epochs is not None:
+        raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
     settings = parse_set_arguments(args.settings)
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
@@ -189,7 +199,7 @@ def model_to_start_from(path: str, fold: str) -> tuple[str, str | None]:
         path = find_fold(path, fold, "--from")
     checkpoint = find_checkpoint(path, option="--from")
     plans = join(split_fold(os.path.dirname(checkpoint))[0], PLANS)
-    return path, load_json(plans)["plans_name"] if os.path.isfile(plans) else None
+    return path, read_plans(plans, AS_LEFT)["plans_name"] if os.path.isfile(plans) else None
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.cli.run_command import run_command
-from nnuda.evaluation.quality import Model, calibrate, estimate_folder
+from nnuda.cli.ranges import ending
+from nnuda.cli.run_command import add_force, run_command
+from nnuda.evaluation.quality import MARK, Model, calibrate, estimate_folder, read_model
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.table import estimate_table, print_table
-from nnuda.files import read_json, write_json
-from nnuda.results import PLANS, split_fold
+from nnuda.files import check_output, write_json
+from nnuda.results import split_fold
 
 OUTPUT_NAME = "nnuda_estimate.json"
 
@@ -59,8 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-gt", metavar="FOLDER", help="[OPTIONAL] labels of the target, to measure what the estimate is worth"
     )
+    add_force(parser)
     parser.add_argument(
-        "-o", metavar="FILE", help=f"[OPTIONAL] output (.json). Default: {OUTPUT_NAME} in the folder of predictions"
+        "-o",
+        type=ending(".json"),
+        metavar="FILE",
+        help=f"[OPTIONAL] output (.json). Default: {OUTPUT_NAME} in the folder of predictions",
     )
     return parser
 
@@ -72,11 +77,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, OUTPUT_NAME)
-    if not output.endswith(".json"):
-        raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
+    check_output(output, "-o", MARK, args.force)
     folder, fold = split_fold(args.fold_folder)
-    model = Model(*(read_json(join(folder, name), "what training leaves there") for name in ("dataset.json", PLANS)))
-    trainer, plans, configuration = os.path.basename(folder).split("__")
+    names = os.path.basename(folder).split("__")
+    if len(names) != 3:
+        raise EvaluationError(
+            f"fold_folder: expected a fold of a results folder <trainer>__<plans>__<configuration>; got {args.fold_folder}."
+        )
+    trainer, plans, configuration = names
+    model = read_model(folder)
     remedy = (
         f"Make them: nnUNetv2_train {model.plans['dataset_name']} {configuration} {fold} -tr {trainer} -p {plans} "
         "--val --npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -12,18 +13,20 @@ from batchgenerators.utilities.file_and_folder_operations import isfile
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains
-from nnuda.cli.run_command import run_command
+from nnuda.cli.ranges import ending, fold, whole
+from nnuda.cli.run_command import add_force, run_command
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
-from nnuda.evaluation.quality import without_nan
-from nnuda.files import write_json, write_text
+from nnuda.evaluation.quality import MARK, without_nan
+from nnuda.files import check_output, write_json, write_text
 from nnuda.look.judge import judge
 from nnuda.look.measure import measure_pair
 from nnuda.look.page import class_sizes, common_areas, look_html
-from nnuda.look.try_model import LookError, find_model, try_model
+from nnuda.look.try_model import find_model, try_model
 from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.warnings import pair_warnings
+from nnuda.report.page import PAGE_MARK
 
 OUTPUT_NAME = "nnuda_look.html"
 
@@ -40,14 +43,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", metavar="FOLDER", help="results folder of a trained nnU-Net, <trainer>__<plans>__<configuration>"
     )
-    parser.add_argument("-f", metavar="FOLD", help="with --model: its fold (default: the first)")
-    parser.add_argument("--cases", type=int, default=8, metavar="N", help="cases of each domain to read (default: 8)")
+    parser.add_argument("-f", type=fold, metavar="FOLD", help="with --model: its fold (default: the first)")
     parser.add_argument(
-        "--model-cases", type=int, default=3, metavar="N", help="target cases for the model (default: 3)"
+        "--cases", type=whole(1), default=8, metavar="N", help="cases of each domain to read (default: 8)"
+    )
+    parser.add_argument(
+        "--model-cases", type=whole(1), default=3, metavar="N", help="target cases for the model (default: 3)"
     )
     parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    add_force(parser)
     parser.add_argument(
-        "-o", default=OUTPUT_NAME, metavar="FILE", help=f"the page (.html); .json beside it (default: {OUTPUT_NAME})"
+        "-o",
+        type=ending(".html"),
+        default=OUTPUT_NAME,
+        metavar="FILE",
+        help=f"the page (.html); .json beside it (default: {OUTPUT_NAME})",
     )
     return parser
 
@@ -58,10 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _look(args: argparse.Namespace) -> None:
-    if not args.o.endswith(".html"):
-        raise LookError(f"Expected an output file that ends with .html; got {args.o}.")
-    if min(args.cases, args.model_cases) < 1:
-        raise LookError("Expected --cases and --model-cases from 1 on.")
+    json_file = os.path.splitext(args.o)[0] + ".json"
+    check_output(args.o, "-o", PAGE_MARK, args.force)
+    check_output(json_file, "-o", MARK, args.force)
     source, target = read_domains(args)
     tried = find_model(args.model, args.f, source) if args.model else None
     plans = existing_plan(source)
@@ -92,7 +101,6 @@ def _look(args: argparse.Namespace) -> None:
         "estimate": estimate,
     }
     write_text(look_html(*sides, verdict, [*([error] if error else []), *warnings], estimate), args.o)
-    json_file = args.o.removesuffix(".html") + ".json"
     write_json(without_nan(content), json_file)
     print(f"\n{verdict.answer.upper()}: {'; '.join(verdict.reasons)}")
     for doubt in verdict.doubts:

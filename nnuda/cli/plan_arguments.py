@@ -26,7 +26,6 @@ from nnuda.planning.setting_checks import tried_settings
 from nnuda.planning.warnings import pair_warnings
 from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments, validate_overrides
-from nnuda.text.class_embeddings import ENTRY
 from nnuda.trainer_files import BASE_TRAINER
 
 
@@ -93,7 +92,7 @@ def read_request(
     pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
-    check_trainer(args.tr, chosen, embeddings is not None or ENTRY in old_key, source.dataset_json)
+    check_trainer(args.tr, chosen, embeddings is not None, old_key, source)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
 
 

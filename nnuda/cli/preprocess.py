@@ -13,7 +13,7 @@ from nnuda.plan_key import read_key
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
 from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
-from nnuda.preprocessing.configurations import check_configurations, choose_configurations
+from nnuda.preprocessing.configurations import check_configurations, check_places, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
 from nnuda.preprocessing.target import check_target_folder, preprocess_target
 
@@ -56,7 +56,9 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
 
 
 def _preprocess(args: argparse.Namespace) -> None:
-    plans = load_plan(dataset_name(args.d), args.p)
+    source_name = dataset_name(args.d)
+    plans = load_plan(source_name, args.p)
+    check_places(source_name, read_key(plans), plans)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)
     check_pair(source, target, plans)

@@ -15,6 +15,7 @@ from nnuda.errors import NnudaError
 from nnuda.files import read_json
 from nnuda.plan_key import read_key, read_plans, target_folder
 from nnuda.results import (
+    AS_LEFT,
     CHECKPOINTS,
     LOGGED,
     PLANS,
@@ -74,7 +75,6 @@ SELECTION_SCHEMA = {
     },
 }
 _FINGERPRINT = {"type": "object", "required": ["spacings", "shapes_after_crop"]}
-_AS_LEFT = "Put back what training left there."
 _LOGGED_BY_NNUNET = (
     "train_losses",
     "val_losses",
@@ -211,12 +211,10 @@ def read_run(folder: str) -> Run:
         )
     require_nnuda(above)
     file = find_checkpoint(folder, option="fold_folder")
-    plans = read_plans(join(above, PLANS), _AS_LEFT)
+    plans = read_plans(join(above, PLANS), AS_LEFT)
     frozen = sorted({"effective_settings", "foreground_classes"} - read_key(plans).keys())
     if frozen:
-        raise ReportError(
-            f"{join(above, PLANS)}: expected the plan that training froze; it has no {frozen}. {_AS_LEFT}"
-        )
+        raise ReportError(f"{join(above, PLANS)}: expected the plan that training froze; it has no {frozen}. {AS_LEFT}")
     checkpoint = load_checkpoint(file, needed=("trainer_name", "init_args", "logging", "current_epoch"))
     parameters = sum(value.numel() for value in checkpoint.pop("network_weights").values())
     checkpoint.pop("optimizer_state", None)
@@ -224,13 +222,13 @@ def read_run(folder: str) -> Run:
     logged = checkpoint["logging"]
     lacking = [name for name in _LOGGED_BY_NNUNET if not isinstance(logged, dict) or name not in logged]
     if lacking:
-        raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {_AS_LEFT}")
+        raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {AS_LEFT}")
     selection = join(folder, SELECTION)
     return Run(
         folder,
         plans,
-        read_plans(join(above, PLANS_SOURCE), _AS_LEFT),
-        read_dataset_json(join(above, "dataset.json"), _AS_LEFT, channels=True),
+        read_plans(join(above, PLANS_SOURCE), AS_LEFT),
+        read_dataset_json(join(above, "dataset.json"), AS_LEFT, channels=True),
         os.path.basename(file),
         checkpoint,
         load_selection(selection) if isfile(selection) else None,

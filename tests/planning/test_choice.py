@@ -190,6 +190,7 @@ def change(**changes: object) -> dict:
         ({KEY: {"settings": [1]}}, f"{KEY}.settings: "),
         ({KEY: {"memory": {"target_gb": "x"}}}, f"{KEY}.memory.target_gb: "),
         ({KEY: {"class_embeddings": "x"}}, f"{KEY}.class_embeddings: "),
+        ({KEY: {"class_embeddings": {"file": "x"}}}, f"{KEY}.class_embeddings: 'sha256' is a required property"),
     ],
 )
 def test_a_plan_that_was_changed_by_hand_is_one_error_that_names_it(folders, changes, says):
