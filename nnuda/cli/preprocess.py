@@ -12,10 +12,11 @@ from nnuda.errors import PlanningError
 from nnuda.plan_key import read_key
 from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
+from nnuda.planning.fingerprint import REMEDY, fingerprint_file
 from nnuda.preprocessing.configurations import check_configurations, check_places, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
 from nnuda.preprocessing.target import check_target_folder, preprocess_target
+from nnuda.results import read_fingerprint
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,7 +51,7 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
     """Both domains' cases; the source's only where they are missing."""
     check_target_folder(plans, target)
     configurations = choose_configurations(source.name, plans, args.c)
-    check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name)))
+    check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name), REMEDY))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)
 

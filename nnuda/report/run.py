@@ -24,6 +24,7 @@ from nnuda.results import (
     folds_in,
     load_checkpoint,
     read_dataset_json,
+    read_fingerprint,
     require_nnuda,
     split_fold,
 )
@@ -74,7 +75,6 @@ SELECTION_SCHEMA = {
         "selected_epoch": {"type": ["integer", "null"]},
     },
 }
-_FINGERPRINT = {"type": "object", "required": ["spacings", "shapes_after_crop"]}
 _LOGGED_BY_NNUNET = (
     "train_losses",
     "val_losses",
@@ -182,8 +182,7 @@ class Run:
             files["target"] = join(target_folder(self.key), "fingerprint.json")
         remedy = "Make it again with nnUDA_extract_fingerprint --clean, or move it away to do without it."
         return {
-            domain: read_json(file, "a fingerprint", _FINGERPRINT, remedy) if file and isfile(file) else None
-            for domain, file in files.items()
+            domain: read_fingerprint(file, remedy) if file and isfile(file) else None for domain, file in files.items()
         }
 
     @cached_property
