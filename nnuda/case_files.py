@@ -1,4 +1,5 @@
-"""The files of a preprocessed case in nnU-Net's two formats: which they are, and whether they are whole."""
+"""The files of a preprocessed case in nnU-Net's two formats: which they are, whether they are whole; and the folds that
+name the cases."""
 
 from __future__ import annotations
 
@@ -7,7 +8,24 @@ import zipfile
 
 import blosc2
 
+from nnuda.files import read_json
+
 FORMATS = {".b2nd": ("{}.b2nd", "{}_seg.b2nd", "{}.pkl"), ".npz": ("{}.npz", "{}.pkl")}  # by the image's ending
+_CASES = {"type": "array", "items": {"type": "string"}}
+SPLITS_SCHEMA = {
+    "type": "array",
+    "items": {"type": "object", "required": ["train", "val"], "properties": {"train": _CASES, "val": _CASES}},
+}
+
+
+def read_splits(file: str) -> list[dict[str, list[str]]]:
+    """nnU-Net's splits_final.json: a fold's cases by their use, train and val.
+
+    Raises:
+        FileError: it is damaged, or no list of splits.
+    """
+    what = "nnU-Net's splits, a list of {train: [cases], val: [cases]}"
+    return read_json(file, what, SPLITS_SCHEMA, "Mend it, or remove it: nnU-Net then makes its usual five folds.")
 
 
 def format_of(names: set[str]) -> str:

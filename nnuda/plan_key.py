@@ -29,7 +29,12 @@ _CONFIGURATION = {
         "spacing": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 3},
         "normalization_schemes": _TEXTS,
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
-        "architecture": {"type": "object", "required": ["network_class_name", "arch_kwargs"]},
+        **dict.fromkeys((f"resampling_fn_{name}" for name in ("data", "seg", "probabilities")), {"type": "string"}),
+        "architecture": {
+            "type": "object",
+            "required": ["network_class_name", "arch_kwargs"],
+            "properties": {"network_class_name": {"type": "string"}, "arch_kwargs": {"type": "object"}},
+        },
     },
 }
 _EMBEDDINGS = {

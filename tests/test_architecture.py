@@ -18,7 +18,7 @@ ALLOWED = {
     "registration": [],
     "labels": [],
     "files": ["errors"],
-    "case_files": [],
+    "case_files": ["files"],
     "commands": ["errors"],
     "processes": ["errors"],
     "plan_key": ["errors", "files"],

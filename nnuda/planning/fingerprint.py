@@ -27,7 +27,15 @@ MAX_VOXELS, MAX_VOXELS_PER_CASE = 10**8, 10**6
 # than a million, or than ten times its voxels (a compressed byte is at most four).
 VOXELS_PER_BYTE = 40
 REMEDY = "Remove it: it is made again."
-TARGET_SCHEMA = {**FINGERPRINT_SCHEMA, "required": [*FINGERPRINT_SCHEMA["required"], "intensities_from", "cases"]}
+TARGET_SCHEMA = {
+    **FINGERPRINT_SCHEMA,
+    "required": [*FINGERPRINT_SCHEMA["required"], "intensities_from", "cases"],
+    "properties": {
+        **FINGERPRINT_SCHEMA["properties"],
+        "intensities_from": {"type": "array", "items": {"type": "string"}},
+        "cases": {"type": "object"},
+    },
+}
 
 
 def fingerprint_file(source_name: str, target_name: str) -> str:

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import os
 
-from batchgenerators.utilities.file_and_folder_operations import isfile
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from nnuda.case_files import faults_of, format_of
 from nnuda.errors import NnudaError
-from nnuda.files import read_json
-
-_SPLITS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["train", "val"],
-        "properties": {name: {"type": "array", "items": {"type": "string"}} for name in ("train", "val")},
-    },
-}
 
 
 class PreprocessedError(NnudaError, FileNotFoundError):
@@ -40,21 +29,6 @@ def require_data(folder: str, configuration: str, command: str) -> None:
         raise PreprocessedError(
             f"Expected the preprocessed cases of configuration {configuration} in {folder}; there are none. "
             f"Run: {command}"
-        )
-
-
-def require_splits(file: str) -> None:
-    """Stop where splits_final.json is there and cannot be used.
-
-    Raises:
-        FileError: it is damaged, or no list of splits.
-    """
-    if isfile(file):
-        read_json(
-            file,
-            "nnU-Net's splits, a list of {train: [cases], val: [cases]}",
-            _SPLITS,
-            "Mend it, or remove it: nnU-Net then makes its usual five folds.",
         )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, autocast, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
+from nnuda.case_files import read_splits
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
@@ -70,7 +71,7 @@ from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import FOLDER as PICTURES
 from nnuda.training.pictures import Drawing
-from nnuda.training.preprocessed import PreprocessedError, require_cases, require_data, require_splits
+from nnuda.training.preprocessed import PreprocessedError, require_cases, require_data
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import LOGGED as SELECTION
 from nnuda.training.selecting import SCORES, EpochSelection, Predict
@@ -336,8 +337,9 @@ class nnUDATrainer(nnUNetTrainer):
         Raises:
             PreprocessedError, FileError: a case is not whole, or the splits are damaged.
         """
-        if self.fold != "all":
-            require_splits(join(self.preprocessed_dataset_folder_base, "splits_final.json"))
+        splits = join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        if self.fold != "all" and isfile(splits):
+            read_splits(splits)
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run: {self.preprocess_command}, or take these cases out of splits_final.json."
         for cases, use in ((training, "training"), (validation, "validation")):
