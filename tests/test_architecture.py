@@ -113,17 +113,7 @@ ALLOWED = {
         "results",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": [
-        "datasets",
-        "errors",
-        "files",
-        "images",
-        "labels",
-        "plan_key",
-        "planning",
-        "processes",
-        "results",
-    ],
+    "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",

@@ -15,7 +15,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.adapt.road import BEST, FINAL, Road
-from nnuda.errors import NnudaError
+from nnuda.errors import AdaptError
 from nnuda.files import FileError, read_json, write_json
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, PlanKeyError, read_key, read_plans, target_folder
@@ -43,10 +43,6 @@ _SUMMARY = {
     },
 }
 MAYBE_CUT_OFF = 8  # newest predictions of a command that was killed, which its processes may have been writing
-
-
-class AdaptError(NnudaError, RuntimeError):
-    """A folder that holds something else, or settings that a training was not begun with."""
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.cli.domain_arguments import add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, whole
-from nnuda.cli.run_command import add_force, run_command
+from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
-from nnuda.evaluation.quality import MARK, without_nan
 from nnuda.files import check_output, write_json, write_text
-from nnuda.look.judge import judge
-from nnuda.look.measure import measure_pair
-from nnuda.look.page import class_sizes, common_areas, look_html
-from nnuda.look.try_model import find_model, try_model
-from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.warnings import pair_warnings
 from nnuda.report.page import PAGE_MARK
 
 OUTPUT_NAME = "nnuda_look.html"
@@ -33,10 +27,11 @@ OUTPUT_NAME = "nnuda_look.html"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_look",
-        description="Intensities, spacing, size, orientation and field of view of both domains side by side, what planning "
+    parser = new_parser(
+        "nnUDA_look",
+        "Intensities, spacing, size, orientation and field of view of both domains side by side, what planning "
         "would say, and with --model what a trained nnU-Net makes of a few target cases. Nothing is trained.",
+        ["-d 501 -t 502", "-d 501 -t 502 --model MODEL_FOLDER"],
     )
     add_source(parser)
     add_target(parser)
@@ -68,10 +63,26 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _look(args: argparse.Namespace) -> None:
-    json_file = os.path.splitext(args.o)[0] + ".json"
+    check_folders({"--model": args.model})
+    from nnuda.evaluation.quality import MARK
+
     check_output(args.o, "-o", PAGE_MARK, args.force)
-    check_output(json_file, "-o", MARK, args.force)
-    source, target = read_domains(args)
+    check_output(os.path.splitext(args.o)[0] + ".json", "-o", MARK, args.force)
+    _measure_and_judge(args, *read_domains(args))
+
+
+def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain) -> None:
+    import torch
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnuda.evaluation.quality import without_nan
+    from nnuda.look.judge import judge
+    from nnuda.look.measure import measure_pair
+    from nnuda.look.page import class_sizes, common_areas, look_html
+    from nnuda.look.try_model import find_model, try_model
+    from nnuda.planning.checks import check_domains
+    from nnuda.planning.warnings import pair_warnings
+
     tried = find_model(args.model, args.f, source) if args.model else None
     plans = existing_plan(source)
     reader = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
@@ -101,11 +112,14 @@ def _look(args: argparse.Namespace) -> None:
         "estimate": estimate,
     }
     write_text(look_html(*sides, verdict, [*([error] if error else []), *warnings], estimate), args.o)
+    json_file = os.path.splitext(args.o)[0] + ".json"
     write_json(without_nan(content), json_file)
     print(f"\n{verdict.answer.upper()}: {'; '.join(verdict.reasons)}")
     for doubt in verdict.doubts:
         print(doubt)
     print(f"Written: {args.o}, {json_file}")
+    words = ["nnUDA_adapt", "-d", args.d, *target_words(args), "-c"]
+    print_next("adapt", f"{shlex.join(words)} CONFIGURATION")
 
 
 def existing_plan(source: Domain) -> dict | None:

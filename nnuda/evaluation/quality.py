@@ -34,7 +34,7 @@ from nnuda.evaluation.estimate import (
 from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.evaluation.scores import find_cases, first_names, spread
 from nnuda.images import read_label
-from nnuda.labels import foreground_names
+from nnuda.labels import PSEUDO_LABELS_ONLY, foreground_names
 from nnuda.plan_key import read_plans
 from nnuda.results import AS_LEFT, PLANS, read_dataset_json
 
@@ -71,6 +71,11 @@ class Model:
     @property
     def ending(self) -> str:
         return self.dataset_json["file_ending"]
+
+    @property
+    def learnt_pseudo_labels_only(self) -> bool:
+        """Whether the labels that it was trained and validated with are predictions, all of them."""
+        return bool(self.dataset_json.get(PSEUDO_LABELS_ONLY))
 
     def reader(self, example: str) -> type[BaseReaderWriter]:
         return find_reader(self.dataset_json, self.plans, example)
