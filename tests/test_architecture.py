@@ -84,8 +84,8 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
-    "demo": ["adapt", "commands", "evaluation", "files", "plan_key", "results"],
-    "adapt": [
+    "demo": ["commands", "evaluation", "files", "plan_key", "results", "stages"],
+    "stages": [
         "commands",
         "datasets",
         "errors",
@@ -126,8 +126,9 @@ ALLOWED = {
         "training",
     ],
     "train": ["errors", "files", "training"],
+    "api": ["cli", "errors", "files", "stages"],
     "cli": [
-        "adapt",
+        "stages",
         "convert",
         "datasets",
         "demo",

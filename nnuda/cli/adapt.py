@@ -8,9 +8,6 @@ import os
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
 
-from nnuda.adapt.left import AdaptError
-from nnuda.adapt.road import Road
-from nnuda.adapt.walk import print_commands, walk
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains
 from nnuda.cli.estimate import print_estimate
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
@@ -19,6 +16,9 @@ from nnuda.datasets import DatasetError, Domain, find_images
 from nnuda.find_trainer import find_trainer
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
+from nnuda.stages.left import AdaptError
+from nnuda.stages.road import Road
+from nnuda.stages.walk import print_commands, walk
 from nnuda.training.init_from import SETTING as INIT_FROM
 
 TRAINER = "nnUDATrainerAdapt"
