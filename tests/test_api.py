@@ -43,7 +43,7 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list:
     def walk(road, hours):
         seen.append((road, hours))
         Path(road.predictions).mkdir(parents=True)
-        Path(road.estimate).write_text(json.dumps({"per_class": {"box": {"expected_dice": 0.5}}}))
+        Path(road.estimate).write_text(json.dumps({"per_class": {"box": {"value": 0.5}}}))
         return road
 
     monkeypatch.setattr(api, "walk", walk)
@@ -78,7 +78,7 @@ def test_arguments_reach_the_road(folders: Path, walked: list) -> None:
         checkpoint="checkpoint_best.pth",
         images=folders / "raw" / "Dataset502_B" / "imagesTs",
         predictions=folders / "out" / "predictions",
-        estimate={"per_class": {"box": {"expected_dice": 0.5}}},
+        estimate={"per_class": {"box": {"value": 0.5}}},
         report=folders / "out" / "report.html",
     )
 
