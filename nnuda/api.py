@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nnuda.cli.adapt import TRAINER, build_parser, read_road
-from nnuda.cli.domain_arguments import read_domains
+from nnuda.cli.adapt import TRAINER, build_parser, make_road
 from nnuda.cli.run_command import PLANNING_FOLDERS
 from nnuda.errors import NnudaError
 from nnuda.files import read_json
@@ -50,7 +49,7 @@ def adapt(
     target: int | str | os.PathLike,
     configuration: str,
     *,
-    fold: int | str = 0,
+    fold: int | str | None = None,
     trainer: str = TRAINER,
     plans: str | None = None,
     new_plans: str | None = None,
@@ -58,6 +57,7 @@ def adapt(
     epochs: int | None = None,
     hours: float | None = None,
     start_from: str | os.PathLike | None = None,
+    source_free: bool = False,
     images: str | os.PathLike | None = None,
     output: str | os.PathLike | None = None,
     checkpoint: str | None = None,
@@ -76,7 +76,7 @@ def adapt(
         source: labelled; number or name of a dataset in nnUNet_raw.
         target: unlabelled; the same, or a folder of images, which needs `target_channels` and `target_name`.
         configuration: 2d, 3d_fullres, 3d_lowres, or one that the plan has.
-        fold: of the source to train: 0 to 4, or "all".
+        fold: of the source to train: 0 to 4, or "all". Default: 0, "all" where `source_free`.
         trainer: one of nnuda's.
         plans: an existing plan, which is extended and never planned again.
         new_plans: name of the plan to write and train.
@@ -84,6 +84,7 @@ def adapt(
         epochs: to train; None: as the settings say, by default 1000.
         hours: in place of `epochs`: as many as fit, by a pilot of one epoch.
         start_from: a trained nnU-Net: its results folder, a fold's folder or a checkpoint.
+        source_free: predictions of `start_from` take the place of the source's labelled images; `source` is a free number.
         images: folder of target images to predict. Default: imagesTs of the target, else its imagesTr.
         output: folder for predictions, estimate, report and logs. Default: `adapted` in the fold's folder.
         checkpoint: file to predict with. Default: the epoch chosen without labels, else the last.
@@ -117,6 +118,7 @@ def adapt(
         "--target-name": target_name,
     }
     words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    words += ["--source-free"] if source_free else []
     if target_channels is not None:
         words += ["--target-channel-names", *target_channels]
     return _adapted(_walk([*words, *overrides], hours))
@@ -132,7 +134,11 @@ def _walk(words: list[str], hours: float | None) -> Road:
     parser = build_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # else it prints the command's usage and exits
     args = parser.parse_args(words)
-    return walk(read_road(args, *read_domains(args)), hours)
+    try:
+        road = make_road(args)
+    except SystemExit as ended:  # nnUDA_pseudo_label, which makes a source of a model's predictions, has said why
+        raise AdaptArgumentError(str(ended.code)) from ended
+    return walk(road, hours)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -111,6 +111,7 @@ def test_a_folder_of_images_a_model_and_epochs(folders: Path, walked: list) -> N
         ({"epochs": "many"}, "--epochs"),
         ({"epochs": 3, "hours": 1}, "no --epochs"),
         ({"target": 599}, "599"),
+        ({"source_free": True}, "expected a trained model"),
         ({"settings": {"training.sed": 1}}, "training.sed"),
         ({"trainer": "nnUDATrainerAdpt"}, "nnUDATrainerAdpt"),
     ],

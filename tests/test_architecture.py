@@ -111,7 +111,7 @@ ALLOWED = {
         "results",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
+    "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",
@@ -128,7 +128,6 @@ ALLOWED = {
     "train": ["errors", "files", "training"],
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
-        "stages",
         "convert",
         "datasets",
         "demo",
@@ -146,6 +145,7 @@ ALLOWED = {
         "results",
         "selftraining",
         "settings",
+        "stages",
         "text",
         "trainer_files",
         "training",
