@@ -22,8 +22,8 @@ BASELINES = ("source-only", "strong-more")
 SUMMARY = {
     "image-free": "Map that sees no image",
     "source-only": "Source-only",
-    "strong": "Strong augmentation alone",
-    "strong-more": "More of it, alone",
+    "strong": "Strong augmentation",
+    "strong-more": "Strong augmentation, more views",
     "adapt": "`nnUDATrainerAdapt`",
 }
 
