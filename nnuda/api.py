@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nnuda.cli.adapt import TRAINER, build_parser, make_road
-from nnuda.cli.run_command import PLANNING_FOLDERS
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_variables
 from nnuda.errors import NnudaError
 from nnuda.files import read_json
 from nnuda.stages.road import Road
@@ -18,7 +18,7 @@ from nnuda.stages.walk import walk
 
 
 class AdaptArgumentError(NnudaError, ValueError):
-    """An argument of `nnuda.adapt`, or a variable, that is not as it should be."""
+    """An argument of `nnuda.adapt` that is not as it should be."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,7 @@ def adapt(
 
 
 def _walk(words: list[str], hours: float | None) -> Road:
-    for variable in (*PLANNING_FOLDERS, "nnUNet_results"):
-        if not os.environ.get(variable):
-            raise AdaptArgumentError(
-                f"Environment variable {variable} is not set. Before nnuda.adapt, set os.environ[{variable!r}] to a "
-                "folder's absolute path, as for nnU-Net."
-            )
+    check_variables((*PLANNING_FOLDERS, "nnUNet_results"))
     parser = build_parser()
     parser.error = _refuse  # type: ignore[method-assign]  # else it prints the command's usage and exits
     args = parser.parse_args(words)

@@ -123,7 +123,7 @@ def test_a_wrong_argument_is_an_error_and_no_exit(folders: Path, arguments: dict
 
 def test_a_variable_that_is_not_set(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_results")
-    with pytest.raises(api.AdaptArgumentError, match="nnUNet_results"):
+    with pytest.raises(NnudaError, match="nnUNet_results"):
         nnuda.adapt(501, 502, "2d")
 
 
