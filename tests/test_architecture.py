@@ -86,8 +86,8 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
-    "demo": ["adapt", "commands", "evaluation", "files", "plan_key", "results"],
-    "adapt": [
+    "demo": ["commands", "evaluation", "files", "plan_key", "results", "stages"],
+    "stages": [
         "commands",
         "datasets",
         "errors",
@@ -128,8 +128,8 @@ ALLOWED = {
         "training",
     ],
     "train": ["errors", "files", "training"],
+    "api": ["cli", "errors", "files", "stages"],
     "cli": [
-        "adapt",
         "convert",
         "datasets",
         "demo",
@@ -147,6 +147,7 @@ ALLOWED = {
         "results",
         "selftraining",
         "settings",
+        "stages",
         "text",
         "trainer_files",
         "training",

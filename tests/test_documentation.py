@@ -15,7 +15,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from documentation_pages import METHOD_PAGE, PAGES, ROADS, ROOT, Block, anchors, blocks, section, write_files
+from documentation_pages import (
+    METHOD_PAGE,
+    PAGES,
+    ROADS,
+    ROOT,
+    TRAINERS_PAGE,
+    Block,
+    anchors,
+    blocks,
+    section,
+    write_files,
+)
 from jsonschema import Draft202012Validator
 from methods import predicting_network
 
@@ -242,13 +253,12 @@ def test_every_dependency_is_explained():
 
 
 @pytest.mark.parametrize("trainer", own_trainers())
-def test_every_trainer_is_in_the_readme_and_has_a_page(trainer):
+def test_every_trainer_has_a_row_and_a_page(trainer):
     predicting_network(trainer)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    row = next(line for line in readme.splitlines() if line.startswith(f"| `{trainer}` |"))
-    assert re.search(r"\]\(documentation/explanation/[\w-]+\.md\)", row), (
-        f"README.md, row of {trainer}: it links no page of the method. Write documentation/explanation/"
-        f"{find_trainer(trainer).preset}.md, link it in the row's second cell, "
-        f'[METHOD](documentation/explanation/{find_trainer(trainer).preset}.md), and in the list under "Explanation:" '
-        'of "## Where to read on".'
+    rows = section(TRAINERS_PAGE, "Trainers").splitlines()
+    row = next(line for line in rows if line.startswith(f"| `{trainer}` |"))
+    assert re.search(r"\]\(\.\./explanation/[\w-]+\.md\)", row), (
+        f"{TRAINERS_PAGE.name}, row of {trainer}: it links no page of the method. Write documentation/explanation/"
+        f"{find_trainer(trainer).preset}.md and link it in the row's second cell, "
+        f"[METHOD](../explanation/{find_trainer(trainer).preset}.md)."
     )

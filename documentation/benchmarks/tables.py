@@ -1,6 +1,7 @@
 """Writes the tables of the pages from results.csv: python documentation/benchmarks/tables.py
 
-A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here.
+A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, and `costs` a line for each trainer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 import statistics
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -17,6 +19,13 @@ ROOT = HERE.parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 _MARKED = re.compile(r"(<!-- benchmark: (\S+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
 BASELINES = ("source-only", "strong-more")
+SUMMARY = {
+    "image-free": "Map that sees no image",
+    "source-only": "Source-only",
+    "strong": "Strong augmentation",
+    "strong-more": "Strong augmentation, more views",
+    "adapt": "`nnUDATrainerAdapt`",
+}
 
 
 def results() -> list[dict[str, str]]:
@@ -37,20 +46,43 @@ def gain(row: dict[str, float], baseline: dict[str, float]) -> str:
     return f"{statistics.mean(row[seed] - baseline[seed] for seed in shared):+.2f}" if shared else ""
 
 
-def table(pair: str, budget: str) -> str:
-    """Rows with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
-    lines = [line for line in results() if (line["pair"], line["budget"]) == (pair, budget)]
-    dice: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+Values = dict[str, dict[str, dict[str, float]]]  # row -> class -> seed -> Dice
+
+
+def read(pair: str, budget: str) -> tuple[Values, dict[str, dict[str, float]], dict[str, int]]:
+    """Dice; seconds of CPU by row and seed; structures that were not found by row."""
+    dice: Values = defaultdict(lambda: defaultdict(dict))
     cost: dict[str, dict[str, float]] = defaultdict(dict)
     failures: dict[str, int] = defaultdict(int)
-    for line in lines:
-        dice[line["row"]][line["class"]][line["seed"]] = float(line["dice"])
-        if line["class"] == "mean":
-            failures[line["row"]] += int(line["failures"])
-            if line["cpu_seconds"]:
-                cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
-    described = json.loads((HERE / "rows.json").read_text(encoding="utf-8"))
-    rows = [row for row in described["rows"] if row in dice]
+    for line in results():
+        if (line["pair"], line["budget"]) == (pair, budget):
+            dice[line["row"]][line["class"]][line["seed"]] = float(line["dice"])
+            if line["class"] == "mean":
+                failures[line["row"]] += int(line["failures"])
+                if line["cpu_seconds"]:
+                    cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
+    return dice, cost, failures
+
+
+def relative(cost: dict[str, dict[str, float]], row: str) -> list[float]:
+    """CPU time of a row's trainings against source-only with the same seed."""
+    return [cost[row][seed] / cost["source-only"][seed] for seed in cost[row].keys() & cost["source-only"].keys()]
+
+
+def described(kind: str) -> dict:
+    """The pairs, budgets or rows of rows.json."""
+    return json.loads((HERE / "rows.json").read_text(encoding="utf-8"))[kind]
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
+
+
+def table(pair: str, budget: str) -> str:
+    """Rows with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
+    dice, cost, failures = read(pair, budget)
+    of_row = described("rows")
+    rows = [row for row in of_row if row in dice]
     if not rows:
         return "Not measured yet.\n"
     classes = [name for name in dice[rows[0]] if name != "mean"]
@@ -67,12 +99,11 @@ def table(pair: str, budget: str) -> str:
     body = []
     for row in rows:
         mean = dice[row]["mean"]
-        shared = cost[row].keys() & cost["source-only"].keys()
-        times = [cost[row][seed] / cost["source-only"][seed] for seed in shared]
+        times = relative(cost, row)
         against = [gain(mean, dice[name]["mean"]) if name in dice and name != row else "" for name in BASELINES]
         body.append(
             [
-                described["rows"][row].get("title", row),
+                of_row[row].get("title", row),
                 str(len(mean)),
                 *(spread(list(dice[row][name].values())) for name in classes),
                 spread(list(mean.values())),
@@ -81,12 +112,50 @@ def table(pair: str, budget: str) -> str:
                 f"{statistics.mean(times):.1f}" if times else "",
             ]
         )
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
+    return markdown(head, body)
+
+
+def summary(budget: str) -> str:
+    """Mean Dice of the rows that matter, a line for each pair; rows that no pair has yet are left out."""
+    of_pair = {pair: read(pair, budget)[0] for pair in described("pairs")}
+    rows = [row for row in SUMMARY if any(row in dice for dice in of_pair.values())]
+    body = []
+    for pair, dice in of_pair.items():
+        mean = {row: dice[row]["mean"] for row in rows if row in dice}
+        if {"source-only", "adapt"} <= mean.keys():
+            cells = [spread(list(mean[row].values())) if row in mean else "" for row in rows]
+            body.append([described("pairs")[pair]["title"], *cells, gain(mean["adapt"], mean["source-only"])])
+    return markdown(["", *(SUMMARY[row] for row in rows), "Adapt against source-only"], body)
+
+
+def costs() -> str:
+    """Of each trainer: CPU time of whole trainings, and memory of a step as planning counts it."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for pair, budget in product(described("pairs"), described("budgets")):
+        cost = read(pair, budget)[1]
+        for row, facts in described("rows").items():
+            if "trainer" in facts and "on" not in facts and "teacher.weight" not in facts.get("settings", {}):
+                times[facts["trainer"]] += relative(cost, row)
+    presets = {file.stem.replace("_", ""): json.loads(file.read_text()) for file in (ROOT / "plans").glob("*.json")}
+    body = []
+    for trainer, found in times.items():
+        preset = presets[trainer.removeprefix("nnUDATrainer").lower()]
+        memory = {**presets["base"], **preset}["planning.memory_factor"]["value"]
+        ends = " to ".join(dict.fromkeys(f"{value:.1f}" for value in (min(found), max(found)))) if found else ""
+        measured = f"{ends} ({len(found)})" if found else "not measured"
+        body.append([f"`{trainer}`", measured, f"{memory:g}"])
+    return markdown(["Trainer", "CPU time of a training (trainings)", "Memory of a step"], body)
+
+
+def content(name: str) -> str:
+    """What stands between the marks of this name."""
+    first, _, budget = name.partition("/")
+    return costs() if first == "costs" else summary(budget) if first == "summary" else table(first, budget)
 
 
 def filled(text: str) -> str:
     """A page with its tables as results.csv has them."""
-    return _MARKED.sub(lambda match: f"{match[1]}\n{table(*match[2].split('/'))}\n{match[3]}", text)
+    return _MARKED.sub(lambda match: f"{match[1]}\n{content(match[2])}\n{match[3]}", text)
 
 
 if __name__ == "__main__":
