@@ -110,6 +110,20 @@ ALLOWED = {
         "report",
         "results",
     ],
+    "benchmark": [
+        "adapt",
+        "commands",
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "find_trainer",
+        "images",
+        "planning",
+        "report",
+        "results",
+        "settings",
+    ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
     # the roofs
@@ -128,6 +142,7 @@ ALLOWED = {
     "train": ["errors", "files", "training"],
     "cli": [
         "adapt",
+        "benchmark",
         "convert",
         "datasets",
         "demo",
