@@ -18,6 +18,7 @@ from nnuda.benchmark.places import DESCRIPTION, DONE, READY, pair_folder, run_fo
 from nnuda.benchmark.step import ENVIRONMENT
 from nnuda.files import read_json, write_json, write_text
 
+STEP = [sys.executable, "-m", "nnuda.benchmark.step"]
 GRAPH, ENGINE_LOG = "Snakefile", "engine.log"
 SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
 _SHORT = {"partition": "slurm_partition", "account": "slurm_account", "extra": "slurm_extra", "memory": "mem_mb"}
@@ -25,12 +26,14 @@ _PASSED_ON = ("nnUNet_", "nnUDA_", "OMP_", "CUDA_")  # variables that a run sees
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
-def check_engine(slurm: bool) -> None:
-    """Stop before any work where the engine is not installed.
+def check_engine(folder: str, slurm: bool) -> None:
+    """Stop before any work where the engine is not installed, or does not take the folder's name.
 
     Raises:
-        BenchmarkError: says what to install.
+        BenchmarkError: says what to do.
     """
+    if {"{", "}"} & set(folder):
+        raise BenchmarkError(f"-o: expected a folder without braces in its path, Snakemake's wildcards; got {folder}.")
     wanted = ["snakemake", *([SLURM_PLUGIN] if slurm else [])]
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
@@ -63,7 +66,7 @@ def freeze(folder: str, file: str) -> None:
 
 def graph(benchmark: Benchmark) -> str:
     """The Snakefile: a rule a prepared pair, a rule a run, and one that wants all. Paths count from the benchmark's
-    folder, whose name may hold what Snakemake takes for a wildcard."""
+    folder."""
     pairs = {run.prepared: os.path.join(pair_folder("", run.prepared), READY) for run in benchmark.runs}
     runs = {run.name: os.path.join(run_folder("", run), DONE) for run in benchmark.runs}
     blocks = [f"rule all:\n    input: {json.dumps(list(runs.values()))}"]
@@ -75,8 +78,7 @@ def graph(benchmark: Benchmark) -> str:
 
 
 def _rule(kind: str, name: str, number: int, inputs: Sequence[str], output: str) -> str:
-    words = [sys.executable, "-m", "nnuda.benchmark.step", ".", kind, name]
-    command = shlex.join(words).replace("{", "{{").replace("}", "}}")
+    command = shlex.join([*STEP, ".", kind, name]).replace("{", "{{").replace("}", "}}")
     lines = [f"rule {kind}_{number}:", f"    name: {json.dumps(f'{kind}_{name}')}"]
     lines += [f"    input: {json.dumps(inputs)}"] if inputs else []
     lines += [f"    output: {json.dumps(output)}", f"    shell: {json.dumps(command)}"]

@@ -58,7 +58,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     slurm = None if args.slurm is None else parse_slurm(args.slurm)
     folder = os.path.abspath(args.o)
     benchmark = read_benchmark(args.description)
-    check_engine(slurm is not None)
+    check_engine(folder, slurm is not None)
     check_output_folder(folder, "-o")
     if args.dry_run:
         refuse_or_remove_stale(folder, benchmark, False)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from toy import SOURCE
 
+from nnuda.benchmark import engine
 from nnuda.benchmark.description import BenchmarkError, read_benchmark
-from nnuda.benchmark.engine import graph, parse_slurm
+from nnuda.benchmark.engine import check_engine, parse_slurm
 from nnuda.benchmark.go import progress, refuse_or_remove_stale
 from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run
 from nnuda.benchmark.places import pair_folder, read_state, run_folder, write_state
@@ -22,7 +23,7 @@ from nnuda.files import write_json
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    return str(tmp_path / "out {1}")
+    return str(tmp_path / "out 1")
 
 
 def as_if_done(folder: str, benchmark) -> None:
@@ -33,7 +34,9 @@ def as_if_done(folder: str, benchmark) -> None:
         write_json(ready, os.path.join(pair_folder(folder, run.prepared), "ready.json"))
 
 
-def test_the_engine_reads_the_graph_as_it_is_meant(described: Callable[..., str], folder: str, tmp_path: Path) -> None:
+def test_the_engine_reads_the_graph_as_it_is_meant(
+    described: Callable[..., str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stand-in for the step notes what it is called with; one run fails, and the others go on."""
     pytest.importorskip("snakemake")
     benchmark = read_benchmark(described())
@@ -49,10 +52,8 @@ def test_the_engine_reads_the_graph_as_it_is_meant(described: Callable[..., str]
         "open(os.path.join(place, 'ready.json' if kind == 'pair' else 'done'), 'w').close()\n"
     )
     file = Path(folder) / "Snakefile"
-    real = f"{sys.executable} -m nnuda.benchmark.step"
-    text = graph(benchmark)
-    assert text.count(real) == 5
-    file.write_text(text.replace(real, f"{sys.executable} {stand_in}"))
+    monkeypatch.setattr(engine, "STEP", [sys.executable, str(stand_in)])
+    file.write_text(engine.graph(benchmark))
     words = [sys.executable, "-m", "snakemake", "-s", str(file), "-d", folder, "--cores", "2", "--keep-going"]
     ended = subprocess.run([*words, "--scheduler", "greedy"], capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr
@@ -133,6 +134,11 @@ def test_progress_counts_and_extrapolates() -> None:
     assert progress(states, 900, 2) == "2 of 5 runs done, 1 failed, 1 at work, about 90 s left"
     assert progress(states, 1006, 1) == "2 of 5 runs done, 1 at work, about 4 min left"  # tried again: three left
     assert progress([{"status": "waiting"}], 0, 1) == "0 of 1 runs done"
+
+
+def test_a_folder_that_the_engine_would_misread_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="without braces"):
+        check_engine("/data/{a}", False)
 
 
 def test_slurm_words() -> None:
