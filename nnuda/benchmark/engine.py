@@ -22,7 +22,7 @@ STEP = [sys.executable, "-m", "nnuda.benchmark.step"]
 GRAPH, ENGINE_LOG = "Snakefile", "engine.log"
 SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
 _SHORT = {"partition": "slurm_partition", "account": "slurm_account", "extra": "slurm_extra", "memory": "mem_mb"}
-_PASSED_ON = ("nnUNet_", "nnUDA_", "OMP_", "CUDA_")  # variables that a run sees on whichever machine
+_PASSED_ON = ("nnUNet_", "nnUDA_", "OMP_")  # variables that a run sees on whichever machine
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 

@@ -93,12 +93,13 @@ def progress(states: list[Mapping], began: float, at_a_time: int) -> str:
 
     Args:
         states: of all runs.
-        began: when this start of the engine was; a failure before it does not count, the run is tried again.
+        began: when this start of the engine was; what failed or was killed before
+            it does not count, the run is tried again.
         at_a_time: runs.
     """
     done = sum(state["status"] == FINISHED for state in states)
     failed = sum(state["status"] == FAILED and _ended_since(state, began) for state in states)
-    running = sum(state["status"] == RUNNING for state in states)
+    running = sum(state["status"] == RUNNING and state["began"] >= began for state in states)
     parts = [f"{done} of {len(states)} runs done", *([f"{failed} failed"] if failed else [])]
     parts += [f"{running} at work"] if running else []
     took = [state["ended"] - state["began"] for state in states if state["status"] == FINISHED]

@@ -130,7 +130,8 @@ def test_progress_counts_and_extrapolates() -> None:
     def ended(status: str, seconds: float) -> dict:
         return {"status": status, "began": 1000.0, "ended": 1000.0 + seconds}
 
-    states = [ended("done", 60), ended("done", 120), ended("failed", 5), {"status": "running"}, {"status": "waiting"}]
+    states = [ended("done", 60), ended("done", 120), ended("failed", 5), {"status": "running", "began": 1007.0}]
+    states += [{"status": "running", "began": 800.0}]  # killed
     assert progress(states, 900, 2) == "2 of 5 runs done, 1 failed, 1 at work, about 90 s left"
     assert progress(states, 1006, 1) == "2 of 5 runs done, 1 at work, about 4 min left"  # tried again: three left
     assert progress([{"status": "waiting"}], 0, 1) == "0 of 1 runs done"
