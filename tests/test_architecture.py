@@ -125,7 +125,7 @@ ALLOWED = {
         "settings",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
+    "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",

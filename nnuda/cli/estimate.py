@@ -98,6 +98,11 @@ def _estimate(args: argparse.Namespace) -> None:
     notes = []
     if fold == "all" and args.source_predictions is None:
         notes.append("Fold all was validated on cases that it was trained on: the estimate is too high.")
+    if model.learnt_pseudo_labels_only:
+        notes.append(
+            "The labels it is calibrated with are predictions of the model that the training began from: it says how far "
+            "the two agree, not how far they are right."
+        )
     if not args.second:
         notes.append("No other training was compared (--second): errors that any of them would show are not seen.")
     result["notes"] = notes

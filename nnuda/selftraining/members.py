@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnuda.datasets import Domain
@@ -47,7 +48,11 @@ class Member:
 
 
 def find_members(
-    folders: Sequence[str], folds: Sequence[str] | None, checkpoints: Sequence[str], source: Domain
+    folders: Sequence[str],
+    folds: Sequence[str] | None,
+    checkpoints: Sequence[str],
+    source: Domain,
+    reader: type[BaseReaderWriter],
 ) -> list[Member]:
     """Every fold and checkpoint of every folder.
 
@@ -56,6 +61,7 @@ def find_members(
         folds: None: all that a folder has.
         checkpoints: file names.
         source: whose labels and channels the models must have.
+        reader: of its images.
 
     Raises:
         MemberError, ResultsError: one is missing, or does not fit the source.
@@ -67,7 +73,7 @@ def find_members(
             raise MemberError(
                 f"-m: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
             )
-        _check_fits(folder, source)
+        _check_fits(folder, source, reader.__name__)
         for fold in wanted:
             for name in dict.fromkeys(checkpoints):
                 file = find_checkpoint(find_fold(folder, fold), name)
@@ -76,7 +82,7 @@ def find_members(
     return members
 
 
-def _check_fits(folder: str, source: Domain) -> None:
+def _check_fits(folder: str, source: Domain, reader_of_source: str) -> None:
     trained = read_json(os.path.join(folder, "dataset.json"), "the dataset.json of a trained model")
     for what, got, expected in (
         ("labels", _labels(trained), _labels(source.dataset_json)),
@@ -93,9 +99,9 @@ def _check_fits(folder: str, source: Domain) -> None:
                 "Name a model that was trained on these classes, or its source with -d."
             )
     reader = read_json(os.path.join(folder, PLANS), "a plan of nnU-Net's")["image_reader_writer"]
-    if reader != source.reader_class().__name__:
+    if reader != reader_of_source:
         raise MemberError(
-            f"-m {folder}: reads images with {reader}, the source {source.name} with {source.reader_class().__name__}. "
+            f"-m {folder}: reads images with {reader}, the source {source.name} with {reader_of_source}. "
             f'Set "overwrite_image_reader_writer": "{reader}" in the source\'s dataset.json.'
         )
 
