@@ -194,8 +194,12 @@ class Benchmark:
         return {**self.values[run.row.name], SEED: run.seed}
 
 
-def read_benchmark(file: str) -> Benchmark:
+def read_benchmark(file: str, values: Mapping[str, Mapping[str, Any]] | None = None) -> Benchmark:
     """A description, checked.
+
+    Args:
+        file: the description.
+        values: settings of its rows, where they are known: to find them takes the import of every trainer.
 
     Raises:
         FileError: no JSON, or not of the schema.
@@ -224,7 +228,7 @@ def read_benchmark(file: str) -> Benchmark:
         against=against,
         checkpoint=content.get("checkpoint", "last"),
         device=content.get("device", "cuda"),
-        values={row.name: _values(file, row, content["budget"].get("settings", {})) for row in rows},
+        values=values or {row.name: _values(file, row, content["budget"].get("settings", {})) for row in rows},
     )
     _check_oracles(file, benchmark)
     return benchmark

@@ -11,14 +11,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from nnuda.benchmark.description import Benchmark, BenchmarkError
-from nnuda.benchmark.places import DESCRIPTION, DONE, READY, pair_folder, run_folder
-from nnuda.benchmark.step import ENVIRONMENT
-from nnuda.files import read_json, write_json, write_text
+from nnuda.benchmark.identity import write_json
+from nnuda.benchmark.places import DESCRIPTION, DONE, FROZEN, READY, RUNNING, pair_folder, read_state, run_folder
+from nnuda.files import read_json, write_text
 
 STEP = [sys.executable, "-m", "nnuda.benchmark.step"]
+FIRST = 10**6  # priority from which the rules count down, so that runs begin in the order of the description
 GRAPH, ENGINE_LOG = "Snakefile", "engine.log"
 SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
 _SHORT = {"partition": "slurm_partition", "account": "slurm_account", "extra": "slurm_extra", "memory": "mem_mb"}
@@ -46,33 +47,36 @@ def check_engine(folder: str, slurm: bool) -> None:
         )
 
 
-def freeze(folder: str, file: str) -> None:
-    """Keep the description and the variables in the folder, as the runs will read them.
+def freeze(folder: str, file: str, benchmark: Benchmark) -> None:
+    """Keep the description, its settings and the variables in the folder, as the runs will read them.
 
     Args:
         folder: of the benchmark.
-        file: the description; its relative paths become absolute.
+        file, benchmark: the description, whose relative paths become absolute, and what it says.
     """
     content, base = read_json(file, "a benchmark"), os.path.dirname(os.path.abspath(file))
     for pair in content["pairs"]:
         for key in pair.keys() & {"labels", "images"}:
             pair[key] = os.path.normpath(os.path.join(base, os.path.expandvars(pair[key])))
     write_json(content, os.path.join(folder, DESCRIPTION))
-    write_json(
-        {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)},
-        os.path.join(folder, ENVIRONMENT),
-    )
+    variables = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+    write_json({"environment": variables, "values": benchmark.values}, os.path.join(folder, FROZEN))
 
 
-def graph(benchmark: Benchmark) -> str:
-    """The Snakefile: a rule a prepared pair, a rule a run, and one that wants all. Paths count from the benchmark's
-    folder."""
+def graph(benchmark: Benchmark, begun: Collection[str] = ()) -> str:
+    """The Snakefile: a rule a prepared pair, a rule a run, and one that wants all. Paths count from the benchmark's folder.
+
+    Args:
+        benchmark: what is asked for.
+        begun: names of runs that come first: one that outlived a killed engine then takes one of the places, which waits
+            for it, and no more runs than allowed are at work.
+    """
     pairs = {run.prepared: os.path.join(pair_folder("", run.prepared), READY) for run in benchmark.runs}
     runs = {run.name: os.path.join(run_folder("", run), DONE) for run in benchmark.runs}
     blocks = [f"rule all:\n    input: {json.dumps(list(runs.values()))}"]
     for name, output in pairs.items():
         blocks.append(_rule("pair", name, len(blocks), [], output))
-    for run in benchmark.runs:
+    for run in sorted(benchmark.runs, key=lambda run: run.name not in begun):
         blocks.append(_rule("run", run.name, len(blocks), [pairs[run.prepared]], runs[run.name]))
     return "\n\n".join([*blocks, ""])
 
@@ -80,7 +84,7 @@ def graph(benchmark: Benchmark) -> str:
 def _rule(kind: str, name: str, number: int, inputs: Sequence[str], output: str) -> str:
     command = shlex.join([*STEP, ".", kind, name]).replace("{", "{{").replace("}", "}}")
     lines = [f"rule {kind}_{number}:", f"    name: {json.dumps(f'{kind}_{name}')}"]
-    lines += [f"    input: {json.dumps(inputs)}"] if inputs else []
+    lines += [f"    input: {json.dumps(inputs)}", f"    priority: {FIRST - number}"] if inputs else []
     lines += [f"    output: {json.dumps(output)}", f"    shell: {json.dumps(command)}"]
     return "\n".join(lines)
 
@@ -127,7 +131,8 @@ def start_engine(folder: str, benchmark: Benchmark, at_a_time: int, slurm: Mappi
     Returns:
         The process.
     """
-    write_text(graph(benchmark), os.path.join(folder, GRAPH))
+    begun = {run.name for run in benchmark.runs if read_state(folder, run)["status"] == RUNNING}
+    write_text(graph(benchmark, begun), os.path.join(folder, GRAPH))
     parent = os.getpid()
 
     def die_with_parent() -> None:

@@ -56,7 +56,7 @@ def go(folder: str, file: str, benchmark: Benchmark, at_a_time: int, slurm: Mapp
     Raises:
         BenchmarkError: the engine ended before it came to the runs.
     """
-    freeze(folder, file)
+    freeze(folder, file, benchmark)
     began, engine = time.time(), start_engine(folder, benchmark, at_a_time, slurm)
     try:
         _watch(folder, benchmark, engine, at_a_time)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from nnuda.benchmark.description import Benchmark, Pair, Run
 from nnuda.datasets import Domain, label_files
-from nnuda.files import FileError, read_json, write_json
+from nnuda.files import FileError, read_json, write_text
 from nnuda.images import digest, stamp
 
 HASHES = "data_hashes.json"
 PACKAGES = ("nnuda", "nnunetv2", "torch", "numpy", "snakemake")
+
+
+def write_json(content: Mapping[str, Any], path: str) -> None:
+    """As that of nnuda.files, for content without NumPy's numbers: it does not need nnU-Net, which imports torch."""
+    write_text(json.dumps(content, indent=4), path)
 
 
 class DataHashes:

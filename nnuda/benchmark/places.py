@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnuda.benchmark.description import Benchmark, Run
-from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run
-from nnuda.files import FileError, read_json, write_json
+from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, write_json
+from nnuda.files import FileError, read_json
 
-DESCRIPTION, READY, STATE, DONE, SCORES, LOG = "benchmark.json", "ready.json", "run.json", "done", "scores.json", "logs"
+DESCRIPTION, FROZEN, READY, STATE, DONE = "benchmark.json", "frozen.json", "ready.json", "run.json", "done"
+SCORES, LOG = "scores.json", "logs"
 WAITING, RUNNING, FAILED, FINISHED = "waiting", "running", "failed", "done"
 _STATE = {"type": "object", "required": ["status", "identity"]}
 

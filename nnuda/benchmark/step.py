@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from nnuda.benchmark.description import Benchmark, BenchmarkError, Run, read_benchmark
-from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, provenance
+from nnuda.benchmark.gpus import own_gpu
+from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, provenance, write_json
 from nnuda.benchmark.places import (
     DESCRIPTION,
     DONE,
     FAILED,
     FINISHED,
+    FROZEN,
     LOG,
     READY,
     RUNNING,
@@ -35,17 +37,17 @@ from nnuda.benchmark.places import (
 )
 from nnuda.commands import run_logged
 from nnuda.errors import message_of, one_message
-from nnuda.files import LOCK, LockedError, locked, read_json, write_json
+from nnuda.files import LOCK, LockedError, locked, read_json
 
 POLL_SECONDS = 2
-ENVIRONMENT = "environment.json"
 
 
 def main(words: list[str]) -> None:
     folder, kind, name = os.path.abspath(words[0]), *words[1:]
-    os.environ |= read_json(os.path.join(folder, ENVIRONMENT), "variables")
     with one_message():
-        benchmark = read_benchmark(os.path.join(folder, DESCRIPTION))
+        frozen = read_json(os.path.join(folder, FROZEN), "what a benchmark was begun with")
+        os.environ |= frozen["environment"]
+        benchmark = read_benchmark(os.path.join(folder, DESCRIPTION), frozen["values"])
         if kind == "pair":
             prepare(folder, benchmark, next(run for run in benchmark.runs if run.prepared == name))
         else:
@@ -151,7 +153,8 @@ def do_run(folder: str, benchmark: Benchmark, run: Run) -> None:
         try:
             from nnuda.benchmark.stages import walk_run  # imports torch
 
-            cost = walk_run(folder, benchmark, run, lock)
+            with own_gpu(folder, benchmark.device):
+                cost = walk_run(folder, benchmark, run, lock)
         except BaseException as error:
             said = message_of(error) or "".join(traceback.format_exception(error))
             write_state(folder, run, status=FAILED, error=said[-4000:], ended=time.time())

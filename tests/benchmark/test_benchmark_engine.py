@@ -80,12 +80,12 @@ def states(folder: Path) -> dict[str, str]:
 def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = start("-n", "2", seconds=3)
-    until = time.monotonic() + 240
+    until = time.monotonic() + 400
     while not list(out.glob("runs/*/count.txt")):
         assert time.monotonic() < until and first.poll() is None
         time.sleep(0.1)
     os.kill(first.pid, signal.SIGKILL)
-    text, _ = start("-n", "2").communicate(timeout=300)
+    text, _ = start("-n", "2").communicate(timeout=500)
     assert states(out) == {
         f"toy_{row}_seed{seed}_foldall": "failed" if row == "broken" else "done"
         for row in ("plain", "broken")

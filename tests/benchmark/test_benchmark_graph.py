@@ -65,6 +65,14 @@ def test_the_engine_reads_the_graph_as_it_is_meant(
     ]
 
 
+def test_what_was_begun_comes_first(described: Callable[..., str]) -> None:
+    text = engine.graph(read_benchmark(described()), {"toy_plain_seed2_foldall"})
+    rules = [rule for rule in text.split("\n\n") if rule.startswith("rule run_")]
+    priorities = [int(rule.split("priority: ")[1].split()[0]) for rule in rules]
+    assert "toy_plain_seed2_foldall" in rules[0] and priorities == sorted(priorities, reverse=True)
+    assert len(set(priorities)) == 4
+
+
 def test_what_has_not_changed_is_not_stale(described: Callable[..., str], folder: str) -> None:
     benchmark = read_benchmark(described())
     as_if_done(folder, benchmark)
