@@ -77,7 +77,7 @@ def one_node_slurm(folder: Path) -> Iterator[None]:
     try:
         _start_munge(folder, programs["munged"])
         for name in ("slurmctld", "slurmd"):
-            subprocess.run([programs[name]], check=True, capture_output=True, timeout=WAIT_SECONDS)
+            subprocess.run([programs[name], "-f", str(RUNTIME)], check=True, capture_output=True, timeout=WAIT_SECONDS)
         _wait_for_node(folder)
         yield
     except subprocess.SubprocessError as error:

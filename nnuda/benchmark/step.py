@@ -22,7 +22,6 @@ from nnuda.benchmark.gpus import own_gpu
 from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, provenance, write_json
 from nnuda.benchmark.places import (
     DESCRIPTION,
-    DONE,
     FAILED,
     FINISHED,
     FROZEN,
@@ -146,7 +145,8 @@ def do_run(folder: str, benchmark: Benchmark, run: Run) -> None:
         state, identity = read_state(folder, run), identity_of_run(benchmark, run, DataHashes(folder))
         if state["identity"] is not None and (changed := changes(state["identity"], identity)):
             raise BenchmarkError(f"{place} was made from something else: {'; '.join(changed)}.")
-        if state["status"] == FINISHED and os.path.isfile(os.path.join(place, DONE)):
+        if state["status"] == FINISHED:
+            write_state(folder, run)  # the engine removes the marker of what it did not see end
             return
         starts = [*state.get("starts", []), provenance(benchmark.device)]
         write_state(folder, run, status=RUNNING, identity=identity, starts=starts, began=time.time(), error=None)
