@@ -102,7 +102,7 @@ def test_through_slurm(start: Callable, tmp_path: Path) -> None:
         try:
             with one_node_slurm(Path(folder)):
                 text, _ = start(
-                    "-n", "2", "--slurm", "partition=main", "runtime=5", "memory=100", seeds=(1,)
+                    "-n", "2", "--slurm", "partition=main", "runtime=5", "memory=100"
                 ).communicate(timeout=400)
         except CannotStart as reason:
             pytest.skip(f"no SLURM: {reason}")
