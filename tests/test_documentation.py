@@ -119,7 +119,7 @@ def test_the_arguments_of_every_command_parse(block: Block, parse):
             parse_set_arguments(getattr(arguments, "settings", None) or [])
             dataset = getattr(arguments, "dataset_name_or_id", getattr(arguments, "d", None))
             plain = "_toDataset" in (getattr(arguments, "p", None) or "") or dataset == ROUND
-            assert getattr(arguments, "tr", "nnUDATrainer") in [*known_trainers(), *["nnUNetTrainer"] * plain]
+            assert (getattr(arguments, "tr", None) or "nnUDATrainer") in [*known_trainers(), *["nnUNetTrainer"] * plain]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -158,7 +158,7 @@ REQUIRED = {
 def test_the_reference_has_every_option_and_no_other(name, parse):
     parser, _ = parse([name, *REQUIRED.get(name, "").split()])
     text = section(COMMANDS_PAGE, name)
-    real = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    real = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help", "--version"}
     assert set(re.findall(r"`(--?[A-Za-z][\w-]*)", text)) == real
 
 

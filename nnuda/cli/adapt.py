@@ -6,25 +6,26 @@ import argparse
 import os
 import shlex
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
 
-from nnuda.adapt.left import AdaptError
-from nnuda.adapt.road import Road
-from nnuda.adapt.walk import print_commands, walk
 from nnuda.cli import pseudo_label
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains, target_words
 from nnuda.cli.estimate import print_estimate
-from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.next_command import RECOMMENDED as TRAINER
+from nnuda.cli.parser import new_parser
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
+from nnuda.errors import AdaptError
 from nnuda.find_trainer import find_trainer
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
-from nnuda.training.init_from import SETTING as INIT_FROM
 
-TRAINER = "nnUDATrainerAdapt"
+if TYPE_CHECKING:
+    from nnuda.adapt.road import Road
+
 EPOCHS = "training.num_epochs"
 PASSED_ON = ("gpu_memory_target", "pl")  # options of planning, with one dash as nnU-Net has them
 TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
@@ -32,11 +33,17 @@ TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_adapt",
-        description="Plans, preprocesses, trains, chooses an epoch without target labels, predicts the target's images, "
+    parser = new_parser(
+        "nnUDA_adapt",
+        "Plans, preprocesses, trains, chooses an epoch without target labels, predicts the target's images, "
         "estimates the quality and writes a report, by the commands that it prints. What is there is used; run "
         "it again after an interruption.",
+        [
+            "-d 501 -t 502 -c 2d",
+            "-d 501 -t 502 -c 3d_fullres --budget 24",
+            "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1 -c 2d --from MODEL_FOLDER",
+            "-d 601 -t 502 -c 2d --source-free --from MODEL_FOLDER",
+        ],
     )
     add_source(parser)
     add_target(parser)
@@ -99,9 +106,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _adapt(args: argparse.Namespace) -> None:
     args.f = args.f or ("all" if args.source_free else "0")
+    check_folders({"-i": args.i})
     first = label_with_model(args) if args.source_free else ()
     source, target = read_domains(args)
     road = replace(read_road(args, source, target), first=first)
+    from nnuda.adapt.walk import print_commands, walk
+
     print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
     print(flush=True)
     road = walk(road, args.budget)
@@ -117,10 +127,13 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     Raises:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
-    find_trainer(args.tr)
     if args.budget is not None and (args.epochs is not None or args.budget <= 0):
         raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
     settings = parse_set_arguments(args.settings)
+    find_trainer(args.tr)
+    from nnuda.adapt.road import Road
+    from nnuda.training.init_from import SETTING as INIT_FROM
+
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
     if args.model is not None:
@@ -203,6 +216,8 @@ def label_with_model(args: argparse.Namespace) -> list[str]:
 
 
 def device_of(args: argparse.Namespace) -> str:
+    import torch
+
     return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -39,15 +39,20 @@ def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--target-name", metavar="NAME", help="what a folder of images is to be called")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """--set."""
+def add_settings(parser: argparse.ArgumentParser, default: list[str] | None = ()) -> None:
+    """--set.
+
+    Args:
+        parser: of the command.
+        default: None where no --set is not the same as one that sets nothing.
+    """
     parser.add_argument(
         "--set",
         action="append",
-        default=[],
+        default=default if default is None else list(default),
         metavar="KEY=VALUE",
         dest="settings",
-        help="a setting, value in JSON; repeatable",
+        help="a setting, value in JSON, such as training.num_epochs=250; repeatable; nnUDA_configure --list shows them",
     )
 
 

@@ -5,27 +5,22 @@ from __future__ import annotations
 import argparse
 import shlex
 
-import torch
 from rich import box
 from rich.table import Table
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
-from nnuda.evaluation.table import print_table
-from nnuda.planning.checks import check_domains
-from nnuda.selftraining.dataset import output_name
-from nnuda.selftraining.members import find_members
-from nnuda.selftraining.round import Options, make_round
-from nnuda.selftraining.source_free import reader_of_model, source_of_model, write_moved_plan
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of nnUDA_pseudo_label."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_pseudo_label",
-        description="A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
+    parser = new_parser(
+        "nnUDA_pseudo_label",
+        "A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
         "dataset of source and target cases, with nnU-Net's ignore label where nothing is kept.",
+        ["-d 501 -t 502 -m MODEL_FOLDER -o 601", "-d 501 -t 502 -m MODEL_FOLDER -o 601 \\\n--confidence 0.9 liver=0.7"],
     )
     add_source(parser, required=False)
     add_target(parser)
@@ -133,10 +128,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _pseudo_label(args: argparse.Namespace) -> None:
+    confidence = parse_confidence(args.confidence)
+    if args.source_free == (args.d is not None):
+        raise PlanningError("Expected the labelled source with -d, or --source-free where there are no source images.")
+    import torch
+
+    from nnuda.planning.checks import check_domains
+    from nnuda.selftraining.dataset import output_name
+    from nnuda.selftraining.members import find_members
+    from nnuda.selftraining.round import Options, make_round
+    from nnuda.selftraining.source_free import reader_of_model, source_of_model, write_moved_plan
+
+    source, target = read_domains(args, source_of_model(args.m[0]) if args.source_free else None)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
     options = Options(
-        parse_confidence(args.confidence),
+        confidence,
         args.agreement,
         args.keep_share,
         not args.all_components,
@@ -146,9 +153,6 @@ def _pseudo_label(args: argparse.Namespace) -> None:
         not args.disable_tta,
         args.step_size,
     )
-    if args.source_free == (args.d is not None):
-        raise PlanningError("Expected the labelled source with -d, or --source-free where there are no source images.")
-    source, target = read_domains(args, source_of_model(args.m[0]) if args.source_free else None)
     reader = reader_of_model(args.m[0]) if args.source_free else source.reader_class()
     check_domains(source, target, reader)
     name = output_name(args.o, source.name, target.name)
@@ -172,6 +176,8 @@ def _pseudo_label(args: argparse.Namespace) -> None:
 
 
 def _report(provenance: dict) -> None:
+    from nnuda.evaluation.table import print_table
+
     table = Table(title="What was kept of the target", box=box.SIMPLE_HEAD)
     table.add_column("class", no_wrap=True)
     for column in ("threshold", "in one piece", "plausible volume", "voxels predicted", "kept"):

@@ -52,7 +52,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(predict, "_predict_case", predict_case)
     monkeypatch.setattr(predict, "load_predictor", lambda *_: None)
     member = Member(str(tmp_path / "model"), "0", "checkpoint_final.pth", "0" * 64)
-    monkeypatch.setattr(pseudo_label, "find_members", lambda *_: [member])
+    monkeypatch.setattr("nnuda.selftraining.members.find_members", lambda *_: [member])
     return truth
 
 
