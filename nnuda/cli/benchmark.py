@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
-
-EXAMPLES = """examples:
-  nnUDA_benchmark benchmark.json -o ./comparison --dry-run
-  nnUDA_benchmark benchmark.json -o ./comparison -n 2
-  nnUDA_benchmark benchmark.json -o ./comparison -n 20 --slurm partition=gpu runtime=600 gpu=1 cpus_per_task=8 memory=32000
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_benchmark",
-        description="Trains, predicts, scores and reports every row with every seed of a description, N at a time, and "
-        "writes one page with the comparison. Run it again after an interruption: what is done stays.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = new_parser(
+        "nnUDA_benchmark",
+        "Trains, predicts, scores and reports every row with every seed of a description, N at a time, and writes one "
+        "page with the comparison. Run it again after an interruption: what is done stays.",
+        [
+            "benchmark.json -o ./comparison --dry-run",
+            "benchmark.json -o ./comparison -n 2",
+            "benchmark.json -o ./comparison -n 20 --slurm \\\npartition=gpu runtime=600 gpu=1 cpus_per_task=8 memory=32000",
+        ],
     )
     parser.add_argument("description", metavar="BENCHMARK.json", help="pairs, rows, budget, seeds, folds")
     parser.add_argument("-o", required=True, metavar="FOLDER", help="for runs, logs and the page")

@@ -101,9 +101,9 @@ def test_through_slurm(start: Callable, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp") as folder:
         try:
             with one_node_slurm(Path(folder)):
-                text, _ = start(
-                    "-n", "2", "--slurm", "partition=main", "runtime=5", "memory=100"
-                ).communicate(timeout=400)
+                text, _ = start("-n", "2", "--slurm", "partition=main", "runtime=5", "memory=100").communicate(
+                    timeout=400
+                )
         except CannotStart as reason:
             pytest.skip(f"no SLURM: {reason}")
     said = [line.split() for line in (tmp_path / "out" / "said.txt").read_text().splitlines()]
