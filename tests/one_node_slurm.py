@@ -40,7 +40,7 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 MinJobAge=3600
-NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory={memory} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -71,7 +71,9 @@ def one_node_slurm(folder: Path) -> Iterator[None]:
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     host = socket.gethostname().split(".")[0]
-    text = CONFIGURATION.format(host=host, folder=folder, ports=_free_ports(), processors=os.cpu_count())
+    text = CONFIGURATION.format(
+        host=host, folder=folder, ports=_free_ports(), processors=os.cpu_count(), memory=_memory()
+    )
     RUNTIME.parent.mkdir(parents=True, exist_ok=True)
     RUNTIME.write_text(text)
     try:
@@ -95,6 +97,11 @@ def _start_munge(folder: Path, program: str) -> None:
     places = [f"--{name}={folder}/munge.{ending}" for name, ending in (("socket", "socket"), ("pid-file", "pid"))]
     places += [f"--key-file={key}", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
     subprocess.run([program, "--force", *places], check=True, capture_output=True, timeout=WAIT_SECONDS)
+
+
+def _memory() -> int:
+    """In MB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
 def _free_ports() -> list[int]:

@@ -82,7 +82,7 @@ def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, t
     first = start("-n", "1", seconds=3)
     until = time.monotonic() + 400
     while not list(out.glob("runs/*/count.txt")):
-        assert time.monotonic() < until and first.poll() is None
+        assert time.monotonic() < until and first.poll() is None, first.stdout.read()
         time.sleep(0.1)
     os.kill(first.pid, signal.SIGKILL)
     text, _ = start("-n", "1").communicate(timeout=500)
