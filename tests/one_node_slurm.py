@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
@@ -126,13 +127,15 @@ def _wait_for_node(folder: Path) -> None:
 
 
 def _stop(folder: Path) -> None:
-    for name in ("slurmd", "slurmctld", "munge"):
-        file = folder / f"{name}.pid"
-        if file.is_file():
-            try:
-                os.kill(int(file.read_text()), 15)
-            except ProcessLookupError:
-                continue
+    """End what was started, and wait until it has written its state."""
+    files = [folder / f"{name}.pid" for name in ("slurmd", "slurmctld", "munge")]
+    for number in [int(file.read_text()) for file in files if file.is_file()]:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
+            until = time.monotonic() + WAIT_SECONDS
+            while time.monotonic() < until:
+                os.kill(number, 0)
+                time.sleep(0.1)
 
 
 if __name__ == "__main__":  # python tests/one_node_slurm.py COMMAND ...: runs it where sbatch works
