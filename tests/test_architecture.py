@@ -112,6 +112,20 @@ ALLOWED = {
         "report",
         "results",
     ],
+    "benchmark": [
+        "commands",
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "find_trainer",
+        "images",
+        "planning",
+        "report",
+        "results",
+        "settings",
+        "stages",
+    ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
@@ -130,6 +144,7 @@ ALLOWED = {
     "train": ["errors", "files", "training"],
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
+        "benchmark",
         "convert",
         "datasets",
         "demo",
