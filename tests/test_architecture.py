@@ -110,6 +110,18 @@ ALLOWED = {
         "report",
         "results",
     ],
+    "choosing": [
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "images",
+        "plan_key",
+        "processes",
+        "results",
+        "selection",
+        "selftraining",
+    ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
     # the roofs
@@ -128,6 +140,7 @@ ALLOWED = {
     "train": ["errors", "files", "training"],
     "cli": [
         "adapt",
+        "choosing",
         "convert",
         "datasets",
         "demo",

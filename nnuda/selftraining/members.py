@@ -47,7 +47,11 @@ class Member:
 
 
 def find_members(
-    folders: Sequence[str], folds: Sequence[str] | None, checkpoints: Sequence[str], source: Domain
+    folders: Sequence[str],
+    folds: Sequence[str] | None,
+    checkpoints: Sequence[str],
+    source: Domain,
+    option: str = "-m",
 ) -> list[Member]:
     """Every fold and checkpoint of every folder.
 
@@ -56,6 +60,7 @@ def find_members(
         folds: None: all that a folder has.
         checkpoints: file names.
         source: whose labels and channels the models must have.
+        option: what the user names a model with.
 
     Raises:
         MemberError, ResultsError: one is missing, or does not fit the source.
@@ -65,9 +70,9 @@ def find_members(
         wanted = list(dict.fromkeys(folds or folds_in(folder)))
         if not wanted:
             raise MemberError(
-                f"-m: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
+                f"{option}: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
             )
-        _check_fits(folder, source)
+        _check_fits(folder, source, option)
         for fold in wanted:
             for name in dict.fromkeys(checkpoints):
                 file = find_checkpoint(find_fold(folder, fold), name)
@@ -76,7 +81,7 @@ def find_members(
     return members
 
 
-def _check_fits(folder: str, source: Domain) -> None:
+def _check_fits(folder: str, source: Domain, option: str) -> None:
     trained = read_json(os.path.join(folder, "dataset.json"), "the dataset.json of a trained model")
     for what, got, expected in (
         ("labels", _labels(trained), _labels(source.dataset_json)),
@@ -89,13 +94,13 @@ def _check_fits(folder: str, source: Domain) -> None:
     ):
         if got != expected:
             raise MemberError(
-                f"-m {folder}: expected the {what} of the source {source.name}, {expected}; the model has {got}. "
+                f"{option} {folder}: expected the {what} of the source {source.name}, {expected}; the model has {got}. "
                 "Name a model that was trained on these classes, or its source with -d."
             )
     reader = read_json(os.path.join(folder, PLANS), "a plan of nnU-Net's")["image_reader_writer"]
     if reader != source.reader_class().__name__:
         raise MemberError(
-            f"-m {folder}: reads images with {reader}, the source {source.name} with {source.reader_class().__name__}. "
+            f"{option} {folder}: reads images with {reader}, the source {source.name} with {source.reader_class().__name__}. "
             f'Set "overwrite_image_reader_writer": "{reader}" in the source\'s dataset.json.'
         )
 
