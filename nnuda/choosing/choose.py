@@ -167,8 +167,8 @@ def how_sure(ranked: Sequence[Ranked], tied: Sequence[Ranked]) -> list[str]:
     elif tied:
         others = "all of the others" if len(tied) == len(ranked) - 1 else f"{len(tied)} of the {len(ranked) - 1} others"
         lines = [
-            f"Not sure: {others} lie within the interval of the best, {best.interval[0]:.2f} to {best.interval[1]:.2f} "
-            f"(marked =). These are ties: {', '.join(one.letters for one in tied)}."
+            f"Not sure: {others} lie within the interval of the best, {best.interval[0]:.2f} to {best.interval[1]:.2f}. "
+            "The estimate cannot tell these apart (ties, marked =)."
         ]
     else:
         lines = [f"The others lie below the interval of the best, which begins at {best.interval[0]:.2f}."]

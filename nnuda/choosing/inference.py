@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.choosing.candidates import Candidate
 from nnuda.choosing.estimates import Pool, model_of
 from nnuda.choosing.predictions import How
-from nnuda.choosing.ranking import Ranked
+from nnuda.choosing.ranking import WIDTH, Ranked
 from nnuda.evaluation.quality import Model
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.selftraining.members import Member
@@ -48,8 +49,9 @@ def instructions(winner: Ranked, dataset: str, how: How, remarks: Sequence[str])
     lines = ["***Run inference like this:***", ""]
     if len(winner.candidate.members) > 1:
         lines += ["An ensemble won! Predict with its members, then average their probabilities:", ""]
-    lines += [*commands(winner.candidate, dataset, how), "", "***How sure this is:***", "", *remarks, ""]
-    lines += ["No postprocessing was determined: it would need labels of the target."]
+    lines += [*commands(winner.candidate, dataset, how), "", "***How sure this is:***", ""]
+    for remark in [*remarks, "No postprocessing was determined: it would need labels of the target."]:
+        lines += textwrap.wrap(remark, WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
     return "\n".join(lines) + "\n"
 
 
