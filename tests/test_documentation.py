@@ -136,6 +136,7 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
 REQUIRED = {
     "nnUDA_adapt": "-d 1 -t 2 -c 2d",
     "nnUDA_look": "-d 1 -t 2",
+    "nnUDA_find_best_configuration": "-d 1 -t 2",
     "nnUDA_estimate": "fold_0 --predictions predictions",
     "nnUDA_plan_and_preprocess": "-d 1 -t 2",
     "nnUDA_extract_fingerprint": "-d 1 -t 2",

@@ -197,10 +197,11 @@ def _has(folder: str, fold: str, checkpoint: str) -> bool:
     return isfile(join(folder, f"fold_{fold}", checkpoint))
 
 
-def _epochs(members: Sequence[Member]) -> Iterator[int]:
-    """By which two checkpoints of one epoch are told to be the same."""
+def _epochs(members: Sequence[Member]) -> Iterator[int | str]:
+    """By which two checkpoints of one epoch are told to be the same; a file of weights alone does not say."""
     for member in members:
-        yield load_checkpoint(join(member.folder, f"fold_{member.fold}", member.checkpoint)).get("current_epoch", -1)
+        content = load_checkpoint(join(member.folder, f"fold_{member.fold}", member.checkpoint))
+        yield content.get("current_epoch", member.checkpoint)
 
 
 # ---- pairs ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from nnuda.evaluation.estimate import DO_NOT_USE, USABLE
 from nnuda.files import read_json
 from nnuda.report.page import Notes, Section, Table, Text
 from nnuda.report.predictions import Predictions
-from nnuda.report.run import Run, number
+from nnuda.report.run import Run
 
 FILE = "nnuda_estimate.json"
 _NUMBER = {"type": ["number", "null"]}
@@ -50,51 +50,54 @@ def read_estimate(predictions: Predictions) -> dict[str, Any] | None:
 def estimate_sign(estimate: dict[str, Any]) -> tuple[str, str]:
     """The estimate in a line, and the level of a page's fact: "bad" for "do not use"."""
     verdict = estimate["verdict"]
-    line = f"estimated, not scored: expected Dice {_range(estimate['mean'])}: {verdict}"
+    line = f"estimated, not scored: expected Dice {_two(estimate['mean']['value'])} ({_interval(estimate['mean'])}): {verdict}"
     return line, "bad" if verdict == DO_NOT_USE else ""
 
 
 def estimate_section(run: Run, predictions: Predictions, estimate: dict[str, Any]) -> Section:
     """Expected Dice of each class with its interval, and what is to be thought of it."""
-    rows = [["", "expected Dice", "interval", *COLUMNS.values(), "what to do"]]
-    marked = set()
+    rows = [["", "expected Dice", "interval", *COLUMNS.values()]]
+    marked: set[int] = set()
     for name, values in estimate["per_class"].items():
-        word = _what_to_do(values)
-        if word == DO_NOT_USE:
-            marked.add(len(rows) - 1)
-        rows.append([name, number(values["value"]), _interval(values), *_cells(values), word])
-    mean = estimate["mean"]
-    rows.append(["mean of classes", number(mean["value"]), _interval(mean), *_cells(mean), estimate["verdict"]])
-    marked |= {len(rows) - 2} if estimate["verdict"] == DO_NOT_USE else set()
+        bad = _is_bad(values)
+        marked |= {len(rows) - 1} if bad else set()
+        rows.append(_row(name, values, bad))
+    bad = estimate["verdict"] == DO_NOT_USE
+    marked |= {len(rows) - 1} if bad else set()
+    rows.append(_row("mean of classes", estimate["mean"], bad))
     blocks: list = [
         Text(
             "What Dice the predictions may be expected to have, without any label of the target. This is an estimate, "
             "not a score, and no result to publish. The interval has no stated coverage."
         ),
-        Table(rows, frozenset(marked), words=frozenset({len(rows[0]) - 1})),
+        Table(rows, frozenset(marked)),
     ]
     items = [*estimate["reasons"], *_stale(run, predictions, estimate), estimate["caution"], *estimate.get("notes", [])]
     return Section("Expected Dice, an estimate without labels", [*blocks, Notes(items)])
 
 
-def _what_to_do(values: dict[str, Any]) -> str:
-    """In a class's row: "do not use" by the rule of the verdict, else nothing but a plain word on a low one."""
-    if values["value"] is None or values["value"] < USABLE or values.get("impossible_size", 0) >= 0.5:
-        return DO_NOT_USE
+def _is_bad(values: dict[str, Any]) -> bool:
+    """Whether a class alone leads to "do not use", by the rule of `nnuda.evaluation.estimate.verdict`."""
     source = values.get("dice_on_source")
-    return DO_NOT_USE if source is not None and source < USABLE else ""
+    return (
+        values["value"] is None
+        or values["value"] < USABLE
+        or values.get("impossible_size", 0) >= 0.5
+        or (source is not None and source < USABLE)
+    )
 
 
-def _range(values: dict[str, Any]) -> str:
-    return f"{number(values['value'])} ({_interval(values)})"
+def _row(name: str, values: dict[str, Any], bad: bool) -> list[str]:
+    expected = f"{DO_NOT_USE}: {_two(values['value'])}" if bad else _two(values["value"])
+    return [name, expected, _interval(values), *(_two(values.get(column)) for column in COLUMNS)]
 
 
 def _interval(values: dict[str, Any]) -> str:
-    return f"{number(values['low'])} to {number(values['high'])}"
+    return f"{_two(values['low'])} to {_two(values['high'])}"
 
 
-def _cells(values: dict[str, Any]) -> list[str]:
-    return [number(values.get(column)) for column in COLUMNS]
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _stale(run: Run, predictions: Predictions, estimate: dict[str, Any]) -> list[str]:

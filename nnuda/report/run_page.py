@@ -106,7 +106,7 @@ def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None)
     question = "Did it work?"
     if found is None or found.scores is None:
         line, level = estimate_sign(estimate) if estimate else ("", "")
-        answer = "Not known without target labels"
+        answer = "Not known without target labels" + ("; the estimate says: do not use" if level == "bad" else "")
         return Fact(question, answer, [*([line] if line else []), *_signs(run)], level)
     dice, classes = found.scores["foreground_mean"]["Dice"], found.scores["per_class"]
     worst = min(classes, key=lambda name: np.nan_to_num(classes[name]["Dice"]["mean"], nan=2.0))

@@ -11,6 +11,8 @@ from browser import Browser, faults
 from made_run import make_run, write_estimate, write_predictions
 
 from nnuda.files import FileError, write_text
+from nnuda.report.estimate_section import estimate_section, read_estimate
+from nnuda.report.page import page_html
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import read_run
 from nnuda.report.run_page import Request, report_html
@@ -23,10 +25,13 @@ def folder(tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions", {"a": 0, "b": 2})
 
 
-def page_of(root: Path, folder: Path, references: Path | None = None) -> str:
+def page_of(root: Path, folder: Path, references: Path | None = None, whole: bool = False) -> str:
+    """The page, or the section alone, which takes no time."""
     run = read_run(str(next(root.rglob("fold_0"), None) or make_run(root / "results")))
     given = find_predictions(run, str(folder), references=None if references is None else str(references))
-    return report_html(run, Request(given, histogram_cases=0))
+    if whole:
+        return report_html(run, Request(given, histogram_cases=0))
+    return page_html("run", [], [estimate_section(run, given, read_estimate(given))])
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -39,41 +44,44 @@ def rows(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_without_an_estimate_there_is_no_section(tmp_path: Path, folder: Path) -> None:
-    assert TITLE not in page_of(tmp_path, folder)
+def facts(text: str) -> str:
+    """The answer to "Did it work?"."""
+    return text[text.index('<div class="facts">') :].split("Did it work?")[1].split("Is anything wrong?")[0]
+
+
+def test_only_where_one_lies_beside_the_predictions(tmp_path: Path, folder: Path) -> None:
+    before = page_of(tmp_path, folder, whole=True)
+    assert TITLE not in before and "estimate" not in facts(before)
+    write_estimate(folder, ["a", "b"])
+    after = page_of(tmp_path, folder, whole=True)
+    assert TITLE in after and "estimated, not scored: expected Dice 0.57 (0.47 to 0.67)" in facts(after)
+    assert "Not known without target labels; the estimate says: do not use" in facts(after)
+    assert 'class="fact bad"><h2>Did it work?' in after
+    # a score is the answer where there is one
+    labels = write_predictions(tmp_path / "labels", {"a": 0, "b": 0})
+    scored = page_of(tmp_path, folder, labels, whole=True)
+    assert "oracle: true" in facts(scored) and "estimated" not in facts(scored) and TITLE in scored
 
 
 def test_classes_intervals_and_do_not_use(tmp_path: Path, folder: Path) -> None:
     write_estimate(folder, ["a", "b"])
     text = page_of(tmp_path, folder)
     found = rows(text)
-    assert found["disc"] == ["0.84", "0.74 to 0.94", "0.89", "0.79", "-", "0.9", ""]
-    assert found["ring"][:2] == ["0.31", "0.21 to 0.41"] and found["ring"][-1] == "do not use"
-    assert found["mean of classes"][-1] == "do not use"
-    section = text[text.index(f"<h2>{TITLE}") :].split("</section>")[0]
-    assert section.count('class="marked"') == 2 and "not a score" in section and "No other training" in section
-    top = text[text.index("Did it work?") :].split("Is anything wrong?")[0]
-    assert "Not known without target labels" in top and "estimated, not scored: expected Dice 0.575" in top
-    assert 'class="fact bad"><h2>Did it work?' in text
+    assert found["disc"] == ["0.84", "0.74 to 0.94", "0.89", "0.79", "-", "0.90"]
+    assert found["ring"][:2] == ["do not use: 0.31", "0.21 to 0.41"]
+    assert found["mean of classes"][0].startswith("do not use: 0.5")
+    assert text.count('<tr class="marked"') == 2 and "not a score" in text and "No other training" in text
 
 
 def test_a_good_one_marks_nothing(tmp_path: Path, folder: Path) -> None:
     write_estimate(folder, ["a", "b"], worst=0.8)
     text = page_of(tmp_path, folder)
-    section = text[text.index(f"<h2>{TITLE}") :].split("</section>")[0]
-    assert "marked" not in section and "do not use" not in section
-    assert 'class="fact "><h2>Did it work?' in text
-
-
-def test_beside_a_score_the_score_is_the_answer(tmp_path: Path, folder: Path) -> None:
-    write_estimate(folder, ["a", "b"])
-    text = page_of(tmp_path, folder, write_predictions(tmp_path / "labels", {"a": 0, "b": 0}))
-    top = text[text.index("Did it work?") :].split("Is anything wrong?")[0]
-    assert "oracle: true" in top and "estimated" not in top and TITLE in text
+    assert '<tr class="marked"' not in text and "do not use" not in text
 
 
 def test_predictions_that_changed_since_are_said(tmp_path: Path, folder: Path) -> None:
     file = write_estimate(folder, ["a", "b"])
+    assert "newer" not in page_of(tmp_path, folder)
     os.utime(file, (1, 1))
     assert "2 predictions are newer than it" in page_of(tmp_path, folder)
     write_estimate(folder, ["a"])
