@@ -66,7 +66,7 @@ def test_tables_of_estimates_by_hand(monkeypatch):
     ]
     monkeypatch.setattr(tables, "estimates", lambda: lines)
     _, _, first, second, _ = tables.estimate_table("mscmr", "b").splitlines()
-    assert first == "| 1 | adapt 1 | final | 0.80 | 0.65 to 0.95 | 0.60 | plausible |"
+    assert first == "| 1 | adapt 1 | final | 0.80 |  |  | 0.80 | 0.65 to 0.95 | 0.60 | plausible |"
     assert second.startswith("| 2 = | strong 1 ")
     _, _, soft, estimate = tables.summary().splitlines()
     assert soft.startswith("| mscmr, b: 3 candidates, 5 cases | soft Dice | +0.10 | 0.10 |")

@@ -112,13 +112,24 @@ def estimate_table(pair: str, budget: str) -> str:
     lines = [line for line in estimates() if (line["pair"], line["budget"], line["class"]) == (pair, budget, "mean")]
     if not lines:
         return "Not measured yet.\n"
-    head = ["", "Candidate: row, seed", "Epoch", "Estimate", "Interval", "True", "Verdict"]
+    head = [
+        "",
+        "Candidate: row, seed",
+        "Epoch",
+        "Soft Dice",
+        "ATC",
+        "Agreement",
+        "Estimate",
+        "Interval",
+        "True",
+        "Verdict",
+    ]
     body = [
         [
             f"{line['place']}{' =' if line['tie'] == '1' else ''}",
             line["rows"].replace("/", " "),
             line["checkpoint"],
-            two(line["value"]),
+            *(two(line[column]) for column in ESTIMATORS),
             f"{two(line['low'])} to {two(line['high'])}",
             two(line["true"]),
             line["verdict"],
