@@ -119,7 +119,9 @@ def test_the_arguments_of_every_command_parse(block: Block, parse):
             parse_set_arguments(getattr(arguments, "settings", None) or [])
             dataset = getattr(arguments, "dataset_name_or_id", getattr(arguments, "d", None))
             plain = "_toDataset" in (getattr(arguments, "p", None) or "") or dataset == ROUND
-            assert getattr(arguments, "tr", "nnUDATrainer") in [*known_trainers(), *["nnUNetTrainer"] * plain]
+            trainers = getattr(arguments, "tr", None) or "nnUDATrainer"  # several, of nnUDA_find_best_configuration
+            known = {*known_trainers(), *["nnUNetTrainer"] * plain}
+            assert {*([trainers] if isinstance(trainers, str) else trainers)} <= known
 
 
 @pytest.mark.parametrize("name", OURS)
