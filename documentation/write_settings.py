@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnuda.find_trainer import find_trainer
-from nnuda.settings import load_preset, own_preset_names
+from nnuda.settings import allowed, load_preset, own_preset_names
 from nnuda.trainer_files import BASE, own_trainers
 
 PAGE = Path(__file__).parent / "reference" / "settings.md"
@@ -24,6 +24,7 @@ nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.aug
 ```
 
 - A value is JSON: `1`, `0.5`, `true`, `null`, `"text"`. A bare word is taken as text.
+- `nnUDA_configure --list -tr TRAINER` prints a trainer's settings; with `-d` those of a plan.
 - An unknown key is an error that names the nearest known key. So is a value that a key cannot take.
 - `nnUDA_configure` adds to the settings of the plan that it copies. `nnUDA_plan_and_preprocess --set` replaces those of the plan; without `--set` they stay.
 - A plan may carry settings of several methods. A trainer reads the common ones and its own.
@@ -34,32 +35,6 @@ nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.aug
 
 "Share of the training" is counted in epochs: 0.1 of 1000 epochs is 100 epochs.
 """
-
-
-def number_range(schema: dict[str, Any]) -> str:
-    """The bounds of a number, such as ` >= 1`; empty where there are none."""
-    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    parts = [f"{sign} {schema[name]:.10g}" for name, sign in bounds.items() if name in schema]
-    return f" {' and '.join(parts)}" if parts else ""
-
-
-def allowed(schema: dict[str, Any]) -> str:
-    """What a schema takes, in words."""
-    if "anyOf" in schema:
-        return " or ".join(allowed(part) for part in schema["anyOf"])
-    if "enum" in schema:
-        return " or ".join(f"`{value}`" for value in schema["enum"])
-    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    words = {
-        "boolean": "`true` or `false`",
-        "string": "text",
-        "null": "`null`",
-        "integer": f"integer{number_range(schema)}",
-        "number": f"number{number_range(schema)}",
-    }
-    if "array" in kinds:
-        words["array"] = f"list, each {allowed(schema['items'])}"
-    return " or ".join(words[kind] for kind in kinds)
 
 
 def per_preset(key: str, show) -> str:
@@ -80,7 +55,7 @@ def row(key: str) -> str:
     cells = [
         f"`{key}`",
         per_preset(key, default),
-        per_preset(key, lambda entry: allowed(entry["schema"])),
+        per_preset(key, lambda entry: allowed(entry["schema"], "`")),
         per_preset(key, lambda entry: entry["help"]),
         per_preset(key, lambda entry: entry["source"]),
     ]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import chain
 
-from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, recursive_find_reader_writer_by_name
-
 from nnuda.errors import DatasetError, harmless
 from nnuda.files import read_json
 
@@ -110,6 +108,8 @@ def _channels(content: dict) -> str:
 
 
 def _reader(content: dict) -> str:
+    from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, recursive_find_reader_writer_by_name
+
     name = content.get("overwrite_image_reader_writer", "None")
     if name != "None":
         try:

@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 from nnunetv2.paths import nnUNet_raw
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnuda.dataset_json import check_case_name, read_dataset_json
 from nnuda.errors import DatasetError, harmless
 from nnuda.images import check_whole
+
+if TYPE_CHECKING:
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Domain:
         Raises:
             DatasetError: none of nnU-Net's readers can read it.
         """
+        from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
         first = next(iter(self.images.values()))[0]
         check_whole(first)
         try:
@@ -72,6 +75,8 @@ def dataset_name(dataset: str | int) -> str:
     Raises:
         DatasetError: no such dataset, or more than one.
     """
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
     try:
         name = str(maybe_convert_to_dataset_name(dataset))
         if os.path.basename(name) != name:

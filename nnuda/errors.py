@@ -40,6 +40,26 @@ class DatasetError(NnudaError, ValueError):
     """Images, labels or a dataset that are not where, not named as, or do not hold what they should."""
 
 
+class EvaluationError(NnudaError, ValueError):
+    """Something that forbids a score; the message says what and how to fix it."""
+
+
+class ReportError(NnudaError, ValueError):
+    """Something that forbids a report; the message says what was expected and what to do."""
+
+
+class ExportError(NnudaError, ValueError):
+    """This model does not become a plain nnU-Net; says why and what to do."""
+
+
+class LookError(NnudaError, ValueError):
+    """A model that does not belong to the pair."""
+
+
+class AdaptError(NnudaError, RuntimeError):
+    """A folder that holds something else, or settings that a training was not begun with."""
+
+
 class UnsupportedError(NnudaError, NotImplementedError):
     """What a method does not do with this plan."""
 

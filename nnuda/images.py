@@ -19,11 +19,13 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-
-import numpy as np
-from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from typing import TYPE_CHECKING
 
 from nnuda.errors import DatasetError, NnudaError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 _CHUNK = 2**22  # bytes read at once; a multiple of each voxel's size
 _GZIP = b"\x1f\x8b"
@@ -271,6 +273,8 @@ def values_complaint(file: str, values: np.ndarray, low: float, high: float) -> 
 
 def hidden_value(file: str) -> float:
     """A voxel of a NIfTI file itself that is NaN or infinite, where there is one; else 0."""
+    import numpy as np
+
     header = nifti_header(file)
     if header.datatype not in _FLOATS:
         return 0.0

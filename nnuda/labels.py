@@ -15,6 +15,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor
 
 SURE = 20.0  # logit; exp(-20) vanishes beside 1 in float32
+PSEUDO_LABELS_ONLY = "pseudo_labels_only"  # in a dataset.json: every label is a prediction, none was drawn by a person
+PSEUDO_LABELLED = "target_"  # how the names of target cases begin in a dataset that holds predictions as labels
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------

@@ -198,6 +198,32 @@ def _schemas() -> dict[str, dict]:
     return {key: known[0] if len(known) == 1 else {"anyOf": known} for key, known in schemas.items()}
 
 
+def number_range(schema: dict[str, Any]) -> str:
+    """The bounds of a number, such as ` >= 1`; empty where there are none."""
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    parts = [f"{sign} {schema[name]:.10g}" for name, sign in bounds.items() if name in schema]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def allowed(schema: dict[str, Any], quote: str = "") -> str:
+    """What a schema takes, in words; values stand between quotes."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(part, quote) for part in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"{quote}{value}{quote}" for value in schema["enum"])
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    words = {
+        "boolean": f"{quote}true{quote} or {quote}false{quote}",
+        "string": "text",
+        "null": f"{quote}null{quote}",
+        "integer": f"integer{number_range(schema)}",
+        "number": f"number{number_range(schema)}",
+    }
+    if "array" in kinds:
+        words["array"] = f"list, each {allowed(schema['items'], quote)}"
+    return " or ".join(words[kind] for kind in kinds)
+
+
 def setting_formats() -> dict[str, str]:
     """Key -> what its schema says that a value names, of the settings of all presets whose schema says so."""
     entries = {key: entry for name in preset_names() for key, entry in load_preset(name).items()}
@@ -226,7 +252,7 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise SettingsError(
                 f"Unknown setting {short(key)!r}.{hint} "
-                "documentation/reference/settings.md lists all of them; the settings of a trainer of "
+                "nnUDA_configure --list lists all of them; the settings of a trainer of "
                 "your own are known while its folder is in nnUNet_extTrainer."
             )
         _check_value(key, value, schemas[key])

@@ -46,6 +46,16 @@ def known_trainers() -> list[str]:
     return [BASE_TRAINER, *own_trainers(), *outside_trainers()]
 
 
+def preset_of(trainer: str) -> str | None:
+    """The preset that a trainer's class, or the nearest of its parents, says; None where no file has such a class."""
+    if trainer == BASE_TRAINER:
+        return BASE
+    for folder in [trainers_folder(), *outside_folders()]:
+        for found in (found for found in _classes_below(folder) if found.name == trainer):
+            return found.preset or next(filter(None, map(preset_of, found.parents)), None)
+    return None
+
+
 def preset_files() -> dict[str, list[str]]:
     """Files of each preset: those of nnuda/plans, and `<preset>.json` beside a class that says `preset = "<preset>"`.
 

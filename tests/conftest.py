@@ -20,11 +20,24 @@ from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
 SLOW_FIXTURES = {"toy", "variant", "ranks", "wheel", "sources", "plain"}
 
 
+# Few tests that take minutes: begun last, one of them would keep a process busy while the others have nothing to do.
+LONGEST = (
+    "test_documented_roads.py",
+    "test_fault_injection.py",
+    "test_adapt_command.py",
+    "test_stock_commands.py",
+    "test_export_command.py",
+    "test_packaging.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them, for pytest -m "not slow"."""
+    """Mark them, for pytest -m "not slow"; begin with the longest files."""
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    last = len(LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else last)
 
 
 @pytest.fixture(autouse=True)

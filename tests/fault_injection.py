@@ -36,8 +36,8 @@ from nnuda.results import CHECKPOINTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")]
 ALL = os.environ.get("nnUDA_FAULTS") == "all"
-FEW = 4  # faults of a kind and command
-KILLS = int(os.environ.get("nnUDA_KILLS", "5"))
+FEW = 3  # faults of a kind and command
+KILLS = int(os.environ.get("nnUDA_KILLS", "4"))
 PLAN = ["-d", "501", "-t", "502", "-c", "2d", "-np", "1"]
 SETTINGS = {"teacher.weight": 1, "teacher.start": 0, "training.recipe": "paper"}
 COUNTED = Path(os.environ.get("nnUDA_FAULT_COUNTS", os.devnull))

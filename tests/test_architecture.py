@@ -123,7 +123,7 @@ ALLOWED = {
         "selftraining",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": ["datasets", "errors", "files", "images", "labels", "planning", "processes", "results"],
+    "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
     "trainers": [
         "data",

@@ -161,7 +161,7 @@ REQUIRED = {
 def test_the_reference_has_every_option_and_no_other(name, parse):
     parser, _ = parse([name, *REQUIRED.get(name, "").split()])
     text = section(COMMANDS_PAGE, name)
-    real = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    real = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help", "--version"}
     assert set(re.findall(r"`(--?[A-Za-z][\w-]*)", text)) == real
 
 

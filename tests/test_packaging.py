@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -22,11 +21,11 @@ from nnuda.settings import preset_names
 ROOT = Path(__file__).parents[1]
 PARENT = Path(sysconfig.get_path("purelib"))
 PTH = "nnuda_trainers.pth"
-HAS_SETUPTOOLS = (
-    importlib.util.find_spec("setuptools") is not None and int(metadata.version("setuptools").split(".")[0]) >= 80
-)
+# asked of metadata: looking for the module pip makes setuptools leave distutils alone in this process, and torch.compile
+# can then not import setuptools
+INSTALLED = {package.name.lower(): package.version for package in metadata.distributions()}
 pytestmark = pytest.mark.skipif(
-    not HAS_SETUPTOOLS or importlib.util.find_spec("pip") is None,
+    "pip" not in INSTALLED or int(INSTALLED.get("setuptools", "0").split(".")[0]) < 80,
     reason="building nnuda without isolation needs pip and setuptools>=80 in this environment",
 )
 

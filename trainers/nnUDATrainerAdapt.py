@@ -19,3 +19,4 @@ class nnUDATrainerAdapt(nnUDATrainer):
     """
 
     preset = "adapt"
+    step_time = 2.24

@@ -62,6 +62,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
     """
 
     preset = "prototypes"
+    step_time = 2.43
 
     @staticmethod
     def build_network_architecture(

@@ -13,3 +13,4 @@ class nnUDATrainerSourceOnly(nnUDATrainer):
     """
 
     preset = "source_only"
+    step_time = 0.99

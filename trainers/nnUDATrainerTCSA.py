@@ -62,6 +62,7 @@ class nnUDATrainerTCSA(nnUDATrainer):
     """
 
     preset = "tcsa"
+    step_time = 2.38
 
     @staticmethod
     def build_network_architecture(

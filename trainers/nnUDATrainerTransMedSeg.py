@@ -56,6 +56,7 @@ class nnUDATrainerTransMedSeg(nnUDATrainer):
     """
 
     preset = "transmedseg"
+    step_time = 2.46
 
     @staticmethod
     def build_network_architecture(

@@ -54,6 +54,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
     """
 
     preset = "uuds"
+    step_time = 3.59
 
     @staticmethod
     def build_network_architecture(

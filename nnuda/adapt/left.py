@@ -15,7 +15,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.adapt.road import BEST, FINAL, Road
-from nnuda.errors import NnudaError
+from nnuda.errors import AdaptError
 from nnuda.files import read_json, write_json
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY, target_folder
@@ -29,10 +29,6 @@ from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configur
 
 STATE = "nnuda_adapt.json"
 MAYBE_CUT_OFF = 8  # newest predictions of a command that was killed, which its processes may have been writing
-
-
-class AdaptError(NnudaError, RuntimeError):
-    """A folder that holds something else, or settings that a training was not begun with."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Road:
         checkpoint: file to predict with; None: the epoch chosen without target labels, else the last one.
         device: cuda, cpu or mps.
         processes: worker processes; None leaves each command its own default.
+        first: command that made the source, where a model's predictions are all there is of it.
     """
 
     source: Domain
@@ -61,6 +62,7 @@ class Road:
     checkpoint: str | None
     device: str
     processes: int | None
+    first: Sequence[str] = ()
 
     @property
     def model_folder(self) -> str:

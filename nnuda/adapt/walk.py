@@ -44,6 +44,7 @@ def commands(road: Road) -> list[tuple[list[str], str]]:
     other = other_checkpoint(road) if trained else next(name for name in (FINAL, BEST) if name != chosen)
     remark = "" if trained or chosen != SELECTED else f"{FINAL} where no epoch is selected"
     listed = [
+        *([(list(road.first), "")] if road.first else []),
         (road.plan_command(), ""),
         (road.train_command(), "--npz: the estimate is calibrated by the validation on the source"),
         (road.predict_command(chosen, road.predictions), remark),

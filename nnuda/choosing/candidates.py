@@ -188,7 +188,7 @@ def _groups_of(
     for name in checkpoints or DEFAULT_CHECKPOINTS:
         for together in sets:
             if all(_has(folder, fold, name) for fold in together):
-                members = find_members([folder], together, [name], source, "-tr, -p, -c")
+                members = find_members([folder], together, [name], source, source.reader_class(), "-tr, -p, -c")
                 groups.setdefault((*together, *_epochs(members)), Group(tuple(members)))
     return list(groups.values())
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
 
-from nnuda.adapt.left import AdaptError
-from nnuda.adapt.road import Road
-from nnuda.adapt.walk import print_commands, walk
-from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains
+from nnuda.cli import pseudo_label
+from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains, target_words
 from nnuda.cli.estimate import print_estimate
-from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.next_command import RECOMMENDED as TRAINER
+from nnuda.cli.parser import new_parser
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
+from nnuda.errors import AdaptError
 from nnuda.find_trainer import find_trainer
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
-from nnuda.training.init_from import SETTING as INIT_FROM
 
-TRAINER = "nnUDATrainerAdapt"
+if TYPE_CHECKING:
+    from nnuda.adapt.road import Road
+
 EPOCHS = "training.num_epochs"
 PASSED_ON = ("gpu_memory_target", "pl")  # options of planning, with one dash as nnU-Net has them
 TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
@@ -29,17 +33,25 @@ TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_adapt",
-        description="Plans, preprocesses, trains, chooses an epoch without target labels, predicts the target's images, "
+    parser = new_parser(
+        "nnUDA_adapt",
+        "Plans, preprocesses, trains, chooses an epoch without target labels, predicts the target's images, "
         "estimates the quality and writes a report, by the commands that it prints. What is there is used; run "
         "it again after an interruption.",
+        [
+            "-d 501 -t 502 -c 2d",
+            "-d 501 -t 502 -c 3d_fullres --budget 24",
+            "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1 -c 2d --from MODEL_FOLDER",
+            "-d 601 -t 502 -c 2d --source-free --from MODEL_FOLDER",
+        ],
     )
     add_source(parser)
     add_target(parser)
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration: 2d, 3d_fullres, 3d_lowres")
     parser.add_argument(
-        "-f", default="0", metavar="FOLD", help="fold of the source to train: 0 to 4, or all (default: 0)"
+        "-f",
+        metavar="FOLD",
+        help="fold of the source to train: 0 to 4, or all (default: 0; all with --source-free)",
     )
     parser.add_argument("-tr", default=TRAINER, metavar="TRAINER", help=f"trainer (default: {TRAINER})")
     parser.add_argument(
@@ -67,6 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="start from a trained nnU-Net: results folder, its fold, or a checkpoint",
     )
+    parser.add_argument(
+        "--source-free",
+        action="store_true",
+        help="there are no source images: with --from, and with -d a free number or name for the dataset of the "
+        "model's predictions that takes their place",
+    )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
     parser.add_argument(
         "--budget",
@@ -87,8 +105,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
+    args.f = args.f or ("all" if args.source_free else "0")
+    check_folders({"-i": args.i})
+    first = label_with_model(args) if args.source_free else ()
     source, target = read_domains(args)
-    road = read_road(args, source, target)
+    road = replace(read_road(args, source, target), first=first)
+    from nnuda.adapt.walk import print_commands, walk
+
     print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
     print(flush=True)
     road = walk(road, args.budget)
@@ -104,14 +127,17 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     Raises:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
-    find_trainer(args.tr)
     if args.budget is not None and (args.epochs is not None or args.budget <= 0):
         raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
     settings = parse_set_arguments(args.settings)
+    find_trainer(args.tr)
+    from nnuda.adapt.road import Road
+    from nnuda.training.init_from import SETTING as INIT_FROM
+
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
     if args.model is not None:
-        checkpoint, of_model = model_to_start_from(args.model, args.f)
+        checkpoint, of_model = model_to_start_from(args.model, args.f, args.source_free)
         settings[INIT_FROM] = checkpoint
         args.p = args.p or of_model
     images = find_target_images(args, target)
@@ -125,7 +151,7 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         source=source,
         target=target,
         source_words=["-d", args.d],
-        target_words=_target_words(args),
+        target_words=target_words(args),
         configuration=args.c,
         fold=args.f,
         trainer=args.tr,
@@ -137,16 +163,9 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         cases=_sizes(images, source.file_ending),
         output=None if args.o is None else os.path.abspath(args.o),
         checkpoint=args.chk,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device_of(args),
         processes=args.np,
     )
-
-
-def _target_words(args: argparse.Namespace) -> list[str]:
-    words = ["-t", args.t]
-    if args.target_channel_names is not None:
-        words += ["--target-channel-names", *args.target_channel_names]
-    return words + (["--target-name", args.target_name] if args.target_name is not None else [])
 
 
 def _sizes(folder: str, ending: str) -> dict[str, int]:
@@ -177,16 +196,42 @@ def find_target_images(args: argparse.Namespace, target: Domain) -> str:
     )
 
 
-def model_to_start_from(path: str, fold: str) -> tuple[str, str | None]:
+def label_with_model(args: argparse.Namespace) -> list[str]:
+    """Where the source's images are not at hand: the target's images with a trained model's predictions take their
+    place, as the dataset that -d names. Returns the command, which has run.
+
+    Raises:
+        AdaptError: no model is named.
+    """
+    if args.model is None:
+        raise AdaptError("--source-free: expected a trained model with --from; it is all that is left of the source.")
+    checkpoint = find_checkpoint(model_to_start_from(args.model, args.f, True)[0], option="--from")
+    folder, fold = split_fold(os.path.dirname(checkpoint))
+    words = ["nnUDA_pseudo_label", "--source-free", *target_words(args), "-m", folder, "-f", fold]
+    words += ["-chk", os.path.basename(checkpoint), "-o", args.d, "-device", device_of(args)]
+    words += ["-np", str(args.np)] if args.np else []
+    print(f"The source's part is taken by predictions of the model:\n  $ {shlex.join(words)}", flush=True)
+    pseudo_label.main(words[1:])
+    return words
+
+
+def device_of(args: argparse.Namespace) -> str:
+    import torch
+
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_to_start_from(path: str, fold: str, only_fold: bool = False) -> tuple[str, str | None]:
     """Checkpoint of a trained nnU-Net, and the name of its plan.
 
     Args:
         path: results folder, fold's folder, or checkpoint.
         fold: of a results folder; it has seen the same cases as the training to come.
+        only_fold: take the one fold that the folder has, whatever its name.
     """
     path = os.path.abspath(path)
-    if folds_in(path):
-        path = find_fold(path, fold, "--from")
+    if folds := folds_in(path):
+        path = find_fold(path, folds[0] if only_fold and len(folds) == 1 else fold, "--from")
     checkpoint = find_checkpoint(path, option="--from")
     plans = join(split_fold(os.path.dirname(checkpoint))[0], PLANS)
     return path, load_json(plans)["plans_name"] if os.path.isfile(plans) else None

@@ -8,10 +8,15 @@ import itertools
 import os
 import platform
 import sys
+import textwrap
 from importlib import metadata
 
 from nnuda import __version__
+from nnuda.cli.check_plan import check_plan
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
+from nnuda.errors import PlanningError
 from nnuda.files import FileError, check_output_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
@@ -33,18 +38,47 @@ PACKAGES = (
 )
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = new_parser(
+        "nnUDA_check", __doc__, ["", "--plan -d 501", "--plan -d 501 -c 2d -tr nnUDATrainerUUDS --measure -device cpu"]
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="instead: what a training of a plan takes: patch, batch, memory, time"
+    )
+    group = parser.add_argument_group("with --plan")
+    group.add_argument("-d", metavar="SOURCE", help="labelled source: number or name of the dataset")
+    group.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan (default: nnUNetPlans)")
+    group.add_argument(
+        "-c", nargs="+", metavar="CONFIGURATION", help="configurations (default: those that are preprocessed)"
+    )
+    group.add_argument("-tr", metavar="TRAINER", help="trainer (default: the one that the plan was made for)")
+    group.add_argument(
+        "--measure", action="store_true", help="take a few steps of this trainer and of nnU-Net's, and time them"
+    )
+    group.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to measure on (default: cuda)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Console script nnUDA_check."""
-    run_command(argparse.ArgumentParser(prog="nnUDA_check", description=__doc__), _check, arguments)
+    run_command(build_parser(), _check, arguments)
 
 
-def _check(_: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Print the report; exit with 1 where something is wrong."""
+    if args.plan:
+        check_plan(args)
+        return
+    if args.d is not None or args.c or args.tr or args.measure:
+        raise PlanningError("Expected --plan with -d, -c, -tr and --measure.")
     print(f"nnuda {__version__}, Python {platform.python_version()} ({sys.executable})")
     problems = [*_versions(), *_paths(), *_trainers(), *_device()]
     for problem, remedy in problems:
         print(f"\nWRONG: {problem}\n  -> {remedy}")
     print(f"\n{len(problems)} problem(s) found." if problems else "\nEverything is in place.")
+    if not problems:
+        print_next("how two datasets differ, before any training", "nnUDA_look -d SOURCE -t TARGET")
     sys.exit(1 if problems else 0)
 
 
@@ -135,7 +169,8 @@ def _find(name: str) -> list[tuple[str, str]]:
     except SettingsError as error:
         print(f"  {name:32}not usable")
         return [(f"{name} cannot be used.", str(error))]
-    print(f"  {name:32}{(trainer.__doc__ or '').strip().partition(chr(10))[0]}")
+    title = (trainer.__doc__ or "").strip().partition("\n")[0]
+    print(textwrap.fill(title, 80, initial_indent=f"  {name:32}", subsequent_indent=" " * 34))
     return []
 
 

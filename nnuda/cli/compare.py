@@ -4,62 +4,71 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
+from typing import TYPE_CHECKING
 
 from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.evaluate import load_inputs, parse_tolerances
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import number_of_processes
-from nnuda.cli.run_command import add_force, run_command
-from nnuda.evaluation.comparison import compare, read_result
+from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import PRESETS
-from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.scores import evaluate_folder
 from nnuda.files import check_output
-from nnuda.report.comparison_report import MARKS, markdown_text, save_comparison
+
+if TYPE_CHECKING:
+    from nnuda.evaluation.comparison import Comparison
+
+WIDTH = 80  # of the notes
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of nnUDA_compare."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_compare",
-        description="Tables, paired tests and a page with plots from several folders of predictions on the same cases.",
+    parser = new_parser(
+        "nnUDA_compare",
+        "Tables, paired tests and a page with plots from several folders of predictions on the same cases.",
+        [
+            "before=predictions_a after=predictions_b",
+            "before=predictions_a after=predictions_b oracle=predictions_c \\\n"
+            "--source-only before --oracle oracle -gt labelsTs -o comparison",
+        ],
     )
     parser.add_argument(
         "results",
         nargs="+",
         metavar="[NAME=]RESULT",
         help="folders of predictions that nnUDA_evaluate has scored, or its JSON files; "
-        "NAME is what the row is called. Default: the folder's or file's name",
+        "NAME is what the row is called (default: the folder's or file's name)",
     )
-    parser.add_argument("--source-only", help="[OPTIONAL] name of the result that is 0 %% of the gap")
-    parser.add_argument("--oracle", help="[OPTIONAL] name of the result that is 100 %% of the gap")
+    parser.add_argument("--source-only", help="name of the result that is 0 %% of the gap")
+    parser.add_argument("--oracle", help="name of the result that is 100 %% of the gap")
     parser.add_argument(
         "--against",
-        help="[OPTIONAL] name of the result that the others are tested against. Default: "
-        "that of --source-only, else the first",
+        help="name of the result that the others are tested against (default: that of --source-only, else the first)",
     )
     parser.add_argument(
         "-gt",
         metavar="FOLDER",
-        help="[OPTIONAL] folder with reference labels: score all folders anew, and write nothing there",
+        help="folder with reference labels: score all folders anew, and write nothing there",
     )
-    parser.add_argument("-djfile", help="[OPTIONAL] with -gt: dataset.json. Default: the one in each folder")
-    parser.add_argument("-pfile", help="[OPTIONAL] with -gt: plans.json. Default: the one in each folder")
+    parser.add_argument("-djfile", help="with -gt: dataset.json (default: the one in each folder)")
+    parser.add_argument("-pfile", help="with -gt: plans.json (default: the one in each folder)")
     parser.add_argument(
         "-np",
         type=number_of_processes,
         default=default_num_processes,
-        help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}",
+        help=f"with -gt: number of processes (default: {default_num_processes})",
     )
-    parser.add_argument("--preset", choices=PRESETS, help="[OPTIONAL] with -gt: a challenge's convention")
+    parser.add_argument("--preset", choices=PRESETS, help="with -gt: a challenge's convention")
     parser.add_argument(
         "--nsd-tolerance",
         nargs="+",
         default=[],
         metavar="MM",
-        help="[OPTIONAL] with -gt: tolerance of NSD, or CLASS=MM for each class",
+        help="with -gt: tolerance of NSD, or CLASS=MM for each class",
     )
-    parser.add_argument("-o", default="nnuda_comparison", help="[OPTIONAL] output folder. Default: ./nnuda_comparison")
+    parser.add_argument("-o", default="nnuda_comparison", help="output folder (default: ./nnuda_comparison)")
     add_force(parser)
     return parser
 
@@ -85,6 +94,9 @@ def named_paths(words: list[str]) -> dict[str, str]:
 
 
 def _scored(path: str, arguments: argparse.Namespace) -> dict:
+    from nnuda.evaluation.comparison import read_result
+    from nnuda.evaluation.scores import evaluate_folder
+
     if arguments.gt is None:
         return read_result(path)
     dataset_json, plans = load_inputs(path, arguments.djfile, arguments.pfile)
@@ -106,17 +118,33 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    check_folders({"-gt": arguments.gt})
     if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance):
         raise EvaluationError(
             "Expected -gt with --preset and --nsd-tolerance: scores that were computed before keep their convention."
         )
+    named = named_paths(arguments.results)
+    from nnuda.evaluation.comparison import compare
+    from nnuda.report.comparison_report import MARKS, save_comparison
+
     for name, mark in MARKS.items():
         check_output(os.path.join(arguments.o, name), "-o", mark, arguments.force)
-    scores = {name: _scored(path, arguments) for name, path in named_paths(arguments.results).items()}
+    scores = {name: _scored(path, arguments) for name, path in named.items()}
     comparison = compare(scores, arguments.source_only, arguments.oracle, arguments.against)
     paths = save_comparison(comparison, arguments.o)
-    print(markdown_text(comparison))
+    _print(comparison)
     print(f"Written: {', '.join(paths)}")
+
+
+def _print(comparison: Comparison) -> None:
+    from nnuda.evaluation.table import metric_title, print_table, table_of
+    from nnuda.report.comparison_report import metric_table, notes
+
+    unit = comparison.scores[comparison.against]["unit"]
+    for metric in comparison.metrics:
+        print_table(table_of(metric_table(comparison, metric), title=metric_title(metric, unit)))
+    for note in notes(comparison):
+        print(textwrap.fill(note, WIDTH, initial_indent="- ", subsequent_indent="  "))
 
 
 if __name__ == "__main__":

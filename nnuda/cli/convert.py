@@ -5,17 +5,12 @@ from __future__ import annotations
 import argparse
 import textwrap
 
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
 from nnuda.convert.collections import COLLECTIONS
 from nnuda.errors import NnudaError
 
 WIDTH = 80
-EXAMPLES = """examples:
-  nnUDA_convert --list
-  nnUDA_convert --about mmwhs
-  nnUDA_convert mmwhs ./MM-WHS $nnUNet_raw -d 501 -t 502
-  nnUDA_convert mmwhs ./MM-WHS $nnUNet_raw --source ct --target mr -d 503 -t 504
-"""
 
 
 class _List(argparse.Action):
@@ -28,13 +23,17 @@ class _List(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_convert",
-        description="Makes two nnU-Net datasets, a labelled source and an unlabelled target, from a public collection "
+    parser = new_parser(
+        "nnUDA_convert",
+        "Makes two nnU-Net datasets, a labelled source and an unlabelled target, from a public collection "
         "that you have downloaded and unpacked. Nothing is downloaded. Labels of the target are written apart, for "
         "scoring alone.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        [
+            "--list",
+            "--about mmwhs",
+            "mmwhs ./MM-WHS $nnUNet_raw -d 501 -t 502",
+            "mmwhs ./MM-WHS $nnUNet_raw \\\n--source ct --target mr -d 503 -t 504",
+        ],
     )
     parser.add_argument("name", metavar="NAME", choices=COLLECTIONS, help="the collection: " + ", ".join(COLLECTIONS))
     parser.add_argument("input", metavar="INPUT", help="folder with the owner's files, unpacked")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
 from nnuda.errors import NnudaError
 from nnuda.files import check_output_folder
@@ -12,14 +13,13 @@ from nnuda.files import check_output_folder
 
 def build_parser() -> argparse.ArgumentParser:
     """One option: the folder."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_demo",
-        description="Makes a small two-domain data set, trains source-only, with strong augmentation, "
+    parser = new_parser(
+        "nnUDA_demo",
+        "Makes a small two-domain data set, trains source-only, with strong augmentation, "
         "nnUDATrainerAdapt and an oracle through the commands that a user types, prints their scores and draws a picture.",
+        ["", "-o /scratch/nnuda_demo"],
     )
-    parser.add_argument(
-        "-o", default="nnuda_demo", metavar="FOLDER", help="[OPTIONAL] new folder. Default: ./nnuda_demo"
-    )
+    parser.add_argument("-o", default="nnuda_demo", metavar="FOLDER", help="new folder (default: ./nnuda_demo)")
     return parser
 
 

@@ -13,9 +13,9 @@ from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import read_key, target_folder
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument(
-        "-d", required=True, metavar="SOURCE", help="labelled source: number or name of a dataset in nnUNet_raw"
+        "-d", required=required, metavar="SOURCE", help="labelled source: number or name of a dataset in nnUNet_raw"
     )
 
 
@@ -39,15 +39,20 @@ def add_target(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--target-name", metavar="NAME", help="what a folder of images is to be called")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """--set."""
+def add_settings(parser: argparse.ArgumentParser, default: list[str] | None = ()) -> None:
+    """--set.
+
+    Args:
+        parser: of the command.
+        default: None where no --set is not the same as one that sets nothing.
+    """
     parser.add_argument(
         "--set",
         action="append",
-        default=[],
+        default=default if default is None else list(default),
         metavar="KEY=VALUE",
         dest="settings",
-        help="a setting, value in JSON; repeatable",
+        help="a setting, value in JSON, such as training.num_epochs=250; repeatable; nnUDA_configure --list shows them",
     )
 
 
@@ -61,11 +66,17 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_domains(args: argparse.Namespace) -> tuple[Domain, Domain]:
-    """Source and target as named on the command line; says which is which."""
-    source = load_dataset(args.d, labelled=True)
+def read_domains(args: argparse.Namespace, model: Domain | None = None) -> tuple[Domain, Domain]:
+    """Source and target as named on the command line; says which is which.
+
+    Args:
+        args: with d, unless a model stands in for the source, and the target's options.
+        model: the source of a trained model, without images.
+    """
+    source = model or load_dataset(args.d, labelled=True)
     target = read_target(args, source)
-    print(f"Labelled source:   {source.name} ({len(source.images)} cases, {', '.join(source.channel_names.values())})")
+    cases = f"{len(source.images)} cases" if source.images else "no images, a trained model"
+    print(f"Labelled source:   {source.name} ({cases}, {', '.join(source.channel_names.values())})")
     print(
         f"Unlabelled target: {target.name} ({len(target.images)} cases, {', '.join(target.channel_names.values())}; "
         "its labels are never opened)",
@@ -95,6 +106,14 @@ def read_target(args: argparse.Namespace, source: Domain) -> Domain:
             "example CT, or T1; one a channel) and --target-name."
         )
     return load_folder(args.t, args.target_name, args.target_channel_names, source)
+
+
+def target_words(args: argparse.Namespace) -> list[str]:
+    """The options that name the target, as the user gave them."""
+    words = ["-t", args.t]
+    if args.target_channel_names is not None:
+        words += ["--target-channel-names", *args.target_channel_names]
+    return words + (["--target-name", args.target_name] if args.target_name is not None else [])
 
 
 def read_domains_of_plan(args: argparse.Namespace, plans: dict) -> tuple[Domain, Domain]:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.cli.run_command import run_command
-from nnuda.evaluation.quality import Model, calibrate, estimate_folder
-from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.table import estimate_table, print_table
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
+from nnuda.cli.run_command import check_folders, run_command
+from nnuda.errors import EvaluationError
 from nnuda.files import read_json, write_json
 from nnuda.results import PLANS, split_fold
+
+if TYPE_CHECKING:
+    from nnuda.evaluation.quality import Model
 
 OUTPUT_NAME = "nnuda_estimate.json"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of nnUDA_estimate."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_estimate",
-        description="Expected Dice per class and case of predictions without labels, by three estimators that are "
+    parser = new_parser(
+        "nnUDA_estimate",
+        "Expected Dice per class and case of predictions without labels, by three estimators that are "
         "calibrated on the source's validation cases.",
+        [
+            "FOLD_FOLDER --predictions predictions",
+            "FOLD_FOLDER --predictions predictions \\\n--second predictions_of_fold_1",
+        ],
     )
     parser.add_argument("fold_folder", help="fold_x of the training, validated with nnUNetv2_train --npz")
     parser.add_argument(
@@ -38,29 +46,27 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FOLDER",
-        help="[OPTIONAL] the same images by other trainings or folds: how far they agree",
+        help="the same images by other trainings or folds: how far they agree",
     )
     parser.add_argument(
         "--other-epoch",
         metavar="FOLDER",
-        help="[OPTIONAL] instead: by another epoch of the same training. It agrees too well: may lower the estimate only",
+        help="instead: by another epoch of the same training. It agrees too well: may lower the estimate only",
     )
     parser.add_argument(
         "--source-predictions",
         metavar="FOLDER",
-        help="[OPTIONAL] labelled source cases that were not trained on, predicted with probabilities. Default: "
-        "validation in the fold's folder",
+        help="labelled source cases that were not trained on, predicted with probabilities (default: "
+        "validation in the fold's folder)",
     )
     parser.add_argument(
         "--source-labels",
         metavar="FOLDER",
-        help="[OPTIONAL] their labels. Default: gt_segmentations of the source in nnUNet_preprocessed",
+        help="their labels (default: gt_segmentations of the source in nnUNet_preprocessed)",
     )
+    parser.add_argument("-gt", metavar="FOLDER", help="labels of the target, to measure what the estimate is worth")
     parser.add_argument(
-        "-gt", metavar="FOLDER", help="[OPTIONAL] labels of the target, to measure what the estimate is worth"
-    )
-    parser.add_argument(
-        "-o", metavar="FILE", help=f"[OPTIONAL] output (.json). Default: {OUTPUT_NAME} in the folder of predictions"
+        "-o", metavar="FILE", help=f"output (.json) (default: {OUTPUT_NAME} in the folder of predictions)"
     )
     return parser
 
@@ -74,7 +80,13 @@ def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, OUTPUT_NAME)
     if not output.endswith(".json"):
         raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
+    if args.second and args.other_epoch:
+        raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
+    second = args.second or ([args.other_epoch] if args.other_epoch else [])
+    check_folders({"fold_folder": args.fold_folder, "--predictions": args.predictions, "-gt": args.gt})
     folder, fold = split_fold(args.fold_folder)
+    from nnuda.evaluation.quality import Model, calibrate, estimate_folder
+
     model = Model(*(read_json(join(folder, name), "what training leaves there") for name in ("dataset.json", PLANS)))
     trainer, plans, configuration = os.path.basename(folder).split("__")
     remedy = (
@@ -88,9 +100,6 @@ def _estimate(args: argparse.Namespace) -> None:
         remedy,
         progress=True,
     )
-    if args.second and args.other_epoch:
-        raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
-    second = args.second or ([args.other_epoch] if args.other_epoch else [])
     independent = not args.other_epoch
     result = estimate_folder(
         args.predictions, second, model, calibration, args.gt, progress=True, independent=independent
@@ -98,12 +107,19 @@ def _estimate(args: argparse.Namespace) -> None:
     notes = []
     if fold == "all" and args.source_predictions is None:
         notes.append("Fold all was validated on cases that it was trained on: the estimate is too high.")
+    if model.learnt_pseudo_labels_only:
+        notes.append(
+            "The labels it is calibrated with are predictions of the model that the training began from: it says how far "
+            "the two agree, not how far they are right."
+        )
     if not args.second:
         notes.append("No other training was compared (--second): errors that any of them would show are not seen.")
     result["notes"] = notes
     write_json(result, output)
     print_estimate(result)
     print(f"Each case: {output}")
+    words = ["nnUDA_report", args.fold_folder, "--predictions", args.predictions]
+    print_next("one page on the training and these predictions", shlex.join(words))
 
 
 def _source_labels(model: Model) -> str:
@@ -114,6 +130,8 @@ def _source_labels(model: Model) -> str:
 
 def print_estimate(result: dict[str, Any]) -> None:
     """Table, verdict, and what it does not say."""
+    from nnuda.evaluation.table import estimate_table, print_table
+
     print_table(estimate_table(result))
     print(f"{result['verdict'].upper()}{': ' if result['reasons'] else ''}{'; '.join(result['reasons'])}")
     for note in [result["caution"], *result.get("notes", [])]:

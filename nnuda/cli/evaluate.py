@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes
-from nnuda.cli.run_command import add_force, run_command
-from nnuda.evaluation.conventions import PRESETS
-from nnuda.evaluation.metrics import DEFINITIONS
-from nnuda.evaluation.reading import EvaluationError
-from nnuda.evaluation.scores import (
-    SCORES_MARK,
-    TABLE_MARK,
-    evaluate_folder,
-    first_names,
-    label_manager,
-    save_scores,
-    save_table,
-)
-from nnuda.evaluation.table import print_table, score_table
+from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.errors import EvaluationError
+from nnuda.evaluation.conventions import DEFINITIONS, PRESETS
 from nnuda.files import check_output, read_json
 from nnuda.results import read_dataset_json
 
@@ -30,44 +22,46 @@ OUTPUT_NAME = "nnuda_scores.json"
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments as nnUNetv2_evaluate_folder has them."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_evaluate",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Dice, ASSD, HD95, NSD and volume differences of a folder of predictions against reference labels, "
+    parser = new_parser(
+        "nnUDA_evaluate",
+        "Dice, ASSD, HD95, NSD and volume differences of a folder of predictions against reference labels, "
         "per case and class.",
-        epilog="Definitions:\n" + "\n".join(f"  {name}: {text}" for name, text in DEFINITIONS.items()),
+        [
+            "labelsTs predictions",
+            "labelsTs predictions --nsd-tolerance 2 liver=5",
+            "labelsTs predictions --preset flare",
+        ],
+        more="definitions:\n" + "\n".join(f"{name}: {text}" for name, text in DEFINITIONS.items()),
     )
     parser.add_argument("gt_folder", help="folder with reference labels")
     parser.add_argument("pred_folder", help="folder with predicted labels, as nnUNetv2_predict writes it")
-    parser.add_argument(
-        "-djfile", help="[OPTIONAL] dataset.json. Default: the one in pred_folder, as nnUNetv2_predict leaves it"
-    )
-    parser.add_argument("-pfile", help="[OPTIONAL] plans.json, which names the reader. Default: the one in pred_folder")
+    parser.add_argument("-djfile", help="dataset.json (default: the one in pred_folder, as nnUNetv2_predict leaves it)")
+    parser.add_argument("-pfile", help="plans.json, which names the reader (default: the one in pred_folder)")
     parser.add_argument(
         "-o",
         type=ending(".json"),
-        help=f"[OPTIONAL] output file (.json); a table (.csv) is written beside it. Default: pred_folder/{OUTPUT_NAME}",
+        help=f"output file (.json); a table (.csv) is written beside it (default: pred_folder/{OUTPUT_NAME})",
     )
     parser.add_argument(
         "-np",
         type=number_of_processes,
         default=default_num_processes,
-        help=f"[OPTIONAL] number of processes; 1 runs in this one. Default: {default_num_processes}",
+        help=f"number of processes; 1 runs in this one (default: {default_num_processes})",
     )
     parser.add_argument(
         "--missing-ok",
         action="store_true",
-        help="[OPTIONAL] leave references without a prediction out of the score, instead of an error",
+        help="leave references without a prediction out of the score, instead of an error",
     )
     parser.add_argument(
-        "--preset", choices=PRESETS, help="[OPTIONAL] a challenge's convention: columns, NSD tolerances, empty masks"
+        "--preset", choices=PRESETS, help="a challenge's convention: columns, NSD tolerances, empty masks"
     )
     parser.add_argument(
         "--nsd-tolerance",
         nargs="+",
         default=[],
         metavar="MM",
-        help="[OPTIONAL] tolerance of NSD, or CLASS=MM for each class. Default: 1 mm, or the preset's",
+        help="tolerance of NSD, or CLASS=MM for each class (default: 1 mm, or the preset's)",
     )
     add_force(parser)
     return parser
@@ -118,12 +112,17 @@ def load_inputs(pred_folder: str, djfile: str | None = None, pfile: str | None =
             "found none. Give one with -djfile."
         )
     dataset_json = read_dataset_json(dataset_file, "Give the one that belongs to these files with -djfile.")
+    from nnuda.evaluation.scores import label_manager
+
     label_manager(dataset_json)
     remedy = "Give the one that belongs to these files with -pfile."
     return dataset_json, read_json(plans_file, "a plans.json", READER_SCHEMA, remedy) if plans_file else None
 
 
 def _report(scores: dict, output: str) -> None:
+    from nnuda.evaluation.scores import first_names
+    from nnuda.evaluation.table import print_table, score_table
+
     print_table(score_table(scores))
     if scores["unit"] == "pixels":
         print("Distances are in pixels: these files hold no spacing.")
@@ -143,10 +142,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    check_folders({"gt_folder": arguments.gt_folder, "pred_folder": arguments.pred_folder})
     output = arguments.o or os.path.join(arguments.pred_folder, OUTPUT_NAME)
     table = f"{os.path.splitext(output)[0]}.csv"
     dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
     tolerances = parse_tolerances(arguments.nsd_tolerance)
+    from nnuda.evaluation.scores import SCORES_MARK, TABLE_MARK, evaluate_folder, save_scores, save_table
+
     check_output(output, "-o", SCORES_MARK, arguments.force)
     check_output(table, "-o", TABLE_MARK, arguments.force)
     if os.path.realpath(arguments.gt_folder) == os.path.realpath(arguments.pred_folder):
@@ -169,6 +171,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     save_scores(scores, output)
     save_table(scores, table)
     _report(scores, output)
+    print_next(
+        "beside another folder of predictions of the same images",
+        shlex.join(["nnUDA_compare", f"this={arguments.pred_folder}", "other=FOLDER", "-gt", arguments.gt_folder]),
+    )
 
 
 if __name__ == "__main__":

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-import torch
-
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import fold
 from nnuda.cli.run_command import run_command
-from nnuda.export.export_model import Exported, export_model
-from nnuda.export.trained_model import ExportError, TrainedModel, find_model
+from nnuda.errors import ExportError
+
+if TYPE_CHECKING:
+    from nnuda.export.export_model import Exported
+    from nnuda.export.trained_model import TrainedModel
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options as nnUNetv2_predict and nnUNetv2_export_model_to_zip have them."""
-    parser = argparse.ArgumentParser(prog="nnUDA_export", description=__doc__)
+    parser = new_parser(
+        "nnUDA_export",
+        __doc__,
+        [
+            "-d 501 -c 2d -tr nnUDATrainerSourceOnly -f 0",
+            "-d 501 -c 3d_fullres -tr nnUDATrainerTransMedSeg -f 0 1 2 3 4 \\\n-chk checkpoint_selected.pth",
+        ],
+    )
     parser.add_argument("-d", required=True, metavar="SOURCE", help="labelled source: number or name of the dataset")
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer of nnuda's that trained the model")
@@ -47,6 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    import torch
+
+    from nnuda.export.export_model import export_model
+    from nnuda.export.trained_model import find_model
+
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ExportError("No CUDA GPU here. Add -device cpu (or mps).")
     model = find_model(args.d, args.tr, args.p, args.c, args.f, args.chk)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, check_pair, extract_fingerprints
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.planning.choice import existing_plans
-from nnuda.planning.fingerprint import fingerprint_file
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_extract_fingerprint", description=__doc__)
+    parser = new_parser("nnUDA_extract_fingerprint", __doc__, ["-d 501 -t 502", "-d 501 -t 502 -np 4"])
     for add in (add_source, add_target, add_processes, add_fingerprint):
         add(parser)
     return parser
@@ -24,10 +26,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _extract(args: argparse.Namespace) -> None:
+    from nnuda.planning.fingerprint import fingerprint_file
+
     source, target = read_domains(args)
     check_pair(source, target, None)
     extract_fingerprints(args, source, target, fresh=not existing_plans(source.name))
     print(f"Target fingerprint: {fingerprint_file(source.name, target.name)}")
+    print_next("plan", shlex.join(["nnUDA_plan_experiment", "-d", args.d, *target_words(args)]))
 
 
 if __name__ == "__main__":

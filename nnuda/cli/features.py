@@ -8,10 +8,11 @@ import os
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.paths import nnUNet_raw
 
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, seed, whole
 from nnuda.cli.run_command import add_force, run_command
 from nnuda.datasets import find_images
-from nnuda.errors import PlanningError
+from nnuda.errors import EvaluationError, PlanningError
 from nnuda.files import PICTURE_MARK, check_output
 from nnuda.plan_key import KEY, read_key, read_plans
 from nnuda.results import PLANS, find_checkpoint, find_fold, read_dataset_json
@@ -21,7 +22,9 @@ _RESULTS = "Name results folders <trainer>__<plans>__<configuration>."
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of nnUDA_features."""
-    parser = argparse.ArgumentParser(prog="nnUDA_features", description=__doc__)
+    parser = new_parser(
+        "nnUDA_features", __doc__, ["BEFORE_FOLDER AFTER_FOLDER -o features.png \\\n--names before after"]
+    )
     parser.add_argument(
         "results",
         nargs="+",
@@ -66,14 +69,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _draw(args: argparse.Namespace) -> None:
-    import torch  # this, nnU-Net and scikit-learn take seconds
-
-    from nnuda.evaluation.class_features import collect_features
-    from nnuda.evaluation.feature_embedding import draw, embed, neighbours
-    from nnuda.evaluation.reading import EvaluationError
-
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise EvaluationError("No CUDA GPU here. Add -device cpu (or mps).")
     folders = [os.path.abspath(folder) for folder in args.results]
     names = args.names or [os.path.basename(folder) for folder in folders]
     if len(set(names)) != len(folders) or len(names) != len(folders):
@@ -84,6 +79,13 @@ def _draw(args: argparse.Namespace) -> None:
     check_output(args.o, "-o", PICTURE_MARK, args.force)
     for folder in folders:
         find_checkpoint(find_fold(folder, args.f), args.chk)
+    import torch
+
+    from nnuda.evaluation.class_features import collect_features
+    from nnuda.evaluation.feature_embedding import draw, embed, neighbours
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise EvaluationError("No CUDA GPU here. Add -device cpu (or mps).")
     cases, panels = {domain: _cases(args, folders, domain) for domain in ("source", "target")}, {}
     for name, folder in zip(names, folders):
         collected = collect_features(

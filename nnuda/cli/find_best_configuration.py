@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
-from argparse import RawDescriptionHelpFormatter
 
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold, number_of_processes
-from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 
-EXAMPLES = """examples:
-  nnUDA_find_best_configuration -d 501 -t 502
-  nnUDA_find_best_configuration -d 501 -t 502 -c 2d 3d_fullres -f 0 1 2 3 4
-  nnUDA_find_best_configuration -d 501 -t 502 -tr nnUDATrainerAdapt --disable_ensembling
-  nnUDA_find_best_configuration -d 501 -t 502 --labels ./labels_of_some_cases
-"""
+EXAMPLES = [
+    "-d 501 -t 502",
+    "-d 501 -t 502 -c 2d 3d_fullres -f 0 1 2 3 4",
+    "-d 501 -t 502 -tr nnUDATrainerAdapt --disable_ensembling",
+    "-d 501 -t 502 --labels labels_of_some_cases",
+]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_find_best_configuration",
-        description="Ranks trained models, and ensembles of two, by the Dice that they may be expected to have on the "
-        "target, names the best and writes its inference commands, as nnUNetv2_find_best_configuration does, but without "
-        "labels of the target. What is predicted already is used again.",
-        epilog=EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
+    parser = new_parser(
+        "nnUDA_find_best_configuration",
+        "Ranks trained models, and ensembles of two, by the Dice that they may be expected to have on the target, names "
+        "the best and writes its inference commands, as nnUNetv2_find_best_configuration does, but without labels of the "
+        "target. What is predicted already is used again.",
+        EXAMPLES,
     )
     add_source(parser)
     add_target(parser)
@@ -78,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _find(args: argparse.Namespace) -> None:
+    check_folders({"-i": args.i, "--labels": args.labels})
     import torch  # with nnU-Net it takes seconds, which --help does not need
     from nnunetv2.paths import nnUNet_results
 

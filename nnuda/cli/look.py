@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.cli.domain_arguments import add_source, add_target, read_domains
-from nnuda.cli.run_command import run_command
+from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
+from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import Domain
-from nnuda.errors import PlanningError
-from nnuda.evaluation.quality import without_nan
+from nnuda.errors import LookError, PlanningError
 from nnuda.files import write_json, write_text
-from nnuda.look.judge import judge
-from nnuda.look.measure import measure_pair
-from nnuda.look.page import class_sizes, common_areas, look_html
-from nnuda.look.try_model import LookError, find_model, try_model
-from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.warnings import pair_warnings
 
 OUTPUT_NAME = "nnuda_look.html"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_look",
-        description="Intensities, spacing, size, orientation and field of view of both domains side by side, what planning "
+    parser = new_parser(
+        "nnUDA_look",
+        "Intensities, spacing, size, orientation and field of view of both domains side by side, what planning "
         "would say, and with --model what a trained nnU-Net makes of a few target cases. Nothing is trained.",
+        ["-d 501 -t 502", "-d 501 -t 502 --model MODEL_FOLDER"],
     )
     add_source(parser)
     add_target(parser)
@@ -62,7 +57,22 @@ def _look(args: argparse.Namespace) -> None:
         raise LookError(f"Expected an output file that ends with .html; got {args.o}.")
     if min(args.cases, args.model_cases) < 1:
         raise LookError("Expected --cases and --model-cases from 1 on.")
-    source, target = read_domains(args)
+    check_folders({"--model": args.model})
+    _measure_and_judge(args, *read_domains(args))
+
+
+def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain) -> None:
+    import torch
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnuda.evaluation.quality import without_nan
+    from nnuda.look.judge import judge
+    from nnuda.look.measure import measure_pair
+    from nnuda.look.page import class_sizes, common_areas, look_html
+    from nnuda.look.try_model import find_model, try_model
+    from nnuda.planning.checks import check_domains
+    from nnuda.planning.warnings import pair_warnings
+
     tried = find_model(args.model, args.f, source) if args.model else None
     plans = existing_plan(source)
     reader = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
@@ -98,6 +108,8 @@ def _look(args: argparse.Namespace) -> None:
     for doubt in verdict.doubts:
         print(doubt)
     print(f"Written: {args.o}, {json_file}")
+    words = ["nnUDA_adapt", "-d", args.d, *target_words(args), "-c"]
+    print_next("adapt", f"{shlex.join(words)} CONFIGURATION")
 
 
 def existing_plan(source: Domain) -> dict | None:

@@ -10,14 +10,15 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import add_settings, add_source
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
 from nnuda.datasets import dataset_name
 from nnuda.find_trainer import find_trainer
@@ -26,10 +27,13 @@ from nnuda.planning.choice import load_plan
 from nnuda.results import read_dataset_json
 from nnuda.settings import load_preset, parse_set_arguments
 
+if TYPE_CHECKING:
+    import torch
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="python -m nnuda.cli.measure_memory", description=__doc__)
+    parser = new_parser("python -m nnuda.cli.measure_memory", __doc__, ["-d 501 -c 2d -tr nnUDATrainerAdapt"])
     add_source(parser)
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="a preprocessed configuration")
     parser.add_argument("-tr", required=True, metavar="TRAINER", help="trainer to measure")
@@ -52,18 +56,37 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, settings: dict) -> tuple[int, int]:
-    """Bytes that a step of the trainer, and of nnUNetTrainer, keeps for its backward pass.
+    """Bytes that a step of the trainer, and of nnUNetTrainer, keeps for its backward pass: `of_both`."""
+    import torch
+
+    from nnuda.training.kept_bytes import kept_bytes
+
+    each = {"training.batch": "each", **settings}
+    ours, stock = of_both(kept_bytes, plans, dataset_json, configuration, trainer, each, torch.device("cpu"))
+    return ours, stock
+
+
+def of_both(
+    function: Callable[[Any], Any],
+    plans: dict,
+    dataset_json: dict,
+    configuration: str,
+    trainer: str,
+    settings: dict,
+    device: torch.device,
+) -> tuple[Any, Any]:
+    """What a function says of the trainer, and of nnUNetTrainer, before their start.
 
     Args:
+        function: called with each.
         plans: a plan with the key `domain_adaptation`; both domains are preprocessed for the configuration.
         dataset_json: the source's.
         configuration: of the plan.
         trainer: name of the trainer.
         settings: on top of the plan's; every `.start` and `.ramp` is 0 where they say nothing.
+        device: of the training.
     """
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    from nnuda.training.kept_bytes import kept_bytes
 
     trainer_class = find_trainer(trainer)
     first = {key: 0 for key in load_preset(trainer_class.preset) if key.endswith((".start", ".ramp"))}
@@ -71,18 +94,18 @@ def measure(plans: dict, dataset_json: dict, configuration: str, trainer: str, s
     plans = {
         **plans,
         "continue_training": False,
-        KEY: {**plans[KEY], "settings": {**of_plan, **first, "training.batch": "each", **settings}},
+        KEY: {**plans[KEY], "settings": {**of_plan, **first, **settings}},
     }
     found = []
-    with _quiet_on_the_cpu():
+    with _quietly():
         for measured in (trainer_class, nnUNetTrainer):
-            made: Any = measured(deepcopy(plans), configuration, "all", dataset_json, torch.device("cpu"))
-            found.append(kept_bytes(made))
+            made: Any = measured(deepcopy(plans), configuration, "all", dataset_json, device)
+            found.append(function(made))
     return found[0], found[1]
 
 
 @contextlib.contextmanager
-def _quiet_on_the_cpu():
+def _quietly():
     """Results go into a folder that is thrown away; no worker processes, no compilation."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         changed = {"nnUNet_results": folder, "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}

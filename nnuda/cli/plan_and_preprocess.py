@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.preprocess import add_configurations, preprocess
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
@@ -13,7 +14,15 @@ from nnuda.cli.text_arguments import add_texts
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_plan_and_preprocess", description=__doc__)
+    parser = new_parser(
+        "nnUDA_plan_and_preprocess",
+        __doc__,
+        [
+            "-d 501 -t 502 -c 2d",
+            "-d 501 -t 502 -c 3d_fullres -tr nnUDATrainerAdapt \\\n-gpu_memory_target 24 -overwrite_plans_name Plans24",
+            "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1",
+        ],
+    )
     for add in (add_source, add_target, add_configurations, add_plan, add_texts, add_processes, add_fingerprint):
         add(parser)
     return parser

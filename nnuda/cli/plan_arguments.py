@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from batchgenerators.utilities.file_and_folder_operations import join
-from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.cli.domain_arguments import add_settings
 from nnuda.cli.ranges import gigabytes
 from nnuda.cli.text_arguments import read_texts
 from nnuda.datasets import Domain
@@ -16,18 +16,13 @@ from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder, locked
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY
-from nnuda.planning.checks import check_domains
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan, plan_file
-from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
-from nnuda.planning.make_key import pretrained_weights
-from nnuda.planning.plan import PlanRequest, write_plan
-from nnuda.planning.plan_embeddings import check_trainer
 from nnuda.planning.setting_checks import tried_settings
-from nnuda.planning.warnings import pair_warnings
-from nnuda.preprocessing.configurations import check_configurations
 from nnuda.settings import parse_set_arguments, validate_overrides
-from nnuda.text.class_embeddings import ENTRY
 from nnuda.trainer_files import BASE_TRAINER
+
+if TYPE_CHECKING:
+    from nnuda.planning.plan import PlanRequest
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +54,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
         metavar="TRAINER",
         help=f"trainer whose step the memory is planned for (default: {BASE_TRAINER})",
     )
-    parser.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", dest="settings", help="a setting, value in JSON; repeatable"
-    )
+    add_settings(parser, default=None)
 
 
 def add_fingerprint(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +75,15 @@ def read_request(
 ) -> PlanRequest:
     """What the options ask for, after every check that needs no long work; prints the warnings."""
     settings = None if args.settings is None else tried_settings(parse_set_arguments(args.settings))
-    find_trainer(args.tr)
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
     check_output_folder(join(nnUNet_preprocessed, source.name), "nnUNet_preprocessed", f"{choice.name}.json")
+    find_trainer(args.tr)
+    from nnuda.planning.make_key import pretrained_weights
+    from nnuda.planning.plan import PlanRequest
+    from nnuda.planning.plan_embeddings import check_trainer
+    from nnuda.preprocessing.configurations import check_configurations
+    from nnuda.text.class_embeddings import ENTRY
+
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
     old_key = (base or {}).get(KEY, {})
@@ -99,10 +98,15 @@ def read_request(
 
 def check_pair(source: Domain, target: Domain, plans: dict | None) -> None:
     """Check the two domains against each other; print the warnings."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnuda.planning.checks import check_domains
+    from nnuda.planning.warnings import pair_warnings
+
     reader_class = PlansManager(plans).image_reader_writer_class if plans else source.reader_class()
     check_domains(source, target, reader_class)
     for text in pair_warnings(source, target, reader_class, plans):
-        print(f"\n{'!' * 100}\nWARNING: {text}\n{'!' * 100}\n", flush=True)
+        print(f"\n{'!' * 80}\nWARNING: {text}\n{'!' * 80}\n", flush=True)
 
 
 def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domain, fresh: bool) -> tuple[dict, dict]:
@@ -114,6 +118,8 @@ def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domai
         target: the unlabelled images.
         fresh: whether --clean reaches the source's fingerprint: an existing plan keeps what it was made from.
     """
+    from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
+
     if args.verify_dataset_integrity:
         _verify(source, args.np)
     return (
@@ -123,6 +129,8 @@ def extract_fingerprints(args: argparse.Namespace, source: Domain, target: Domai
 
 
 def _verify(source: Domain, num_processes: int) -> None:
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
     try:
         verify_dataset_integrity(source.folder, num_processes)
     except (AssertionError, RuntimeError, FileNotFoundError) as error:
@@ -133,6 +141,8 @@ def _verify(source: Domain, num_processes: int) -> None:
 
 def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
     """Fingerprints and plan; says what the plan is and what it expects of the GPU."""
+    from nnuda.planning.plan import write_plan
+
     choice = request.choice
     file = plan_file(request.source.name, choice.name)
     with locked(f"{file}.lock", f"the plan {file}"):

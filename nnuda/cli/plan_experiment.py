@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.next_command import print_next
+from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
@@ -12,7 +15,7 @@ from nnuda.cli.text_arguments import add_texts
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_plan_experiment", description=__doc__)
+    parser = new_parser("nnUDA_plan_experiment", __doc__, ["-d 501 -t 502", "-d 501 -t 502 -pl nnUDAPlannerResEncM"])
     for add in (add_source, add_target, add_plan, add_texts, add_processes, add_fingerprint):
         add(parser)
     return parser
@@ -24,7 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     source, target = read_domains(args)
-    make_plan(args, read_request(args, source, target))
+    plans = make_plan(args, read_request(args, source, target))
+    folder = target_words(args) if args.target_name is not None else []  # of a dataset the plan has the name
+    print_next("preprocess", shlex.join(["nnUDA_preprocess", "-d", args.d, *folder, "-p", plans["plans_name"]]))
 
 
 if __name__ == "__main__":

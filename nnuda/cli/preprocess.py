@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains_of_plan
+from nnuda.cli.next_command import print_next, train_command
+from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import check_pair
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.datasets import Domain, dataset_name
 from nnuda.errors import PlanningError
 from nnuda.plan_key import read_key
-from nnuda.planning.checks import check_dimension
 from nnuda.planning.choice import load_plan
-from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
-from nnuda.preprocessing.configurations import check_configurations, choose_configurations
-from nnuda.preprocessing.source import preprocess_source
-from nnuda.preprocessing.target import check_target_folder, preprocess_target
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_preprocess", description=__doc__)
+    parser = new_parser("nnUDA_preprocess", __doc__, ["-d 501", "-d 501 -p nnUNetPlans -c 2d"])
     add_source(parser)
     add_target(parser, required=False)
     parser.add_argument(
@@ -48,14 +45,23 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:
     """Both domains' cases; the source's only where they are missing."""
+    from nnuda.planning.checks import check_dimension
+    from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
+    from nnuda.preprocessing.configurations import choose_configurations
+    from nnuda.preprocessing.source import preprocess_source
+    from nnuda.preprocessing.target import check_target_folder, preprocess_target
+
     check_target_folder(plans, target)
     configurations = choose_configurations(source.name, plans, args.c)
     check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name)))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)
+    print_next("train", train_command(plans, configurations[0]))
 
 
 def _preprocess(args: argparse.Namespace) -> None:
+    from nnuda.preprocessing.configurations import check_configurations
+
     plans = load_plan(dataset_name(args.d), args.p)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-import torch
 from rich import box
 from rich.table import Table
 
-from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains
+from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
+from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
-from nnuda.evaluation.table import print_table
-from nnuda.planning.checks import check_domains
-from nnuda.selftraining.dataset import output_name
-from nnuda.selftraining.members import find_members
-from nnuda.selftraining.round import Options, make_round
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of nnUDA_pseudo_label."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_pseudo_label",
-        description="A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
+    parser = new_parser(
+        "nnUDA_pseudo_label",
+        "A self-training round: predicts the target's images, keeps what is certain as labels, and writes a "
         "dataset of source and target cases, with nnU-Net's ignore label where nothing is kept.",
+        ["-d 501 -t 502 -m MODEL_FOLDER -o 601", "-d 501 -t 502 -m MODEL_FOLDER -o 601 \\\n--confidence 0.9 liver=0.7"],
     )
-    add_source(parser)
+    add_source(parser, required=False)
     add_target(parser)
+    parser.add_argument(
+        "--source-free",
+        action="store_true",
+        help="in place of -d, where there are no source images: a dataset of target cases alone, and the model's plan for it",
+    )
     parser.add_argument(
         "-m",
         nargs="+",
@@ -126,10 +128,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _pseudo_label(args: argparse.Namespace) -> None:
+    confidence = parse_confidence(args.confidence)
+    if args.source_free == (args.d is not None):
+        raise PlanningError("Expected the labelled source with -d, or --source-free where there are no source images.")
+    import torch
+
+    from nnuda.planning.checks import check_domains
+    from nnuda.selftraining.dataset import output_name
+    from nnuda.selftraining.members import find_members
+    from nnuda.selftraining.round import Options, make_round
+    from nnuda.selftraining.source_free import reader_of_model, source_of_model, write_moved_plan
+
+    source, target = read_domains(args, source_of_model(args.m[0]) if args.source_free else None)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
     options = Options(
-        parse_confidence(args.confidence),
+        confidence,
         args.agreement,
         args.keep_share,
         not args.all_components,
@@ -139,16 +153,31 @@ def _pseudo_label(args: argparse.Namespace) -> None:
         not args.disable_tta,
         args.step_size,
     )
-    source, target = read_domains(args)
-    check_domains(source, target, source.reader_class())
+    reader = reader_of_model(args.m[0]) if args.source_free else source.reader_class()
+    check_domains(source, target, reader)
     name = output_name(args.o, source.name, target.name)
-    members = find_members(args.m, args.f, args.chk, source)
+    members = find_members(args.m, args.f, args.chk, source, reader)
     for member in members:
         print(f"Member: {member.name}")
-    _report(name, make_round(source, target, members, name, options, torch.device(args.device), args.np))
+    provenance = make_round(source, target, members, name, options, torch.device(args.device), args.np)
+    _report(provenance)
+    if args.source_free:
+        plan = write_moved_plan(args.m[0], name, provenance["channel_names"])
+        print(
+            f"Written: {name}, with provenance.json, and the model's plan {plan} for it. Next:\n"
+            f"  nnUDA_adapt -d {name[7:10]} {shlex.join(target_words(args))} -f all -c CONFIGURATION --from {args.m[0]}"
+        )
+    else:
+        print(
+            f"Written: {name}, with provenance.json. From here on it is plain nnU-Net:\n"
+            f"  nnUNetv2_plan_and_preprocess -d {int(name[7:10])} -c CONFIGURATION\n"
+            f"  nnUNetv2_train {int(name[7:10])} CONFIGURATION all"
+        )
 
 
-def _report(name: str, provenance: dict) -> None:
+def _report(provenance: dict) -> None:
+    from nnuda.evaluation.table import print_table
+
     table = Table(title="What was kept of the target", box=box.SIMPLE_HEAD)
     table.add_column("class", no_wrap=True)
     for column in ("threshold", "in one piece", "plausible volume", "voxels predicted", "kept"):
@@ -168,12 +197,6 @@ def _report(name: str, provenance: dict) -> None:
         print(f"Left out: {case} ({reason})")
     for warning in provenance["warnings"]:
         print(f"WARNING: {warning}")
-    number = int(name[7:10])
-    print(
-        f"Written: {name}, with provenance.json. From here on it is plain nnU-Net:\n"
-        f"  nnUNetv2_plan_and_preprocess -d {number} -c CONFIGURATION\n"
-        f"  nnUNetv2_train {number} CONFIGURATION all"
-    )
 
 
 if __name__ == "__main__":

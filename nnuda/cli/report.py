@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from typing import TYPE_CHECKING
 
 from nnunetv2.configuration import default_num_processes
 
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes, whole
-from nnuda.cli.run_command import add_force, run_command
-from nnuda.evaluation.scores import first_names
+from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.errors import ReportError
 from nnuda.files import check_output, write_text
-from nnuda.report.features_section import find_before, is_cheap
 from nnuda.report.page import PAGE_MARK
-from nnuda.report.predictions import find_predictions
-from nnuda.report.run import ReportError, Run, read_run
-from nnuda.report.run_page import Request, report_html
+
+if TYPE_CHECKING:
+    from nnuda.report.run import Run
+    from nnuda.report.run_page import Request
 
 FEATURE_CASES = 3
 OUTPUT_NAME = "nnuda_report.html"
@@ -24,44 +26,45 @@ OUTPUT_NAME = "nnuda_report.html"
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of nnUDA_report."""
-    parser = argparse.ArgumentParser(
-        prog="nnUDA_report",
-        description="A page that needs no other file: settings, curves, label-free scores, both domains, and with "
+    parser = new_parser(
+        "nnUDA_report",
+        "A page that needs no other file: settings, curves, label-free scores, both domains, and with "
         "predictions the best, median and worst target case.",
+        ["FOLD_FOLDER", "FOLD_FOLDER --predictions predictions", "FOLD_FOLDER --predictions predictions -gt labelsTs"],
     )
     parser.add_argument("fold_folder", help="fold_x of a training with a trainer of nnuda, in nnUNet_results")
     parser.add_argument(
         "-o",
         type=ending(".html"),
         metavar="FILE",
-        help=f"[OPTIONAL] the page (.html). Default: fold_folder/{OUTPUT_NAME}",
+        help=f"the page (.html) (default: fold_folder/{OUTPUT_NAME})",
     )
     parser.add_argument(
         "--predictions",
         metavar="FOLDER",
-        help="[OPTIONAL] target images as this run labels them, by nnUNetv2_predict, best with "
+        help="target images as this run labels them, by nnUNetv2_predict, best with "
         "--save_probabilities: pictures of the best, median and worst case",
     )
     parser.add_argument(
         "-i",
         metavar="IMAGES",
-        help="[OPTIONAL] with --predictions: folder of the images. Default: the one that "
-        "nnUNetv2_predict noted, else imagesTs or imagesTr of the target in nnUNet_raw",
+        help="with --predictions: folder of the images (default: the one that "
+        "nnUNetv2_predict noted, else imagesTs or imagesTr of the target in nnUNet_raw)",
     )
     parser.add_argument(
         "-gt",
         metavar="FOLDER",
-        help="[OPTIONAL] with --predictions: reference labels to score with. The page then says oracle: true",
+        help="with --predictions: reference labels to score with. The page then says oracle: true",
     )
     parser.add_argument(
         "--before-predictions",
         metavar="FOLDER",
-        help="[OPTIONAL] with --predictions: the same images as another model labels them, such as source-only",
+        help="with --predictions: the same images as another model labels them, such as source-only",
     )
     parser.add_argument(
         "--epoch-predictions",
         metavar="FOLDER",
-        help="[OPTIONAL] with -gt: folder with a folder epoch_N of predictions of the same images for "
+        help="with -gt: folder with a folder epoch_N of predictions of the same images for "
         "some epochs: what each way of choosing an epoch would have lost",
     )
     parser.add_argument(
@@ -69,26 +72,25 @@ def build_parser() -> argparse.ArgumentParser:
         type=whole(0),
         default=8,
         metavar="N",
-        help="[OPTIONAL] cases of each domain to read for the histograms of intensities; 0: no histograms. Default: 8",
+        help="cases of each domain to read for the histograms of intensities; 0: no histograms (default: 8)",
     )
     parser.add_argument(
         "--before",
         metavar="FOLDER",
-        help="[OPTIONAL] results folder or fold folder of a model without adaptation, whose features "
-        "are drawn beside this run's",
+        help="results folder or fold folder of a model without adaptation, whose features are drawn beside this run's",
     )
     parser.add_argument(
         "--feature-cases",
         type=whole(0),
         metavar="N",
-        help="[OPTIONAL] cases of each domain that go through the network for the picture of features; "
-        f"0: no picture. Default: {FEATURE_CASES}, 0 for a 3D network without a GPU",
+        help="cases of each domain that go through the network for the picture of features; "
+        f"0: no picture (default: {FEATURE_CASES}, 0 for a 3D network without a GPU)",
     )
     parser.add_argument(
         "-np",
         type=number_of_processes,
         default=default_num_processes,
-        help=f"[OPTIONAL] with -gt: number of processes. Default: {default_num_processes}",
+        help=f"with -gt: number of processes (default: {default_num_processes})",
     )
     add_force(parser)
     return parser
@@ -110,6 +112,11 @@ def epoch_folders(folder: str) -> dict[int, str]:
 
 def _request(arguments: argparse.Namespace, run: Run) -> Request:
     """What the options ask for, checked before any long work."""
+    from nnuda.evaluation.scores import first_names
+    from nnuda.report.features_section import find_before, is_cheap
+    from nnuda.report.predictions import find_predictions
+    from nnuda.report.run_page import Request
+
     with_predictions = {"-i": arguments.i, "-gt": arguments.gt, "--before-predictions": arguments.before_predictions}
     given = [option for option, value in with_predictions.items() if value]
     if given and not arguments.predictions:
@@ -143,7 +150,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    read = {
+        "--predictions": arguments.predictions,
+        "-i": arguments.i,
+        "-gt": arguments.gt,
+        "--before": arguments.before,
+    }
+    check_folders({"fold_folder": arguments.fold_folder, **read, "--before-predictions": arguments.before_predictions})
     output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
+    from nnuda.report.run import read_run
+    from nnuda.report.run_page import report_html
+
     run = read_run(arguments.fold_folder)
     check_output(output, "-o", PAGE_MARK, arguments.force)
     page = report_html(run, _request(arguments, run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 
 from nnuda.cli.environment import check_numbers
@@ -17,6 +17,34 @@ PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
 def add_force(parser: ArgumentParser) -> None:
     """--force: for commands that write where the user says."""
     parser.add_argument("--force", action="store_true", help="replace files that this command did not write")
+
+
+def check_variables(variables: Sequence[str]) -> None:
+    """Stop where one of nnU-Net's path variables is not set.
+
+    Raises:
+        NnudaError: names it.
+    """
+    for variable in variables:
+        if not os.environ.get(variable):
+            raise NnudaError(
+                f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
+            )
+
+
+def check_folders(folders: Mapping[str, str | None]) -> None:
+    """Stop where a folder to read is not there; for what is asked before anything that takes seconds is imported.
+
+    Args:
+        folders: option -> folder; None where it was not given.
+
+    Raises:
+        NnudaError: names option and folder.
+    """
+    for option, folder in folders.items():
+        if folder is not None and not os.path.isdir(folder):
+            is_file = "is a file" if os.path.exists(folder) else "is not there"
+            raise NnudaError(f"{option}: expected a folder; {folder} {is_file}. Correct the path.")
 
 
 def run_command(
@@ -40,9 +68,5 @@ def run_command(
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 cannot show every name
     with one_message(), redirect_stdout(HarmlessOutput(sys.stdout)):
         check_numbers()
-        for variable in folders:
-            if not os.environ.get(variable):
-                raise NnudaError(
-                    f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
-                )
+        check_variables(folders)
         command(args)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from nnuda.planning.plan_embeddings import TextRequest, make_class_embeddings
-from nnuda.text.class_embeddings import ClassEmbeddings, describe
+if TYPE_CHECKING:
+    from nnuda.text.class_embeddings import ClassEmbeddings
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,9 @@ def read_texts(
     Raises:
         PlanningError, ClassTextsError, TextEncoderUnavailable, TextModelError: as `make_class_embeddings`.
     """
+    from nnuda.planning.plan_embeddings import TextRequest, make_class_embeddings
+    from nnuda.text.class_embeddings import describe
+
     request = TextRequest(args.text_model, args.text_weights, args.class_texts, args.class_embeddings)
     embeddings = make_class_embeddings(request, dataset_json, channels_s, channels_t)
     if embeddings is not None:

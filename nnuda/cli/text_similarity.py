@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 
 from nnuda.cli.domain_arguments import add_source
+from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
 from nnuda.cli.run_command import PLANNING_FOLDERS, add_force, run_command
 from nnuda.datasets import dataset_name
 from nnuda.files import PICTURE_MARK, check_output
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.planning.plan_embeddings import planned_class_embeddings
-from nnuda.text.class_embeddings import describe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="nnUDA_text_similarity", description=__doc__)
+    parser = new_parser("nnUDA_text_similarity", __doc__, ["-d 501", "-d 501 -p nnUNetPlans_texts -o texts.png"])
     add_source(parser)
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="the plan (default: nnUNetPlans)")
     parser.add_argument(
@@ -35,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    from nnuda.evaluation.table import print_table, table_of
+    from nnuda.planning.plan_embeddings import planned_class_embeddings
+    from nnuda.text.class_embeddings import describe
     from nnuda.text.similarity import draw_gram, gram, loss_of_equal_classes, off_diagonal  # matplotlib takes seconds
 
     source = dataset_name(args.d)
@@ -47,23 +49,18 @@ def _report(args: argparse.Namespace) -> None:
         "cosines after subtracting the mean over the classes": gram(embeddings.mean, centered=True),
     }
     for name, matrix in matrices.items():
-        _print_matrix(name, embeddings.names, matrix)
+        numbers = [[label, *(f"{value:.3f}" for value in row)] for label, row in zip(embeddings.names, matrix)]
+        print_table(table_of([["", *embeddings.names], *numbers], title=name))
         print(f"Mean between classes: {off_diagonal(matrix).mean():.3f}\n")
-    equal, orthogonal = loss_of_equal_classes(matrices["cosines"])
+    equal, orthogonal = (max(0.0, loss) for loss in loss_of_equal_classes(matrices["cosines"]))
     print(
-        f"Without centring, image classes that are all the same have the loss {equal:.4f}, orthogonal ones "
-        f"{orthogonal:.4f}."
+        "A loss that compares the image classes' cosines with the first table (0 is best) is\n"
+        f"  {equal:.4f} where all classes look the same,\n  {orthogonal:.4f} where each is unlike every other."
     )
+    if equal < orthogonal:
+        print("It would make all classes look the same: the mean has to be subtracted.")
     draw_gram(embeddings.names, matrices, describe(embeddings), file)
     print(f"Picture: {file}")
-
-
-def _print_matrix(title: str, names: tuple[str, ...], matrix) -> None:
-    width = max(6, *(len(name) for name in names))
-    print(title)
-    print(" " * width, *(name.rjust(width) for name in names))
-    for name, row in zip(names, matrix):
-        print(name.rjust(width), *(f"{value:.3f}".rjust(width) for value in row))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What differs between ways of scoring: tolerances, empty masks, slices; and the ways of two challenges as presets."""
+"""What the scores are, and what differs between ways of scoring: tolerances, empty masks, slices; and the ways of two
+challenges as presets."""
 
 from __future__ import annotations
 
@@ -6,7 +7,28 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from nnuda.evaluation.reading import EvaluationError
+from nnuda.errors import EvaluationError
+
+DEFINITIONS = {
+    "Dice": "2 |A and B| / (|A| + |B|)",
+    "ASSD": "mean of the distances of both surfaces, pooled: from each voxel of one to the nearest voxel of the other",
+    "HD95": "larger of the two directed 95th percentiles (linear interpolation) of the surface distances",
+    "NSD": "share of both surfaces, by area (length in 2D), that lies within the tolerance of the other (Nikolov et "
+    "al. 2018, arXiv:1809.04430): elements of marching cubes at the corners of voxels",
+    "VD": "volume of the prediction minus that of the reference, in ml; areas in cm^2 where there is one slice",
+    "RVD": "the same over the volume of the reference",
+    "surface": "of ASSD and HD95: voxels of the mask with a face neighbour outside it; beyond the image border counts "
+    "as outside, for NSD too",
+    "one slice": "an axis of length one is dropped: such a volume is scored in its plane",
+    "empty masks": "both empty: all NaN; one empty: Dice and NSD 0, ASSD and HD95 NaN, RVD NaN without a reference; "
+    "each counted per class; presets may differ, see rules",
+    "ignore label": "voxels that the reference marks as ignore are background in reference and prediction",
+}
+ENTROPY_DEFINITIONS = {
+    False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
+    True: "regions have independent probabilities: mean over the regions of their binary entropies, "
+    "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
+}
 
 DEFAULT_SHOWN = ("Dice", "ASSD", "HD95", "NSD")
 

@@ -13,6 +13,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
+from nnuda.evaluation.conventions import ENTROPY_DEFINITIONS
 from nnuda.evaluation.reading import EvaluationError, find_reader, read_files
 from nnuda.evaluation.scores import find_cases, first_names, label_manager
 from nnuda.files import FileError, check_output, check_output_folder, read_arrays, replacing, write_json
@@ -22,15 +23,10 @@ ENDING = "_entropy.nii.gz"
 SLACK = 1e-3  # that half precision may leave 0 to 1 by
 MARK = b'"largest_possible": '  # how a summary of ours begins
 SUMMARY_NAME = "nnuda_entropy.json"
-DEFINITIONS = {
-    False: "entropy over the classes, -sum p ln p, in nats: 0 to ln(number of classes, background included)",
-    True: "regions have independent probabilities: mean over the regions of their binary entropies, "
-    "-p ln p - (1 - p) ln(1 - p), in nats: 0 to ln 2",
-}
 
 
 def entropy_map(probabilities: np.ndarray, regions: bool) -> np.ndarray:
-    """Entropy of each voxel, in nats, as DEFINITIONS says.
+    """Entropy of each voxel, in nats, as ENTROPY_DEFINITIONS says.
 
     Args:
         probabilities: (C,*S), of classes that sum to 1, or of C regions.
@@ -183,7 +179,7 @@ def uncertainty_folder(
         }
     largest = largest_entropy(manager.num_segmentation_heads, manager.has_regions)
     result = {
-        "definition": DEFINITIONS[manager.has_regions],
+        "definition": ENTROPY_DEFINITIONS[manager.has_regions],
         "unit": "nats",
         "largest_possible": largest,
         "prediction_folder": os.path.abspath(folder),

@@ -17,22 +17,6 @@ from nnuda.evaluation.conventions import Rule
 
 METRICS = ("Dice", "ASSD", "HD95", "NSD", "VD", "RVD")
 
-DEFINITIONS = {
-    "Dice": "2 |A and B| / (|A| + |B|)",
-    "ASSD": "mean of the distances of both surfaces, pooled: from each voxel of one to the nearest voxel of the other",
-    "HD95": "larger of the two directed 95th percentiles (linear interpolation) of the surface distances",
-    "NSD": "share of both surfaces, by area (length in 2D), that lies within the tolerance of the other (Nikolov et "
-    "al. 2018, arXiv:1809.04430): elements of marching cubes at the corners of voxels",
-    "VD": "volume of the prediction minus that of the reference, in ml; areas in cm^2 where there is one slice",
-    "RVD": "the same over the volume of the reference",
-    "surface": "of ASSD and HD95: voxels of the mask with a face neighbour outside it; beyond the image border counts "
-    "as outside, for NSD too",
-    "one slice": "an axis of length one is dropped: such a volume is scored in its plane",
-    "empty masks": "both empty: all NaN; one empty: Dice and NSD 0, ASSD and HD95 NaN, RVD NaN without a reference; "
-    "each counted per class; presets may differ, see rules",
-    "ignore label": "voxels that the reference marks as ignore are background in reference and prediction",
-}
-
 
 def surface_distances(
     mask_a: np.ndarray, mask_b: np.ndarray, spacing: Sequence[float]

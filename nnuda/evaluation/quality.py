@@ -35,7 +35,7 @@ from nnuda.evaluation.estimate import (
 from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.evaluation.scores import find_cases, first_names, spread
 from nnuda.images import read_label
-from nnuda.labels import foreground_names
+from nnuda.labels import PSEUDO_LABELS_ONLY, foreground_names
 
 SOURCE_CASES = 20  # that calibrate
 SAMPLED_VOXELS = 20_000  # of each, for the temperature
@@ -69,6 +69,11 @@ class Model:
     @property
     def ending(self) -> str:
         return self.dataset_json["file_ending"]
+
+    @property
+    def learnt_pseudo_labels_only(self) -> bool:
+        """Whether the labels that it was trained and validated with are predictions, all of them."""
+        return bool(self.dataset_json.get(PSEUDO_LABELS_ONLY))
 
     def reader(self, example: str) -> type[BaseReaderWriter]:
         return find_reader(self.dataset_json, self.plans, example)

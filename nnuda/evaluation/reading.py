@@ -19,12 +19,8 @@ from nnunetv2.imageio.reader_writer_registry import (
 )
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-from nnuda.errors import NnudaError, short
+from nnuda.errors import EvaluationError, NnudaError, short
 from nnuda.images import hidden_value, is_nifti, whole_complaint
-
-
-class EvaluationError(NnudaError, ValueError):
-    """Something that forbids a score; the message says what and how to fix it."""
 
 
 @dataclass(frozen=True)

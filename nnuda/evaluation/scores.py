@@ -18,8 +18,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 import nnuda
 from nnuda.errors import short
-from nnuda.evaluation.conventions import SHOWN, Rule, class_rules
-from nnuda.evaluation.metrics import DEFINITIONS, METRICS, case_metrics
+from nnuda.evaluation.conventions import DEFINITIONS, SHOWN, Rule, class_rules
+from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
 from nnuda.evaluation.table import spreadsheet_text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text as RichText
 
 from nnuda.errors import harmless
@@ -120,9 +122,46 @@ def comparison_table(scores: Mapping[str, dict], source_only: str, oracle: str, 
     return table
 
 
+def table_of(rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """A table of text: the first row is its head, the first column its names."""
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for number, name in enumerate(rows[0]):
+        table.add_column(_name(name), no_wrap=True, justify="right" if number else "left")
+    for row in rows[1:]:
+        table.add_row(*map(_name, row))
+    return table
+
+
 def print_table(table: Table) -> None:
-    """Prints a table; where the output is no terminal, as wide as it needs, so that a log file loses no column."""
+    """Prints a table. A terminal that is too narrow for it gets its columns in several, each with the names of the rows;
+    what is no terminal gets it as wide as it needs, so that a log file loses no column."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=Console(width=10_000).measure(table).maximum)
-    console.print(table)
+    if console.is_terminal:
+        for part in parts_of(table, console):
+            console.print(part)
+    else:
+        Console(width=Console(width=10_000).measure(table).maximum).print(table)
+
+
+def parts_of(table: Table, console: Console) -> list[Table]:
+    """Tables that fit a console and together have all columns; the first column, that of the names, is in each."""
+    free = Console(width=10_000)
+    if free.measure(table).maximum <= console.width:
+        return [table]
+    names, *columns = (replace(column, no_wrap=False, overflow="fold") for column in table.columns)
+    names.max_width = console.width // 2
+    parts: list[list[Column]] = [[]]
+    for column in columns:
+        if parts[-1] and free.measure(_with_columns(table, [names, *parts[-1], column])).maximum > console.width:
+            parts.append([])
+        parts[-1].append(column)
+    tables = [_with_columns(table, [names, *part]) for part in parts]
+    for before, after in zip(tables, tables[1:]):
+        before.caption = after.title = None
+    return tables
+
+
+def _with_columns(table: Table, columns: Sequence[Column]) -> Table:
+    part = copy(table)
+    part.columns = [replace(column, _index=number) for number, column in enumerate(columns)]
+    return part

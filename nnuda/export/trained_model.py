@@ -11,16 +11,12 @@ from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
 from nnuda.datasets import dataset_name
-from nnuda.errors import NnudaError
+from nnuda.errors import ExportError
 from nnuda.plan_key import plans_with_target_normalization, read_key, read_plans
 from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint, find_fold, is_of_nnuda, read_dataset_json
 
 AS_TRAINING_LEFT = "Put back the file that training left there."
 TRAINER = "nnUNetTrainer"  # whose results folder is written
-
-
-class ExportError(NnudaError, ValueError):
-    """This model does not become a plain nnU-Net; says why and what to do."""
 
 
 @dataclass(frozen=True)

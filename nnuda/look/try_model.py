@@ -11,17 +11,13 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, join
 
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files
-from nnuda.errors import NnudaError
+from nnuda.errors import LookError
 from nnuda.evaluation.quality import Model, calibrate, estimate_folder
 from nnuda.evaluation.scores import spread
 from nnuda.files import read_json
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5
-
-
-class LookError(NnudaError, ValueError):
-    """A model that does not belong to the pair."""
 
 
 @dataclass(frozen=True)

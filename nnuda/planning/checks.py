@@ -12,6 +12,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnuda.datasets import Domain, label_files
 from nnuda.errors import DatasetError, PlanningError
 from nnuda.images import check_whole, read_case
+from nnuda.labels import PSEUDO_LABELS_ONLY
 from nnuda.planning.geometry import low_resolution_axis, spacings
 from nnuda.planning.raw_cases import raise_all
 
@@ -20,7 +21,7 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
     """Check that the target's images can go where the source's go. The ends of all files, and one image, are read.
 
     Args:
-        source: the labelled dataset.
+        source: the labelled dataset; without images where a trained model stands in for it.
         target: the unlabelled images.
         reader_class: the source's reader, which prediction uses too.
 
@@ -34,10 +35,13 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
     _check_format(source, target, reader_class)
     _check_channels(source, target, reader_class)
     _check_labels(source.dataset_json.get("labels", {}), target.dataset_json.get("labels", {}), target.name)
-    _check_low_resolution_axis(source, target, reader_class)
+    if source.images:
+        _check_low_resolution_axis(source, target, reader_class)
 
 
 def _check_not_the_source(source: Domain, target: Domain) -> None:
+    if source.dataset_json.get(PSEUDO_LABELS_ONLY) and target.name != source.name:
+        return  # without source data the target's images are the labelled ones, too
     files = {os.path.realpath(path) for paths in source.images.values() for path in paths}
     same = all(os.path.realpath(path) in files for paths in target.images.values() for path in paths)
     if target.name == source.name or same:
@@ -88,7 +92,7 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
             "order."
         )
-    usual = Counter(len(files) for files in source.images.values()).most_common(1)[0][0]
+    usual = Counter(len(files) for files in (source.images or target.images).values()).most_common(1)[0][0]
     for which, domain in (("source", source), ("target", target)):
         for case, files in domain.images.items():
             _check_channel_files(case, files, f"{which} {domain.name}", usual, "dataset" in domain.dataset_json)

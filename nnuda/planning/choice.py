@@ -6,9 +6,7 @@ import os
 from dataclasses import dataclass
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, subdirs
-from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.datasets import check_name
 from nnuda.errors import PlanningError
@@ -73,8 +71,10 @@ def load_plan(source_name: str, plans_name: str) -> dict:
 def _check_names_of_nnunet(plans: dict, file: str) -> None:
     """Readers, preprocessors and normalisations that a plan names are looked up by nnU-Net as they are needed, which is
     late: look all of them up here."""
+    from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
     from nnunetv2.preprocessing.normalization import default_normalization_schemes
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     try:
         recursive_find_reader_writer_by_name(plans["image_reader_writer"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from nnuda.dataset_json import overpainted_regions
 from nnuda.datasets import Domain, first_of, label_files, labels_without_image, passed_over
+from nnuda.labels import PSEUDO_LABELLED
 from nnuda.planning.body_mask import BODY_THRESHOLD_HU
 from nnuda.planning.normalization import CT, normalization_schemes
 from nnuda.planning.raw_cases import raise_all
@@ -55,9 +56,11 @@ def check_cases(
 
 
 def twins(source_notes: dict[str, dict], target_notes: dict[str, dict]) -> list[str]:
-    """A caution where images of the target are images of the source under another name."""
-    hashes = {note["images"]: case for case, note in source_notes.items()}
-    same = [f"{case} (= {hashes[n['images']]})" for case, n in target_notes.items() if n["images"] in hashes]
+    """A caution where images of the target are images of the source under another name, unless they are there with
+    pseudo-labels."""
+    cases = {note["images"]: case for case, note in source_notes.items()}
+    pairs = [(case, cases[note["images"]]) for case, note in target_notes.items() if note["images"] in cases]
+    same = [f"{case} (= {twin})" for case, twin in pairs if twin != PSEUDO_LABELLED + case]
     return [f"{len(same)} target images are images of the source, byte for byte: {first_of(same)}."] if same else []
 
 

@@ -51,6 +51,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
     }
     base, made = join(nnUNet_preprocessed, source.name), set()
     sweep(base)
+    _write_dataset_json(source, base)
     for configuration in configurations:
         identifier = plans_manager.get_configuration(configuration).data_identifier
         folder = data_folder(base, identifier)
@@ -97,6 +98,14 @@ def _check_old_format(folder: str, source: Domain) -> None:
             f"of {first_of(old)}. If they were changed, remove the folder and run this command again.",
             flush=True,
         )
+
+
+def _write_dataset_json(source: Domain, folder: str) -> None:
+    # nnU-Net's planner leaves it there and its training reads it; a plan that came from elsewhere came without
+    file = join(folder, "dataset.json")
+    if not isfile(file):
+        with replacing(file, ".json") as aside:
+            shutil.copy2(join(source.folder, "dataset.json"), aside)
 
 
 def _copy_reference_labels(source: Domain, labels: dict[str, str], made: set[str]) -> None:

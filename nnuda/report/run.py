@@ -11,7 +11,7 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.errors import NnudaError
+from nnuda.errors import ReportError
 from nnuda.files import read_json
 from nnuda.plan_key import read_key, read_plans, target_folder
 from nnuda.results import (
@@ -28,11 +28,6 @@ from nnuda.results import (
 )
 from nnuda.selection.history import FILE as SELECTION
 from nnuda.training.loss_terms import loss_terms
-
-
-class ReportError(NnudaError, ValueError):
-    """Something that forbids a report; the message says what was expected and what to do."""
-
 
 _NUMBER, _TEXTS = {"type": ["number", "null"]}, {"type": "array", "items": {"type": "string"}}
 _RECORD = {

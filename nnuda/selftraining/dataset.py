@@ -11,10 +11,10 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnuda.datasets import DatasetError, Domain, label_files
+from nnuda.labels import PSEUDO_LABELLED, PSEUDO_LABELS_ONLY
 from nnuda.planning.normalization import normalization_schemes
 from nnuda.selftraining.source_anatomy import ignore_value
 
-PREFIX = "target_"  # before the names of the target's cases: patient01 may be in both domains
 Z_SCORE = "zscore"
 
 
@@ -80,6 +80,7 @@ def dataset_json_of(source: Domain, channels: dict[str, str], cases: int) -> dic
         **{key: source.dataset_json[key] for key in kept if key in source.dataset_json},
         "numTraining": cases,
         "file_ending": source.file_ending,
+        **({} if source.images else {PSEUDO_LABELS_ONLY: True}),
     }
 
 
@@ -89,11 +90,11 @@ def target_cases(source: Domain, target: Domain) -> dict[str, str]:
     Raises:
         DatasetError: the source has a case of that name.
     """
-    names = {case: PREFIX + case for case in target.images}
+    names = {case: PSEUDO_LABELLED + case for case in target.images}
     clash = sorted(set(names.values()) & set(source.images))
     if clash:
         raise DatasetError(
-            f"-d {source.name} has a case {clash[0]}, as the target's {clash[0].removeprefix(PREFIX)} is to be called: "
+            f"-d {source.name} has a case {clash[0]}, as the target's {clash[0].removeprefix(PSEUDO_LABELLED)} is to be called: "
             "it holds pseudo-labels of an earlier round. Name the labelled source with -d in every round."
         )
     return names

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnuda.datasets import Domain
@@ -51,6 +52,7 @@ def find_members(
     folds: Sequence[str] | None,
     checkpoints: Sequence[str],
     source: Domain,
+    reader: type[BaseReaderWriter],
     option: str = "-m",
 ) -> list[Member]:
     """Every fold and checkpoint of every folder.
@@ -60,6 +62,7 @@ def find_members(
         folds: None: all that a folder has.
         checkpoints: file names.
         source: whose labels and channels the models must have.
+        reader: of its images.
         option: what the user names a model with.
 
     Raises:
@@ -72,7 +75,7 @@ def find_members(
             raise MemberError(
                 f"{option}: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
             )
-        _check_fits(folder, source, option)
+        _check_fits(folder, source, reader.__name__, option)
         for fold in wanted:
             for name in dict.fromkeys(checkpoints):
                 file = find_checkpoint(find_fold(folder, fold), name)
@@ -81,7 +84,7 @@ def find_members(
     return members
 
 
-def _check_fits(folder: str, source: Domain, option: str) -> None:
+def _check_fits(folder: str, source: Domain, reader_of_source: str, option: str) -> None:
     trained = read_json(os.path.join(folder, "dataset.json"), "the dataset.json of a trained model")
     for what, got, expected in (
         ("labels", _labels(trained), _labels(source.dataset_json)),
@@ -98,9 +101,9 @@ def _check_fits(folder: str, source: Domain, option: str) -> None:
                 "Name a model that was trained on these classes, or its source with -d."
             )
     reader = read_json(os.path.join(folder, PLANS), "a plan of nnU-Net's")["image_reader_writer"]
-    if reader != source.reader_class().__name__:
+    if reader != reader_of_source:
         raise MemberError(
-            f"{option} {folder}: reads images with {reader}, the source {source.name} with {source.reader_class().__name__}. "
+            f"{option} {folder}: reads images with {reader}, the source {source.name} with {reader_of_source}. "
             f'Set "overwrite_image_reader_writer": "{reader}" in the source\'s dataset.json.'
         )
 

@@ -36,7 +36,7 @@ from nnuda.selftraining.keeping import (
 from nnuda.selftraining.members import Member
 from nnuda.selftraining.predict import predict_target, predictions_folder, read_vote
 from nnuda.selftraining.shares import summary
-from nnuda.selftraining.source_anatomy import class_values, ignore_value, measure_source, voxel_volume
+from nnuda.selftraining.source_anatomy import class_values, ignore_value, measure_source, priors_of, voxel_volume
 
 PROVENANCE = "provenance.json"
 WORKERS = ("nnuda.selftraining.round",)  # torch comes with it: imported once for all worker processes
@@ -84,7 +84,8 @@ def make_round(
     """Predict, keep, and write the dataset.
 
     Args:
-        source: labelled.
+        source: labelled; or without images, a model's (source_free.py): then the target's cases are alone, and
+            nothing is known of a class's size and shape.
         target: its images alone are read.
         members: trained networks.
         name: of the new dataset, which `output_name` checked.
@@ -104,7 +105,11 @@ def make_round(
     names = target_cases(source, target)
     channels, warnings = channel_names(source, target, options.channel_names)
     limits = class_confidences(options.confidence, source.dataset_json)
-    priors = measure_source(source, num_processes, options.size_spread)
+    priors = (
+        measure_source(source, num_processes, options.size_spread)
+        if source.images
+        else priors_of([], class_values(source.dataset_json), spread=0)
+    )
     predictions = predictions_folder(target, members, options.mirroring, options.step_size)
     files = predict_target(target, members, predictions, device, options.mirroring, options.step_size)
     limits = _with_share(limits, options.keep_share, files, target.sizes(), num_processes)

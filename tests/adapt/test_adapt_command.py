@@ -23,7 +23,8 @@ def words(output: Path, *more: str) -> list[str]:
 
 
 def test_every_stage_and_nothing_twice(toy: Toy, tmp_path: Path) -> None:
-    output = run(words(tmp_path / "out"), toy.environment)
+    command = words(tmp_path / "out", "-overwrite_plans_name", "nnUNetPlans_road")  # other tests train nnUNetPlans
+    output = run(command, toy.environment)
     assert output.count("nnUNetv2_train") >= 3 and "epoch 2 of 2" in output
     assert "expected Dice" in output and "An estimate, not a score" in output
     for name in (
@@ -36,7 +37,7 @@ def test_every_stage_and_nothing_twice(toy: Toy, tmp_path: Path) -> None:
     estimate = json.loads((tmp_path / "out" / "predictions" / "nnuda_estimate.json").read_text())
     assert set(estimate["per_class"]) == {"left box", "right box"} and len(estimate["per_case"]) == 4
     assert "trained on" in " ".join(estimate["notes"])  # fold all
-    again = run(words(tmp_path / "out"), toy.environment)
+    again = run(command, toy.environment)
     assert again.count("there already") >= 5 and "$ nn" not in again
 
 

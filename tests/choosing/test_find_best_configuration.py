@@ -133,8 +133,8 @@ def test_fold_all_is_said_to_be_too_high(two: Made) -> None:
         (["-f", "0"], "expected fold 0 in .*otherPlans__2d.* there are: fold_all"),
         (["-p", "nnUNetPlans", "-f", "0", "4"], "expected fold 4 in .* there are: fold_0, fold_1"),
         (["--chk", "checkpoint_best.pth"], "with checkpoint_best.pth; there is none"),
-        (["--labels", "nowhere"], "Expected a folder of labels; nowhere does not exist"),
-        (["-i", "nowhere"], "No folder .*nowhere"),
+        (["--labels", "nowhere"], "--labels: expected a folder; nowhere is not there"),
+        (["-i", "nowhere"], "-i: expected a folder; nowhere is not there"),
     ],
 )
 def test_bad_input_is_one_error_before_any_work(two: Made, more: list[str], message: str) -> None:

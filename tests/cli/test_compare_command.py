@@ -50,7 +50,8 @@ def test_scored_on_the_fly(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
         folders / "out",
     )
     text = capsys.readouterr().out
-    assert "| method | 0.750 ± 0.000 | 50 % |" in text and "p (Holm) against source" in text
+    assert "method 0.750 ± 0.000 50 %" in " ".join(text.split()) and "p (Holm) against source" in text
+    assert "| method | 0.750 ± 0.000 | 50 % |" in (folders / "out" / "comparison.md").read_text()
     assert (folders / "out" / "comparison.html").is_file()
     assert not (folders / "method" / "nnuda_scores.json").exists()
 

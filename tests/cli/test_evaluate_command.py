@@ -78,7 +78,7 @@ def test_a_users_file_is_not_replaced(folders, monkeypatch, tmp_path, output) ->
     (tmp_path / "folder.json").mkdir()
     for name in ("results.csv", "mine.csv"):
         (tmp_path / name).write_text("mine")
-    monkeypatch.setattr("nnuda.cli.evaluate.evaluate_folder", lambda *_, **__: pytest.fail("after the work"))
+    monkeypatch.setattr("nnuda.evaluation.scores.evaluate_folder", lambda *_, **__: pytest.fail("after the work"))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit, match="Error: -o: "):
         run(monkeypatch, *folders, "-o", tmp_path / output)

@@ -27,7 +27,8 @@ def test_features(tmp_path: Path) -> None:
 
 
 def test_text_similarity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("dataset_name", "load_plan", "read_key", "planned_class_embeddings"):
+    monkeypatch.setattr("nnuda.planning.plan_embeddings.planned_class_embeddings", lambda *_: "x")
+    for name in ("dataset_name", "load_plan", "read_key"):
         monkeypatch.setattr(text_similarity, name, lambda *_: "x")
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -46,7 +47,7 @@ def test_demo(tmp_path: Path) -> None:
 def test_export(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plans = {"plans_name": "nnUNetPlans"}
     model = TrainedModel(str(tmp_path), "D1", "nnUDATrainerX", "2d", ("0",), "c.pth", plans, {}, "D2")
-    monkeypatch.setattr(export, "find_model", lambda *_: model)
+    monkeypatch.setattr("nnuda.export.trained_model.find_model", lambda *_: model)
     monkeypatch.setattr(export_model, "check_network", lambda _: pytest.fail("after the work"))
     arguments = ["-d", "1", "-c", "2d", "-tr", "X", "-f", "0", "-device", "cpu"]
     assert "-o: nothing can be written in /proc/x" in refused(export, [*arguments, "-o", "/proc/x"])

@@ -52,7 +52,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(predict, "_predict_case", predict_case)
     monkeypatch.setattr(predict, "load_predictor", lambda *_: None)
     member = Member(str(tmp_path / "model"), "0", "checkpoint_final.pth", "0" * 64)
-    monkeypatch.setattr(pseudo_label, "find_members", lambda *_: [member])
+    monkeypatch.setattr("nnuda.selftraining.members.find_members", lambda *_: [member])
     return truth
 
 
@@ -79,6 +79,40 @@ def test_the_dataset_is_nnunet_s(made: Path, tmp_path: Path, capsys: pytest.Capt
     assert counts["voxel"] - counts["component"] == 4 and counts["share_kept"] == counts["kept"] / counts["predicted"]
     assert "nnUNetv2_plan_and_preprocess -d 601" in printed and "left box" in printed
     assert [path.name for path in (tmp_path / "raw").iterdir() if "pseudo_label" in path.name] == []
+
+
+def test_without_source_images(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The target's cases alone, no rule on size or shape, and the model's plan under the dataset's name."""
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(tmp_path / "raw" / SOURCE / "dataset.json", model)
+    configuration = {"normalization_schemes": ["ZScoreNormalization"], "spacing": [1.0, 1.0], "patch_size": [32, 32]}
+    configuration["architecture"] = {"network_class_name": "a.Network", "arch_kwargs": {}}
+    plans = {
+        "dataset_name": SOURCE,
+        "plans_name": "deployed",
+        "image_reader_writer": "SimpleITKIO",
+        "configurations": {"2d": configuration},
+        "domain_adaptation": {"of": "another target"},
+    }
+    (model / "plans.json").write_text(json.dumps(plans))
+    shutil.rmtree(tmp_path / "raw" / SOURCE)
+    words = ["--source-free", *OPTIONS[2:5], str(model), *OPTIONS[6:]]
+    pseudo_label.main(words)
+    loaded = load_dataset("601", labelled=True)
+    assert sorted(loaded.images) == [f"target_case{case}" for case in range(5)]
+    assert loaded.dataset_json["pseudo_labels_only"] and loaded.dataset_json["labels"]["ignore"] == 3
+    expected = labels_of(made / "case0.nii.gz")
+    expected[10, 38:, 1:3] = 1  # a second piece: that the class is in one piece is known from labels alone
+    expected[:, 20:36] = 3
+    assert (labels_of(tmp_path / "raw" / NAME / "labelsTr" / "target_case0.nii.gz") == expected).all()
+    moved = json.loads((tmp_path / "preprocessed" / NAME / "deployed.json").read_text())
+    del plans["domain_adaptation"]
+    assert moved == {**plans, "dataset_name": NAME, "nnuda_model": SOURCE}
+    assert f"nnUDA_adapt -d 601 -t 502 -f all -c CONFIGURATION --from {model}" in capsys.readouterr().out
+    pseudo_label.main(words)  # again: nothing is replaced
+    with pytest.raises(SystemExit, match="Expected the labelled source with -d, or --source-free"):
+        pseudo_label.main(words[1:])
 
 
 def test_it_goes_on_and_never_mixes(made: Path, tmp_path: Path, capsys, monkeypatch) -> None:

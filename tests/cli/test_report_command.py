@@ -51,18 +51,21 @@ def test_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, output = make_run(tmp_path / "results"), tmp_path / "report.html"
     predictions = write_predictions(tmp_path / "predictions", {"a": 0})
-    monkeypatch.setattr(report, "report_html", lambda run, request: pytest.fail("it was begun"))
+    monkeypatch.setattr("nnuda.report.run_page.report_html", lambda run, request: pytest.fail("it was begun"))
     scored = ("--predictions", predictions, "-gt", predictions)
     mine = tmp_path / "mine.html"
     mine.write_text("<html>mine</html>")
     other = write_predictions(tmp_path / "other" / "epoch_99", {"a": 0}).parent
     for arguments, message in [
-        ((tmp_path / "nothing",), "Error: Expected a fold folder"),
+        ((tmp_path / "nothing",), "Error: fold_folder: expected a folder; .*nothing"),
         ((folder, "-gt", predictions), "Expected --predictions with -gt"),
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),
-        ((folder, "--predictions", tmp_path / "nothing"), "Expected a folder of predictions"),
+        (
+            (folder, "--predictions", tmp_path / "nothing"),
+            "Error: --predictions: expected a folder; .*nothing is not there",
+        ),
         ((folder, "--before", tmp_path), "--before: expected fold 0 in .*there are: none"),
         ((folder, "-o", mine), "Error: -o: .*mine.html is there, and this command did not write it"),
         ((folder, "-o", mine / "report.html"), "Error: -o: .*mine.html is a file"),

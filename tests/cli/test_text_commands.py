@@ -101,7 +101,7 @@ def test_similarity_prints_and_draws(planned, capsys, tmp_path):
     capsys.readouterr()
     text_similarity.main(["-d", "701", "-p", "variant"])
     printed = capsys.readouterr().out
-    assert "background" in printed and "1.000" in printed and "all the same have the loss" in printed
+    assert "background" in printed and "1.000" in printed and "all classes look the same" in printed
     assert (planned.of_source / "variant_text_similarity.png").stat().st_size > 1000
     text_similarity.main(["-d", "701", "-p", "variant", "-o", str(tmp_path / "x.png")])
     assert (tmp_path / "x.png").is_file()

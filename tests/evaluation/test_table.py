@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
+from rich.console import Console
 
 from nnuda.evaluation.summary import summarize
-from nnuda.evaluation.table import comparison_table, print_table, score_table
+from nnuda.evaluation.table import comparison_table, parts_of, print_table, score_table
 
 
 def result(dice: float, distance: float = 2.0, empty: str = "none") -> dict:
@@ -32,6 +34,27 @@ def test_comparison_names_the_share_of_the_gap(capsys: pytest.CaptureFixture) ->
     lines = shown(comparison_table(scores, "source-only", "oracle"), capsys).splitlines()
     ends = {line.split()[0]: line.split()[-2:] for line in lines if line.split() and line.split()[0] in scores}
     assert ends == {"source-only": ["0", "%"], "adapted": ["75", "%"], "oracle": ["100", "%"]}
+
+
+@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.parametrize("name", ["oracle", "a very long name of a method " * 3])
+def test_no_column_is_lost_on_a_narrow_terminal(width: int, name: str) -> None:
+    scores = {key: result(0.4) for key in ("source-only", "adapted", name)}
+    table = comparison_table(scores, "source-only", name)
+    console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    parts = parts_of(table, console)
+    for part in parts:
+        console.print(part)
+    lines = console.file.getvalue().splitlines()
+    assert len(parts) > 1 and max(map(len, lines)) <= width and "…" not in "".join(lines)
+    heads = " ".join(lines)
+    assert [heads.count(column) for column in ("left ventricle", "ASSD (mm)", "HD95 (mm)", "closed")] == [1] * 4
+    assert [heads.count(value) for value in ("2.00", "6.00", "adapted")] == [3, 3, len(parts)]
+
+
+def test_a_table_that_fits_stays_one() -> None:
+    table = comparison_table({"a": result(0.4), "b": result(0.5)}, "a", "b")
+    assert parts_of(table, Console(width=120)) == [table]
 
 
 def test_no_column_is_lost_in_a_log_file(capsys: pytest.CaptureFixture) -> None:

@@ -177,6 +177,13 @@ def test_images_that_are_in_both_domains_are_said(pair, capsys):
     assert "1 target images are images of the source, byte for byte: twin (= case1)." in look(capsys)
 
 
+def test_target_cases_with_pseudo_labels_are_no_twins(pair, capsys):
+    shutil.copy(image_of(pair, "case0"), image_of(pair, "target_case0", SOURCE))
+    shutil.copy(image_of(pair, "case0"), label_of(pair, "target_case0"))
+    change(label_of(pair, "target_case0"), lambda image: (image > image.mean()).astype(np.uint8))
+    assert "byte for byte" not in look(capsys)
+
+
 def test_a_good_pair_is_looked_at_once_and_in_silence(pair, capsys, monkeypatch):
     few = f"WARNING: Source {SOURCE}: 3 cases are too few for nnU-Net's 5 folds: train with fold all."
     assert "WARNING" not in look(capsys).replace(few, "")

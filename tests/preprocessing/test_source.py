@@ -47,6 +47,7 @@ def test_missing_cases_are_as_stock_makes_them(stock):
     (folder / "case0.b2nd").unlink()
     (folder / "case1.pkl").unlink()  # interrupted: nnU-Net writes it last
     shutil.rmtree(stock.of_source / "gt_segmentations")
+    (stock.of_source / "dataset.json").unlink()  # the plan came alone
     preprocess_source(load_dataset(SOURCE), stock.plan(), ["2d"])
     after = of_stock(stock.of_source)
     assert after.keys() == before.keys()

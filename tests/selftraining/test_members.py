@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnuda.datasets import Domain
 from nnuda.results import ResultsError
@@ -59,18 +60,20 @@ def names(members: list) -> list[str]:
 
 
 def test_folds_and_checkpoints(model: Path) -> None:
-    members = find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE)
+    members = find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
     assert names(members) == ["0/checkpoint_final.pth", "all/checkpoint_final.pth"]
     file = model / "fold_all" / "checkpoint_final.pth"
     assert members[1].sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    both = find_members([str(model), f"{model}/"], ["all"], ["checkpoint_final.pth", "checkpoint_best.pth"], SOURCE)
+    both = find_members(
+        [str(model), f"{model}/"], ["all"], ["checkpoint_final.pth", "checkpoint_best.pth"], SOURCE, SimpleITKIO
+    )
     assert names(both) == ["all/checkpoint_final.pth", "all/checkpoint_best.pth"]
     with pytest.raises(ResultsError, match="expected fold 3"):
-        find_members([str(model)], ["3"], ["checkpoint_final.pth"], SOURCE)
+        find_members([str(model)], ["3"], ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
     with pytest.raises(ResultsError, match="expected checkpoint_latest.pth"):
-        find_members([str(model)], None, ["checkpoint_latest.pth"], SOURCE)
+        find_members([str(model)], None, ["checkpoint_latest.pth"], SOURCE, SimpleITKIO)
     with pytest.raises(MemberError, match="with fold_x in it"):
-        find_members([str(model.parent)], None, ["checkpoint_final.pth"], SOURCE)
+        find_members([str(model.parent)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
 
 
 @pytest.mark.parametrize(
@@ -85,25 +88,25 @@ def test_folds_and_checkpoints(model: Path) -> None:
 def test_a_model_of_something_else(model: Path, changes: dict, message: str) -> None:
     write(model, **changes)
     with pytest.raises(MemberError, match=message):
-        find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE)
+        find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
 
 
 def test_another_reader(model: Path) -> None:
     (model / "plans.json").write_text(json.dumps({"image_reader_writer": "NibabelIOWithReorient"}))
     with pytest.raises(MemberError, match="reads images with NibabelIOWithReorient"):
-        find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE)
+        find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
 
 
 def test_a_checkpoint_that_runs_code_is_refused(model: Path, capsys: pytest.CaptureFixture) -> None:
     torch.save({"network_weights": RunsCode()}, model / "fold_0" / "checkpoint_final.pth")
     with pytest.raises(ResultsError, match="other Python objects"):
-        find_members([str(model)], ["0"], ["checkpoint_final.pth"], SOURCE)
+        find_members([str(model)], ["0"], ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
     assert "code of a checkpoint" not in capsys.readouterr().out
 
 
 def test_predictions_are_those_of_the_same_members(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
-    first, second = find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE)
+    first, second = find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
     folder = predictions_folder(SOURCE, [first, second], True, 0.5)
     assert folder == predictions_folder(SOURCE, [second, first], True, 0.5)
     others = [([first], True, 0.5), ([first, second], False, 0.5), ([first, second], True, 0.25)]

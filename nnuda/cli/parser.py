@@ -1,0 +1,58 @@
+"""How the parser of every command is made: help with examples, and --version."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import metadata
+
+from nnuda import __version__
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fills each line of a text by itself; one that is indented is a command to copy, and stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(line if line.startswith(" ") else fill(line, width, indent) for line in text.splitlines())
+
+
+class _Version(argparse.Action):
+    """Prints and ends, as --help does."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        print(f"nnuda {__version__}, nnunetv2 {_version('nnunetv2')}, torch {_version('torch')}")
+        parser.exit()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def new_parser(name: str, description: str, examples: Sequence[str], more: str = "") -> argparse.ArgumentParser:
+    """A parser to add options to.
+
+    Args:
+        name: what the user types.
+        description: what the command does.
+        examples: commands without their name, as they can be typed; a long one in lines that end with a backslash.
+        more: stands before the examples.
+    """
+    lines = [f"  {name} {example}".rstrip().replace("\n", "\n      ") for example in examples]
+    parser = argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog="\n".join([*([more, ""] if more else []), "examples:", *lines]),
+        formatter_class=_Formatter,
+    )
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="print the versions of nnuda, nnunetv2 and torch, and end",
+    )
+    return parser
