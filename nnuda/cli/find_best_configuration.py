@@ -13,7 +13,7 @@ from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 EXAMPLES = [
     "-d 501 -t 502",
     "-d 501 -t 502 -c 2d 3d_fullres -f 0 1 2 3 4",
-    "-d 501 -t 502 -tr nnUDATrainerAdapt --disable_ensembling",
+    "-d 501 -t 502 -tr nnUDATrainerAdapt \\\n--disable_ensembling",
     "-d 501 -t 502 --labels labels_of_some_cases",
 ]
 
