@@ -9,6 +9,7 @@ from functools import partial
 
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.adapt.progress import duration
 from nnuda.cli.domain_arguments import print_domains_of_plan
 from nnuda.cli.next_command import RECOMMENDED
 from nnuda.cli.run_command import check_variables
@@ -118,7 +119,7 @@ def _print_measured(plans: dict, dataset_json: dict, trainer: str, configuration
         ours, stock = of_both(
             partial(seconds_of_a_step, steps=STEPS), plans, dataset_json, name, trainer, {}, torch.device(device)
         )
-        rows.append([name, f"{ours:.3g} s", f"{stock:.3g} s", f"{ours / stock:.2f}", f"{ours * steps / 3600:.3g} h"])
+        rows.append([name, f"{ours:.3g} s", f"{stock:.3g} s", f"{ours / stock:.2f}", duration(ours * steps)])
     print_table(table_of(rows))
     _say(
         f"Median of {STEPS} steps with all terms on, without loading and augmenting, which may take longer, and without "
