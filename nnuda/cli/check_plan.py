@@ -9,7 +9,6 @@ from functools import partial
 
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.adapt.progress import duration
 from nnuda.cli.domain_arguments import print_domains_of_plan
 from nnuda.cli.next_command import RECOMMENDED
 from nnuda.cli.run_command import check_variables
@@ -20,6 +19,7 @@ from nnuda.plan_key import chosen_settings, read_key
 from nnuda.planning.choice import load_plan
 from nnuda.results import read_dataset_json
 from nnuda.settings import defaults, effective_settings, load_preset
+from nnuda.stages.progress import duration
 from nnuda.trainer_files import BASE_TRAINER
 
 STEPS = 3  # that are timed
