@@ -53,6 +53,7 @@ def test_preprocess(planned, monkeypatch: pytest.MonkeyPatch, domain: str, kind:
 
 def test_estimate(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "A__B__2d" / "fold_0").mkdir(parents=True)
     arguments = [str(tmp_path / "A__B__2d" / "fold_0"), "--predictions", str(tmp_path)]
     assert "did not write it" in refused(estimate, [*arguments, "-o", str(tmp_path / "mine.json")])
     assert "nothing can be written in /proc" in refused(estimate, [*arguments, "-o", "/proc/nope.json"])
