@@ -27,7 +27,7 @@ from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, 
 from nnuda.settings import parse_set_arguments
 
 if TYPE_CHECKING:
-    from nnuda.adapt.road import Road
+    from nnuda.stages.road import Road
 
 WRITTEN = ("nnUNet_preprocessed", "nnUNet_results")
 EPOCHS = "training.num_epochs"
@@ -112,15 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    args.f = args.f or ("all" if args.source_free else "0")
-    check_folders({"-i": args.i})
-    for option, place in (("-o", args.o), *((name, os.environ[name]) for name in WRITTEN)):
-        if place is not None:
-            check_output_folder(place, option)
-    first = label_with_model(args) if args.source_free else ()
-    source, target = read_domains(args)
-    road = replace(read_road(args, source, target), first=first)
-    from nnuda.adapt.walk import print_commands, walk
+    road = make_road(args)
+    from nnuda.stages.walk import print_commands, walk
 
     print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
     print(flush=True)
@@ -131,17 +124,33 @@ def _adapt(args: argparse.Namespace) -> None:
     print(f"\nPredictions: {road.predictions}\nEstimate:    {road.estimate}\nReport:      {road.report}")
 
 
+def make_road(args: argparse.Namespace) -> Road:
+    """What the options ask for, with a source where a model's predictions take its place.
+
+    Raises:
+        NnudaError: as `read_road` and `label_with_model`.
+    """
+    args.f = args.f or ("all" if args.source_free else "0")
+    check_folders({"-i": args.i})
+    parse_set_arguments(args.settings)
+    if args.budget is not None and args.epochs is not None:
+        raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
+    for option, place in (("-o", args.o), *((name, os.environ[name]) for name in WRITTEN)):
+        if place is not None:
+            check_output_folder(place, option)
+    first = label_with_model(args) if args.source_free else ()
+    return replace(read_road(args, *read_domains(args)), first=first)
+
+
 def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     """What the options ask for, checked before any work.
 
     Raises:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
-    if args.budget is not None and args.epochs is not None:
-        raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
     settings = parse_set_arguments(args.settings)
     find_trainer(args.tr)
-    from nnuda.adapt.road import Road
+    from nnuda.stages.road import Road
     from nnuda.training.init_from import SETTING as INIT_FROM
 
     if args.epochs is not None:

@@ -61,10 +61,10 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
 
 
 def _preprocess(args: argparse.Namespace) -> None:
-    from nnuda.preprocessing.configurations import check_configurations, check_places
-
     source_name = dataset_name(args.d)
     plans = load_plan(source_name, args.p)
+    from nnuda.preprocessing.configurations import check_configurations, check_places
+
     check_places(source_name, read_key(plans), plans)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)

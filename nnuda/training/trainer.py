@@ -752,7 +752,8 @@ class nnUDATrainer(nnUNetTrainer):
             super().perform_actual_validation(save_probabilities)
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
         words = predict_command(dataset, self.configuration_name, self.fold, type(self).__name__, plans)
-        self.print_to_log_file(f"Next, target images:\n  {words}")
+        if self.local_rank == 0:
+            self.print_to_log_file(f"Next, target images:\n  {words}")
 
     def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
         """nnU-Net's; scores that are the source's say so."""

@@ -14,7 +14,6 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, 
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.adapt.road import BEST, FINAL, Road
 from nnuda.errors import AdaptError
 from nnuda.files import FileError, read_json, write_json
 from nnuda.find_trainer import find_trainer
@@ -25,6 +24,7 @@ from nnuda.preprocessing.source import preprocessed_cases
 from nnuda.results import AS_LEFT, CHECKPOINTS, PLANS_SOURCE, load_checkpoint, read_dataset_json
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.settings import effective_settings
+from nnuda.stages.road import BEST, FINAL, Road
 from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configuration
 
 STATE = "nnuda_adapt.json"
