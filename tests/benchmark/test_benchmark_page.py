@@ -21,7 +21,7 @@ ROWS = [
     {"name": "strong", "trainer": "nnUDATrainerSourceOnly", "title": "strong & <b>bold</b>"},
     {"name": "oracle", "trainer": "nnUDATrainerSourceOnly", "on": "target"},
 ]
-DICE = {"plain": {1: 0.40, 2: 0.50}, "strong": {1: 0.62, 2: 0.68}, "oracle": {1: 0.85}}
+DICE = {"plain": {1: 0.20, 2: 0.25}, "strong": {1: 0.31, 2: 0.34}, "oracle": {1: 0.425}}
 
 
 def scores(dice: float) -> dict:
@@ -71,9 +71,9 @@ def test_what_is_missing_is_named(made: tuple[Path, list[str]]) -> None:
 def test_markdown_has_spread_gap_worst_class_failures_and_cost(made: tuple[Path, list[str]]) -> None:
     lines = (made[0] / "benchmark.md").read_text().splitlines()
     plain, strong, oracle = (next(line for line in lines if line.startswith(f"| {name}")) for name in DICE)
-    assert "| 2 | 0.450 ± 0.071 |" in plain and "| b 0.000 | 2 of 4 | 0 % |" in plain and "| 90 s |" in plain
-    assert "| 2 | 0.650 ± 0.042 |" in strong and "| 50 % |" in strong  # 0.20 of 0.40
-    assert "| 1 of 2 | 0.850 |" in oracle and "| - (1 seeds) |" in oracle
+    assert "| 2 | 0.225 ± 0.035 |" in plain and "| b 0.000 | 2 of 4 | 0 % |" in plain and "| 90 s |" in plain
+    assert "| 2 | 0.325 ± 0.021 |" in strong and "| 50 % |" in strong  # 0.10 of 0.20
+    assert "| 1 of 2 | 0.425 |" in oracle and "| - (1 seeds) |" in oracle
     text = "\n".join(lines)
     assert "Some runs are missing or failed" in text and "more than one commit: c1; c2" in text
     assert "With 2 cases and 2 tests no corrected p over cases can be below 1" in text
@@ -84,9 +84,9 @@ def test_csv_is_a_line_a_run_and_class(made: tuple[Path, list[str]]) -> None:
         lines = list(csv.DictReader(file))
     assert len(lines) == 5 * 3
     found = {(line["row"], line["seed"], line["class"]): line for line in lines}
-    assert float(found["strong", "2", "mean"]["dice"]) == 0.68
+    assert float(found["strong", "2", "mean"]["dice"]) == 0.34
     a = found["plain", "1", "a"]
-    assert (float(a["dice"]), float(a["worst"]), a["cases"]) == (0.8, 0.75, "2")
+    assert (float(a["dice"]), float(a["worst"]), a["cases"]) == (0.4, 0.35, "2")
 
 
 def test_page_links_reports_and_shows_what_failed(made: tuple[Path, list[str]]) -> None:
