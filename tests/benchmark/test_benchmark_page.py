@@ -13,7 +13,7 @@ from toy import write_dataset
 
 from nnuda.benchmark.description import read_benchmark
 from nnuda.benchmark.identity import provenance
-from nnuda.benchmark.page import save_pages
+from nnuda.benchmark.page import _in_one_line, save_pages
 from nnuda.benchmark.places import run_folder, write_state
 
 ROWS = [
@@ -94,3 +94,12 @@ def test_page_links_reports_and_shows_what_failed(made: tuple[Path, list[str]]) 
     link = "runs/toy_plain_seed1_foldall/report.html"
     assert f'href="{link}"' in text and os.path.isfile(made[0] / link)
     assert "Error: no &lt;luck&gt;" in text and "<b>bold" not in text and "A &amp; B" in text
+
+
+def test_an_error_is_said_in_one_line() -> None:
+    assert (
+        _in_one_line("Error: nnUNetv2_train ended with status 1.\n\ntail\n")
+        == "Error: nnUNetv2_train ended with status 1."
+    )
+    assert _in_one_line("Traceback (most recent call last):\n  File\nValueError: odd\n") == "ValueError: odd"
+    assert _in_one_line("") == ""
