@@ -25,15 +25,14 @@ DICE = {"plain": {1: 0.20, 2: 0.25}, "strong": {1: 0.31, 2: 0.34}, "oracle": {1:
 
 
 def scores(dice: float) -> dict:
-    """Two cases; class a is as good as said, class b is not found."""
+    """Two cases and two classes, whose mean is as said; below 0.3 the class b is not found."""
+    b = 0.0 if dice < 0.3 else 0.2
+    means = {"a": 2 * dice - b, "b": b}
     per_case = {
-        case: {
-            name: {"Dice": value + shift, "n_reference": 9, "empty": ""}
-            for name, value in (("a", 2 * dice), ("b", 0.0))
-        }
+        case: {name: {"Dice": mean + shift, "n_reference": 9, "empty": ""} for name, mean in means.items()}
         for case, shift in (("case0", 0.05), ("case1", -0.05))
     }
-    per_class = {name: {"Dice": {"mean": mean, "std": 0.07, "n": 2}} for name, mean in (("a", 2 * dice), ("b", 0.0))}
+    per_class = {name: {"Dice": {"mean": mean, "std": 0.07, "n": 2}} for name, mean in means.items()}
     labels = {"a": 1, "b": 2}
     return {
         "per_case": per_case,
@@ -72,7 +71,7 @@ def test_markdown_has_spread_gap_worst_class_failures_and_cost(made: tuple[Path,
     lines = (made[0] / "benchmark.md").read_text().splitlines()
     plain, strong, oracle = (next(line for line in lines if line.startswith(f"| {name}")) for name in DICE)
     assert "| 2 | 0.225 ± 0.035 |" in plain and "| b 0.000 | 2 of 4 | 0 % |" in plain and "| 90 s |" in plain
-    assert "| 2 | 0.325 ± 0.021 |" in strong and "| 50 % |" in strong  # 0.10 of 0.20
+    assert "| 2 | 0.325 ± 0.021 |" in strong and "| b 0.200 | 0 of 4 | 50 % |" in strong  # 0.10 of 0.20
     assert "| 1 of 2 | 0.425 |" in oracle and "| - (1 seeds) |" in oracle
     text = "\n".join(lines)
     assert "Some runs are missing or failed" in text and "more than one commit: c1; c2" in text
