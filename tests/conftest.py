@@ -28,6 +28,7 @@ LONGEST = (
     "test_stock_commands.py",
     "test_export_command.py",
     "test_packaging.py",
+    "test_notebook.py",
 )
 
 

@@ -13,6 +13,7 @@ PAGES = [
     *sorted((ROOT / "documentation").rglob("*.md")),
 ]
 METHOD_PAGE = ROOT / "documentation" / "how-to" / "write-a-method.md"
+TRAINERS_PAGE = ROOT / "documentation" / "how-to" / "choose-a-trainer.md"
 # Pages whose blocks test_documented_roads.py runs, in order, in one shell.
 ROADS = {
     "fresh": [

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from documentation_pages import TRAINERS_PAGE, section
 
 from nnuda.find_trainer import find_trainer
 from nnuda.settings import load_preset
 from nnuda.trainer_files import outside_trainers, own_trainers
 
-ROOT = Path(__file__).parents[1]
 TRAINERS = [*own_trainers(), *outside_trainers()]
 # Trainings through subprocesses take a minute each: these need one dimension alone.
 IN_2D_ALONE = {"nnUDATrainerEntropy", "nnUDATrainerMeanTeacher", "nnUDATrainerMIC"}
@@ -144,23 +144,23 @@ def all_off(preset: str) -> dict:
 
 
 def predicting_network(trainer: str) -> str | None:
-    """What the README's table of trainers says of its test-time network; None for a trainer outside of the clone.
+    """What the table of trainers says of its test-time network; None for a trainer outside of the clone.
 
     Raises:
         AssertionError: one of nnuda's trainers without a row, with the line to add.
     """
     if trainer in outside_trainers():
         return None
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^\| `{trainer}` \|.*\| ([^|]+) \|$", readme, re.MULTILINE)
+    table = section(TRAINERS_PAGE, "Trainers")
+    found = re.search(rf"^\| `{trainer}` \|.*\| ([^|]+) \|$", table, re.MULTILINE)
     assert found, (
-        f'README.md, table under "## Trainers": {trainer} has no row. Add the line\n'
-        f"| `{trainer}` | [METHOD](documentation/explanation/{find_trainer(trainer).preset}.md): what it does "
+        f'{TRAINERS_PAGE.name}, table under "## Trainers": {trainer} has no row. Add the line\n'
+        f"| `{trainer}` | [METHOD](../explanation/{find_trainer(trainer).preset}.md): what it does "
         "in a sentence | nnU-Net's |\n(last cell: \"nnU-Net's\" where a plain nnU-Net can run the trained "
         'weights, "its own; needs nnuda at prediction" where not)'
     )
     assert found[1].startswith(("nnU-Net's", "its own")), (
-        f'README.md, row of {trainer}: expected a last cell that begins with "nnU-Net\'s" or "its own"; got '
+        f'{TRAINERS_PAGE.name}, row of {trainer}: expected a last cell that begins with "nnU-Net\'s" or "its own"; got '
         f"{found[1]!r}."
     )
     return found[1]

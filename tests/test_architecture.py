@@ -18,6 +18,7 @@ ALLOWED = {
     "registration": [],
     "labels": [],
     "files": ["errors"],
+    "case_files": ["files"],
     "commands": ["errors"],
     "processes": ["errors"],
     "plan_key": ["errors", "files"],
@@ -38,6 +39,7 @@ ALLOWED = {
     "selection": ["files", "losses"],
     # what users do
     "training": [
+        "case_files",
         "data",
         "errors",
         "files",
@@ -66,7 +68,7 @@ ALLOWED = {
         "text",
         "trainer_files",
     ],
-    "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
+    "preprocessing": ["case_files", "datasets", "errors", "files", "plan_key", "planning", "processes"],
     "evaluation": ["errors", "files", "images", "labels", "losses", "plan_key", "processes", "results"],
     "export": ["datasets", "errors", "files", "images", "plan_key", "results"],
     "report": [
@@ -84,8 +86,8 @@ ALLOWED = {
         "trainer_files",
         "training",
     ],
-    "demo": ["adapt", "commands", "evaluation", "files", "plan_key", "results"],
-    "adapt": [
+    "demo": ["commands", "evaluation", "files", "plan_key", "results", "stages"],
+    "stages": [
         "commands",
         "datasets",
         "errors",
@@ -111,7 +113,6 @@ ALLOWED = {
         "results",
     ],
     "benchmark": [
-        "adapt",
         "commands",
         "datasets",
         "errors",
@@ -123,6 +124,19 @@ ALLOWED = {
         "report",
         "results",
         "settings",
+        "stages",
+    ],
+    "choosing": [
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "images",
+        "plan_key",
+        "processes",
+        "results",
+        "selection",
+        "selftraining",
     ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
@@ -140,9 +154,10 @@ ALLOWED = {
         "training",
     ],
     "train": ["errors", "files", "training"],
+    "api": ["cli", "errors", "files", "stages"],
     "cli": [
-        "adapt",
         "benchmark",
+        "choosing",
         "convert",
         "datasets",
         "demo",
@@ -160,6 +175,7 @@ ALLOWED = {
         "results",
         "selftraining",
         "settings",
+        "stages",
         "text",
         "trainer_files",
         "training",

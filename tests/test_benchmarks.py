@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from documentation_pages import PAGES, ROOT
+from skimage import io
 
+from nnuda.demo.data import make_data
+from nnuda.evaluation.scores import evaluate_folder, save_scores
+from nnuda.planning.memory import memory_factor
 from nnuda.settings import effective_settings, preset_names, validate_overrides
 
 FOLDER = ROOT / "documentation" / "benchmarks"
@@ -49,6 +53,102 @@ def test_a_table_against_means_by_hand(tmp_path, monkeypatch):
     # mean over the seeds with their standard deviation; the gain is over the seed that both have
     assert source_only.split(" | ")[1:] == ["2", "0.30 ± 0.14", "0.50 ± 0.14", "0.40 ± 0.14", "", "", "2", "1.0 |"]
     assert adapt.split(" | ")[1:] == ["1", "0.60", "0.80", "0.70", "+0.40", "", "0", "2.5 |"]
+
+
+def lines_of(*rows: tuple) -> list[dict[str, str]]:
+    fields = ("pair", "budget", "row", "seed", "class", "dice", "failures", "cpu_seconds")
+    return [dict(zip(fields, map(str, row))) for row in rows]
+
+
+def test_a_summary_by_hand(monkeypatch):
+    tables = module("tables")
+    lines = lines_of(
+        ("mscmr", "b", "source-only", 1, "mean", 0.25, 0, 10),
+        ("mscmr", "b", "source-only", 2, "mean", 0.35, 0, 10),
+        ("mscmr", "b", "adapt", 2, "mean", 0.75, 0, 30),
+        ("mscmr", "other", "strong", 2, "mean", 0.99, 0, 30),  # another budget
+        ("acdc", "b", "source-only", 1, "mean", 0.5, 0, 10),  # without the row that the table is about
+    )
+    monkeypatch.setattr(tables, "results", lambda: lines)
+    head, _, only = tables.summary("b").splitlines()
+    assert head == "|  | Source-only | `nnUDATrainerAdapt` | Adapt against source-only |"
+    assert only == f"| {ROWS['pairs']['mscmr']['title']} | 0.30 ± 0.07 | 0.75 | +0.40 |"
+
+
+def test_costs_by_hand(monkeypatch):
+    tables = module("tables")
+    lines = lines_of(
+        ("mscmr", "2d_small", "source-only", 1, "mean", 0.2, 0, 10),
+        ("mscmr", "2d_small", "uuds", 1, "mean", 0.2, 0, 25),
+        ("mscmr", "2d_small", "uuds", 2, "mean", 0.2, 0, 99),  # no source-only of that seed
+        ("mscmr", "2d_small", "strong-bezier-teacher", 1, "mean", 0.2, 0, 99),  # not what that trainer does alone
+        ("acdc", "2d_small", "source-only", 1, "mean", 0.2, 0, 20),
+        ("acdc", "2d_small", "uuds-more-throughout", 1, "mean", 0.2, 0, 62),
+    )
+    monkeypatch.setattr(tables, "results", lambda: lines)
+    found = dict(line[2:].split(" | ", 1) for line in tables.costs().splitlines()[2:])
+    assert found["`nnUDATrainerUUDS`"] == "2.5 to 3.1 (2) | 3 |"
+    assert found["`nnUDATrainerSourceOnly`"] == "1.0 (2) | 1 |"
+    assert found["`nnUDATrainerMIC`"] == "not measured | 2 |"
+    for trainer, cells in found.items():
+        assert float(cells.split(" | ")[1][:-2]) == memory_factor(trainer.strip("`"), {})
+
+
+def test_the_picture_of_the_readme(tmp_path):
+    """From a demo folder made by hand: the Dice below a panel is that of its image."""
+    demo = tmp_path / "demo"
+    data = make_data(demo / "nnUNet_raw", demo / "target_labels")
+    truth = {case: io.imread(data.test_labels / f"{case}.png") for case in ("case00", "case01")}
+    for row, shown in (("source-only", 0), ("strong", 1), ("adapted", 2)):
+        (demo / "predictions" / row).mkdir(parents=True)
+        for case, label in truth.items():
+            io.imsave(demo / "predictions" / row / f"{case}.png", label * (label <= shown), check_contrast=False)
+        folder, dataset_json = demo / "predictions" / row, json.loads((data.source / "dataset.json").read_text())
+        scores = evaluate_folder(str(data.test_labels), str(folder), dataset_json, missing_ok=True)
+        (demo / "scores").mkdir(exist_ok=True)
+        save_scores(scores, str(demo / "scores" / f"{row}.json"))
+    assert (
+        module("picture").draw(demo, tmp_path / "a.png")
+        == [["its labels", "no labels", "Dice 0.00", "Dice 0.50", "Dice 1.00"]] * 2
+    )
+    assert io.imread(tmp_path / "a.png").ndim == 3 and (tmp_path / "a.png").stat().st_size < 300_000
+
+
+def test_tables_of_estimates_by_hand(monkeypatch):
+    """Three candidates of two classes: estimates 0.8, 0.7, 0.4 of a true 0.6, 0.7, 0.3."""
+    tables = module("tables")
+    lines = [
+        {"pair": "mscmr", "budget": "b", "rows": f"{row}/1", "checkpoint": "final", "place": str(place), "tie": tie}
+        | {"verdict": "plausible", "class": name, "cases": "5", "true": str(true), "value": str(value)}
+        | {"low": str(value - 0.15), "high": str(value + 0.15), "soft_dice": str(value), "atc": "", "agreement": ""}
+        | {"within": str(int(abs(value - true) <= 0.15)), "case_error": "0.1", "cases_within": "0.5"}
+        for place, (row, tie, value, true) in enumerate(
+            [("adapt", "0", 0.8, 0.6), ("strong", "1", 0.7, 0.7), ("source-only", "0", 0.4, 0.3)], 1
+        )
+        for name in ("1", "2", "mean")
+    ]
+    monkeypatch.setattr(tables, "estimates", lambda: lines)
+    _, _, first, second, _ = tables.estimate_table("mscmr", "b").splitlines()
+    assert first == "| 1 | adapt 1 | final | 0.80 |  |  | 0.80 | 0.65 to 0.95 | 0.60 | plausible |"
+    assert second.startswith("| 2 = | strong 1 ")
+    _, _, soft, estimate = tables.estimate_summary().splitlines()
+    assert soft.startswith("| mscmr, b: 3 candidates, 5 cases | soft Dice | +0.10 | 0.10 |")
+    # errors 0.2, 0, 0.1; within 2 of 3; ranks 3 2 1 against 2 3 1: 0.5; the chosen has 0.6, the best 0.7
+    assert estimate == "|  | **estimate** | +0.10 | 0.10 | 67 % | 0.10 | 50 % | 0.50 | 0.10 |"
+    assert tables.correlation([1, 2, 2, 3], [1, 2, 3, 4]) == "0.95"  # scipy.stats.spearmanr: 0.9487
+
+
+def test_every_estimate_says_what_it_was():
+    with (FOLDER / "estimates.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert lines
+    for line in lines:
+        assert line["pair"] in ROWS["pairs"] and line["budget"] in ROWS["budgets"]
+        assert all(row.split("/")[0] in ROWS["rows"] for row in line["rows"].split(" + "))
+        assert 0 <= float(line["low"]) <= float(line["value"]) <= float(line["high"]) <= 1
+        assert int(line["within"]) == (float(line["low"]) <= float(line["true"]) <= float(line["high"]))
+    keys = [tuple(line[name] for name in ("pair", "budget", "candidate", "class")) for line in lines]
+    assert len(keys) == len(set(keys))
 
 
 def test_every_result_says_what_it_was():

@@ -1,6 +1,8 @@
-"""Writes the tables of the pages from results.csv: python documentation/benchmarks/tables.py
+"""Writes the tables of the pages from results.csv and estimates.csv: python documentation/benchmarks/tables.py
 
-A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here.
+A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, and `costs` a line for each trainer. So are the tables of
+estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
 """
 
 from __future__ import annotations
@@ -10,13 +12,23 @@ import json
 import re
 import statistics
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 _MARKED = re.compile(r"(<!-- benchmark: (\S+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
+_ESTIMATES = re.compile(r"(<!-- estimates: (\S+) -->\n).*?(<!-- end of estimates -->)", re.DOTALL)
+ESTIMATORS = {"soft_dice": "soft Dice", "atc": "ATC", "agreement": "agreement", "value": "**estimate**"}
 BASELINES = ("source-only", "strong-more")
+SUMMARY = {
+    "image-free": "Map that sees no image",
+    "source-only": "Source-only",
+    "strong": "Strong augmentation",
+    "strong-more": "Strong augmentation, more views",
+    "adapt": "`nnUDATrainerAdapt`",
+}
 
 
 def results() -> list[dict[str, str]]:
@@ -37,20 +49,43 @@ def gain(row: dict[str, float], baseline: dict[str, float]) -> str:
     return f"{statistics.mean(row[seed] - baseline[seed] for seed in shared):+.2f}" if shared else ""
 
 
-def table(pair: str, budget: str) -> str:
-    """Rows with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
-    lines = [line for line in results() if (line["pair"], line["budget"]) == (pair, budget)]
-    dice: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+Values = dict[str, dict[str, dict[str, float]]]  # row -> class -> seed -> Dice
+
+
+def read(pair: str, budget: str) -> tuple[Values, dict[str, dict[str, float]], dict[str, int]]:
+    """Dice; seconds of CPU by row and seed; structures that were not found by row."""
+    dice: Values = defaultdict(lambda: defaultdict(dict))
     cost: dict[str, dict[str, float]] = defaultdict(dict)
     failures: dict[str, int] = defaultdict(int)
-    for line in lines:
-        dice[line["row"]][line["class"]][line["seed"]] = float(line["dice"])
-        if line["class"] == "mean":
-            failures[line["row"]] += int(line["failures"])
-            if line["cpu_seconds"]:
-                cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
-    described = json.loads((HERE / "rows.json").read_text(encoding="utf-8"))
-    rows = [row for row in described["rows"] if row in dice]
+    for line in results():
+        if (line["pair"], line["budget"]) == (pair, budget):
+            dice[line["row"]][line["class"]][line["seed"]] = float(line["dice"])
+            if line["class"] == "mean":
+                failures[line["row"]] += int(line["failures"])
+                if line["cpu_seconds"]:
+                    cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
+    return dice, cost, failures
+
+
+def relative(cost: dict[str, dict[str, float]], row: str) -> list[float]:
+    """CPU time of a row's trainings against source-only with the same seed."""
+    return [cost[row][seed] / cost["source-only"][seed] for seed in cost[row].keys() & cost["source-only"].keys()]
+
+
+def described(kind: str) -> dict:
+    """The pairs, budgets or rows of rows.json."""
+    return json.loads((HERE / "rows.json").read_text(encoding="utf-8"))[kind]
+
+
+def markdown(head: list[str], body: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
+
+
+def table(pair: str, budget: str) -> str:
+    """Rows with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
+    dice, cost, failures = read(pair, budget)
+    of_row = described("rows")
+    rows = [row for row in of_row if row in dice]
     if not rows:
         return "Not measured yet.\n"
     classes = [name for name in dice[rows[0]] if name != "mean"]
@@ -67,12 +102,11 @@ def table(pair: str, budget: str) -> str:
     body = []
     for row in rows:
         mean = dice[row]["mean"]
-        shared = cost[row].keys() & cost["source-only"].keys()
-        times = [cost[row][seed] / cost["source-only"][seed] for seed in shared]
+        times = relative(cost, row)
         against = [gain(mean, dice[name]["mean"]) if name in dice and name != row else "" for name in BASELINES]
         body.append(
             [
-                described["rows"][row].get("title", row),
+                of_row[row].get("title", row),
                 str(len(mean)),
                 *(spread(list(dice[row][name].values())) for name in classes),
                 spread(list(mean.values())),
@@ -81,12 +115,151 @@ def table(pair: str, budget: str) -> str:
                 f"{statistics.mean(times):.1f}" if times else "",
             ]
         )
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
+    return markdown(head, body)
+
+
+def summary(budget: str) -> str:
+    """Mean Dice of the rows that matter, a line for each pair; rows that no pair has yet are left out."""
+    of_pair = {pair: read(pair, budget)[0] for pair in described("pairs")}
+    rows = [row for row in SUMMARY if any(row in dice for dice in of_pair.values())]
+    body = []
+    for pair, dice in of_pair.items():
+        mean = {row: dice[row]["mean"] for row in rows if row in dice}
+        if {"source-only", "adapt"} <= mean.keys():
+            cells = [spread(list(mean[row].values())) if row in mean else "" for row in rows]
+            body.append([described("pairs")[pair]["title"], *cells, gain(mean["adapt"], mean["source-only"])])
+    return markdown(["", *(SUMMARY[row] for row in rows), "Adapt against source-only"], body)
+
+
+def costs() -> str:
+    """Of each trainer: CPU time of whole trainings, and memory of a step as planning counts it."""
+    times: dict[str, list[float]] = defaultdict(list)
+    for pair, budget in product(described("pairs"), described("budgets")):
+        cost = read(pair, budget)[1]
+        for row, facts in described("rows").items():
+            if "trainer" in facts and "on" not in facts and "teacher.weight" not in facts.get("settings", {}):
+                times[facts["trainer"]] += relative(cost, row)
+    presets = {file.stem.replace("_", ""): json.loads(file.read_text()) for file in (ROOT / "plans").glob("*.json")}
+    body = []
+    for trainer, found in times.items():
+        preset = presets[trainer.removeprefix("nnUDATrainer").lower()]
+        memory = {**presets["base"], **preset}["planning.memory_factor"]["value"]
+        ends = " to ".join(dict.fromkeys(f"{value:.1f}" for value in (min(found), max(found)))) if found else ""
+        measured = f"{ends} ({len(found)})" if found else "not measured"
+        body.append([f"`{trainer}`", measured, f"{memory:g}"])
+    return markdown(["Trainer", "CPU time of a training (trainings)", "Memory of a step"], body)
+
+
+def content(name: str) -> str:
+    """What stands between the marks of this name."""
+    first, _, budget = name.partition("/")
+    return costs() if first == "costs" else summary(budget) if first == "summary" else table(first, budget)
+
+
+# ---- estimates ------------------------------------------------------------------------------------------------------
+
+
+def estimates() -> list[dict[str, str]]:
+    """The lines of estimates.csv."""
+    with (HERE / "estimates.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def two(text: str) -> str:
+    """Two decimals; blank for none."""
+    return f"{float(text):.2f}" if text else ""
+
+
+def estimate_table(pair: str, budget: str) -> str:
+    """Every candidate in the order of its estimate, with its true Dice."""
+    lines = [line for line in estimates() if (line["pair"], line["budget"], line["class"]) == (pair, budget, "mean")]
+    if not lines:
+        return "Not measured yet.\n"
+    head = [
+        "",
+        "Candidate: row, seed",
+        "Epoch",
+        "Soft Dice",
+        "ATC",
+        "Agreement",
+        "Estimate",
+        "Interval",
+        "True",
+        "Verdict",
+    ]
+    body = [
+        [
+            f"{line['place']}{' =' if line['tie'] == '1' else ''}",
+            line["rows"].replace("/", " "),
+            line["checkpoint"],
+            *(two(line[column]) for column in ESTIMATORS),
+            f"{two(line['low'])} to {two(line['high'])}",
+            two(line["true"]),
+            line["verdict"],
+        ]
+        for line in sorted(lines, key=lambda line: int(line["place"]))
+    ]
+    return markdown(head, body)
+
+
+def ranks(values: list[float]) -> list[float]:
+    """Places; the mean place for equal ones."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]
+
+
+def correlation(one: list[float], other: list[float]) -> str:
+    """Spearman's; blank below three values or where all are equal."""
+    if len(one) < 3 or len(set(one)) < 2 or len(set(other)) < 2:
+        return ""
+    return f"{statistics.correlation(ranks(one), ranks(other)):.2f}"
+
+
+def estimate_summary() -> str:
+    """For each pair and budget: errors over candidates and classes, rank correlation and regret over candidates."""
+    head = ["Pair, budget", "", "Bias", "Mean absolute error", "Within the interval", "Rank correlation", "Regret"]
+    head[5:5] = ["Error of single cases", "Cases within"]
+    body = []
+    groups = dict.fromkeys((line["pair"], line["budget"]) for line in estimates())
+    for pair, budget in groups:
+        lines = [line for line in estimates() if (line["pair"], line["budget"]) == (pair, budget)]
+        means = [line for line in lines if line["class"] == "mean"]
+        true = [float(line["true"]) for line in means]
+        for column, title in ESTIMATORS.items():
+            classes = [line for line in lines if line["class"] != "mean" and line[column]]
+            errors = [float(line[column]) - float(line["true"]) for line in classes]
+            of_means = [(float(line[column]), float(line["true"])) for line in means if line[column]]
+            if not errors or not of_means:
+                continue
+            within = [
+                f"{statistics.mean(float(line[key]) for line in classes):.0%}".replace("%", " %")
+                for key in ("within", "cases_within")
+            ]
+            case_error = f"{statistics.mean(float(line['case_error']) for line in classes):.2f}"
+            chosen = max(of_means, key=lambda pair_of: pair_of[0])[1]
+            body.append(
+                [
+                    f"{pair}, {budget}: {len(means)} candidates, {means[0]['cases']} cases" * (column == "soft_dice"),
+                    title,
+                    f"{statistics.mean(errors):+.2f}",
+                    f"{statistics.mean(map(abs, errors)):.2f}",
+                    *([within[0], case_error, within[1]] if column == "value" else ["", "", ""]),
+                    correlation(*map(list, zip(*of_means))),
+                    f"{max(true) - chosen:.2f}",
+                ]
+            )
+    return markdown(head, body) if body else "Not measured yet.\n"
+
+
+def of_estimates(name: str) -> str:
+    """The table that a page asks for."""
+    return estimate_summary() if name == "summary" else estimate_table(*name.split("/"))
 
 
 def filled(text: str) -> str:
-    """A page with its tables as results.csv has them."""
-    return _MARKED.sub(lambda match: f"{match[1]}\n{table(*match[2].split('/'))}\n{match[3]}", text)
+    """A page with its tables as results.csv and estimates.csv have them."""
+    text = _MARKED.sub(lambda match: f"{match[1]}\n{content(match[2])}\n{match[3]}", text)
+    return _ESTIMATES.sub(lambda match: f"{match[1]}\n{of_estimates(match[2])}\n{match[3]}", text)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from nnuda.adapt.progress import duration
 from nnuda.benchmark.description import Benchmark, BenchmarkError
 from nnuda.benchmark.engine import ENGINE_LOG, freeze, start_engine
 from nnuda.benchmark.identity import DataHashes
 from nnuda.benchmark.places import FAILED, FINISHED, RUNNING, WAITING, find_stale, read_state, remove_stale
+from nnuda.stages.progress import duration
 
 POLL_SECONDS = 1
 PATIENCE_SECONDS = 60  # for runs that were asked to end

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-from nnuda.adapt.progress import duration
 from nnuda.benchmark.description import Benchmark, Run
 from nnuda.benchmark.places import FAILED, FINISHED, SCORES, STATE, read_state, run_folder
 from nnuda.benchmark.table import FAILURE, METRIC, PairTable, RowResult, pair_table
@@ -22,6 +21,7 @@ from nnuda.evaluation.table import spreadsheet_text
 from nnuda.files import write_text
 from nnuda.report.comparison_plots import case_plot
 from nnuda.report.page import Notes, Picture, Pictures, Section, Table, Text, page_html
+from nnuda.stages.progress import duration
 
 PAGE, CSV, MARKDOWN = "benchmark.html", "benchmark.csv", "benchmark.md"
 COLUMNS = ("pair", "row", "seed", "fold", "trainer", "class", "cases", "dice", "dice_sd", "worst", "training_seconds")

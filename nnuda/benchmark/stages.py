@@ -7,15 +7,15 @@ import math
 import os
 from collections.abc import Iterator
 
-from nnuda.adapt.left import Left, files_of, prediction_left, result_left, training_left
-from nnuda.adapt.progress import TrainingProgress
-from nnuda.adapt.road import FINAL, Road
-from nnuda.adapt.run_stage import Runner
 from nnuda.benchmark.description import Benchmark, Run
 from nnuda.benchmark.places import SCORES, nnunet_folders, run_folder
 from nnuda.files import folder_aside
 from nnuda.planning.choice import plan_file
 from nnuda.results import load_checkpoint
+from nnuda.stages.left import Left, files_of, prediction_left, result_left, training_left
+from nnuda.stages.progress import TrainingProgress
+from nnuda.stages.road import FINAL, Road
+from nnuda.stages.run_stage import Runner
 
 MEMORY_GB = "nnUDA_cost/memory_gb"
 

@@ -23,12 +23,16 @@ class Contrast:
         texture: standard deviation of the smooth variation inside the body.
         noise: standard deviation of the noise of each pixel.
         bias: largest relative change of intensity by the bias field.
+        grain: standard deviation of the Gaussian that smooths the texture, in pixels.
+        blur: standard deviation of the scanner's resolution, in pixels.
     """
 
     tissues: tuple[float, float, float, float, float]
     texture: float
     noise: float
     bias: float
+    grain: float = 1.5
+    blur: float = 0.5
 
 
 SOURCE = Contrast(tissues=(0.05, 0.35, 0.15, 0.55, 0.80), texture=0.04, noise=0.03, bias=0.05)
@@ -82,8 +86,8 @@ def show(tissues: np.ndarray, contrast: Contrast, rng: np.random.Generator) -> n
         uint8 (SIZE, SIZE).
     """
     image = np.array(contrast.tissues)[tissues]
-    texture = gaussian_filter(rng.standard_normal(tissues.shape), 1.5)
-    image = gaussian_filter(image + contrast.texture * texture / texture.std() * (tissues != AIR), 0.5)
+    texture = gaussian_filter(rng.standard_normal(tissues.shape), contrast.grain)
+    image = gaussian_filter(image + contrast.texture * texture / texture.std() * (tissues != AIR), contrast.blur)
     image = image * (1 + contrast.bias * _smooth_field(rng, 4)) + contrast.noise * rng.standard_normal(tissues.shape)
     return (255 * np.clip(image, 0, 1)).round().astype(np.uint8)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nnuda.adapt.progress import TrainingProgress
 from nnuda.demo.commands import Shell
 from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
 from nnuda.evaluation.overlay import draw_overlays
@@ -17,6 +16,7 @@ from nnuda.evaluation.table import comparison_table, print_table
 from nnuda.files import write_json
 from nnuda.plan_key import read_plans
 from nnuda.results import read_dataset_json
+from nnuda.stages.progress import TrainingProgress
 
 CONFIGURATION = "2d_demo"
 # As nnU-Net users add a configuration: small enough for two CPU cores, everything else as in 2d.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nnuda.adapt.road import Road
 from nnuda.datasets import Domain
+from nnuda.stages.road import Road
 
 ENDING = ".nii.gz"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnuda.adapt import left
-from nnuda.adapt.left import (
+from nnuda.settings import effective_settings
+from nnuda.stages import left
+from nnuda.stages.left import (
     MAYBE_CUT_OFF,
     AdaptError,
     prediction_left,
@@ -19,8 +20,7 @@ from nnuda.adapt.left import (
     result_left,
     training_left,
 )
-from nnuda.adapt.road import FINAL, Road
-from nnuda.settings import effective_settings
+from nnuda.stages.road import FINAL, Road
 
 LATEST = "checkpoint_latest.pth"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnuda.adapt.progress import EVERY_SECONDS, TrainingProgress, duration
+from nnuda.stages.progress import EVERY_SECONDS, TrainingProgress, duration
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from toy import TARGET, Toy, run
 
-from nnuda.adapt.left import AdaptError
 from nnuda.cli import adapt, pseudo_label
+from nnuda.stages.left import AdaptError
 
 WORDS = ["-d", "603", "-t", "502", "-c", "2d", "--source-free", "--device", "cpu"]
 

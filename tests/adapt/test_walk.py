@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnuda.adapt import budget, left, run_stage, walk
-from nnuda.adapt.budget import epochs_within
-from nnuda.adapt.left import AdaptError
-from nnuda.adapt.road import FINAL, Road
 from nnuda.commands import CommandFailed
 from nnuda.files import LOCK, LockedError, locked
+from nnuda.stages import budget, left, run_stage, walk
+from nnuda.stages.budget import epochs_within
+from nnuda.stages.left import AdaptError
+from nnuda.stages.road import FINAL, Road
 
 
 class Commands:

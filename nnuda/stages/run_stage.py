@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from nnuda.adapt.left import AdaptError, Left
-from nnuda.adapt.progress import duration
-from nnuda.adapt.road import Road
 from nnuda.commands import run_logged
+from nnuda.stages.left import AdaptError, Left
+from nnuda.stages.progress import duration
+from nnuda.stages.road import Road
 
 STAGES = ("plan and preprocess", "train", "predict", "predict by another epoch", "estimate", "report")
 PLAN, TRAIN, PREDICT, OTHER, ESTIMATE, REPORT = range(len(STAGES))

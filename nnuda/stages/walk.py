@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
-from nnuda.adapt.budget import within_budget
-from nnuda.adapt.left import (
+from nnuda.files import LOCK, locked
+from nnuda.selection.history import CHECKPOINT as SELECTED
+from nnuda.stages.budget import within_budget
+from nnuda.stages.left import (
     files_of,
     other_checkpoint,
     planning_left,
@@ -18,9 +20,9 @@ from nnuda.adapt.left import (
     result_left,
     training_left,
 )
-from nnuda.adapt.progress import TrainingProgress
-from nnuda.adapt.road import BEST, FINAL, Road
-from nnuda.adapt.run_stage import (
+from nnuda.stages.progress import TrainingProgress
+from nnuda.stages.road import BEST, FINAL, Road
+from nnuda.stages.run_stage import (
     ESTIMATE,
     OTHER,
     PLAN,
@@ -31,8 +33,6 @@ from nnuda.adapt.run_stage import (
     say,
     title,
 )
-from nnuda.files import LOCK, locked
-from nnuda.selection.history import CHECKPOINT as SELECTED
 
 
 def commands(road: Road) -> list[tuple[list[str], str]]:

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
-from nnuda.adapt.left import STATE, AdaptError, Left, planning_left, read_state, refuse_other_settings, validated
-from nnuda.adapt.road import FINAL, Road
-from nnuda.adapt.run_stage import PLAN, Runner
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import load_plan, plan_file
+from nnuda.stages.left import STATE, AdaptError, Left, planning_left, read_state, refuse_other_settings, validated
+from nnuda.stages.road import FINAL, Road
+from nnuda.stages.run_stage import PLAN, Runner
 
 EPOCHS = "training.num_epochs"
 _TIME = re.compile(r"Epoch time: ([\d.]+) s")
