@@ -92,7 +92,7 @@ def notes(benchmark: Benchmark, table: PairTable) -> list[str]:
     found = [
         f"{cases} cases of the target, scored with labels that no training saw. Dice is the mean over cases and classes; "
         f"± is the standard deviation over the runs of a row ({runs} at most), not over the cases.",
-        f"p over cases: Wilcoxon's signed-rank test on each case's mean over the runs, against {table.against}: would other "
+        f"p over cases: Wilcoxon's signed-rank test on each case's mean over the runs that both have, against {table.against}: would other "
         "patients say so too? p over seeds: paired t test on the means of runs with the same seed and fold: would other "
         "trainings? Both two-sided, after Holm's correction for the number of rows. A difference that passes one alone "
         "is not shown.",
