@@ -19,10 +19,19 @@ _WAY_OUT = {
     errno.EPERM: "Give this account the rights, or name another place.",
     errno.EROFS: "Name a place that can be written to.",
     errno.ENOENT: "Put it in place, or correct the path.",
+    errno.EEXIST: "Move it away, or name another place.",
+    errno.ENOTEMPTY: "Move it away, or name another place.",
+    errno.ELOOP: "Correct the links, which lead round in a circle.",
+    errno.EFBIG: "Raise the limit of a file's size (ulimit -f), or name a place that takes larger files.",
+    errno.EIO: "The disk or its connection failed: look after it, and run the same command again.",
+    errno.ESTALE: "Connect the network's disk again, and run the same command again.",
+    errno.ETXTBSY: "Another program uses it: end that, and run the same command again.",
+    errno.EBUSY: "Another program uses it: end that, and run the same command again.",
     errno.EISDIR: "Expected a file: name one, or remove the folder.",
     errno.ENOTDIR: "Expected a folder: name one, or remove the file.",
     errno.ENAMETOOLONG: "Use shorter names.",
     errno.EMFILE: "Raise the number of open files (ulimit -n).",
+    errno.ENFILE: "Close other programs: the machine has too many files open.",
 }
 AGAIN = "The same command goes on where it can."
 _NNUNETS_MODULES = ("run_training.py", "predict_from_raw_data.py")  # python -m nnunetv2.run.run_training

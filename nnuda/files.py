@@ -416,7 +416,9 @@ def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
     while not os.path.lexists(there):
         there = os.path.dirname(there)
     if not os.path.isdir(there):
-        raise FileError(f"{option}: expected a folder to write in; {there} is a file. Name another folder.")
+        raise FileError(
+            f"{option}: expected a folder to write in; {there} is a file. Move it away, or name another folder."
+        )
     aside = os.path.join(there, f"{name if there == os.path.abspath(folder) else '.nnuda'}.{os.getpid()}.tmp")
     try:
         with open(aside, "wb") as file:

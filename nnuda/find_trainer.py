@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from contextlib import redirect_stdout
 from importlib import import_module
 
@@ -34,7 +35,8 @@ def find_trainer(name: str) -> type:
 
     known = known_trainers()
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what nnU-Net's own trainers import
             found = recursive_find_trainer_class_by_name(name)
     except Exception as error:  # a user's file may fail at import with anything
         if name not in known and isinstance(error, RuntimeError):

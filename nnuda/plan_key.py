@@ -29,7 +29,42 @@ _CONFIGURATION = {
         "spacing": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 3},
         "normalization_schemes": _TEXTS,
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
-        "architecture": {"type": "object", "required": ["network_class_name", "arch_kwargs"]},
+        **dict.fromkeys((f"resampling_fn_{name}" for name in ("data", "seg", "probabilities")), {"type": "string"}),
+        "architecture": {
+            "type": "object",
+            "required": ["network_class_name", "arch_kwargs"],
+            "properties": {"network_class_name": {"type": "string"}, "arch_kwargs": {"type": "object"}},
+        },
+    },
+}
+_EMBEDDINGS = {
+    "type": "object",
+    "required": ["file", "sha256", "classes"],
+    "properties": {
+        "file": {"type": "string"},
+        "sha256": {"type": "string"},
+        "classes": {"type": "array", "items": {"type": "string"}},
+    },
+}
+# what planning takes over from the key of a plan that it writes again, also from one of another version
+_TAKEN_OVER = {
+    "type": "object",
+    "properties": {
+        "plan": {"type": "string"},
+        "target": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "normalization": {"type": "object", "properties": {"normalization_schemes": _TEXTS}},
+            },
+        },
+        "settings": {"type": "object"},
+        "memory": {
+            "type": "object",
+            "required": ["target_gb"],
+            "properties": {"target_gb": {"type": ["number", "null"]}},
+        },
+        "class_embeddings": _EMBEDDINGS,
     },
 }
 PLANS_SCHEMA = {
@@ -43,6 +78,7 @@ PLANS_SCHEMA = {
         "transpose_backward": _AXES,
         "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
         "foreground_intensity_properties_per_channel": {"type": "object"},
+        KEY: _TAKEN_OVER,
     },
 }
 PLANS = "a plan of nnU-Net's"
@@ -95,15 +131,7 @@ SCHEMA = {
             },
         },
         "settings": {"type": "object"},
-        "class_embeddings": {
-            "type": "object",
-            "required": ["file", "sha256", "classes"],
-            "properties": {
-                "file": {"type": "string"},
-                "sha256": {"type": "string"},
-                "classes": {"type": "array", "items": {"type": "string"}},
-            },
-        },
+        "class_embeddings": _EMBEDDINGS,
     },
 }
 

@@ -34,6 +34,27 @@ DATASET_SCHEMA = {
         "overwrite_image_reader_writer": {"type": "string"},
     },
 }
+_EXTENTS = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 3, "maxItems": 3}
+_INTENSITIES = ("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5")
+FINGERPRINT_SCHEMA = {
+    "type": "object",
+    "required": ["spacings", "shapes_after_crop", "foreground_intensity_properties_per_channel"],
+    "properties": {
+        "spacings": {"type": "array", "minItems": 1, "items": _EXTENTS},
+        "shapes_after_crop": {"type": "array", "minItems": 1, "items": _EXTENTS},
+        "foreground_intensity_properties_per_channel": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "required": list(_INTENSITIES),
+                "properties": dict.fromkeys(_INTENSITIES, {"type": "number"}),
+            },
+        },
+        "median_relative_size_after_cropping": {"type": "number"},
+    },
+}
+AS_LEFT = "Put back what training left there."  # the remedy for files of a results folder
 LOGGED = "nnUDA/"  # how the names of loss terms begin in nnU-Net's log
 
 
@@ -74,6 +95,20 @@ def read_dataset_json(path: str, remedy: str = "", channels: bool = False) -> di
     """
     named = {"anyOf": [{"required": ["channel_names"]}, {"required": ["modality"]}]} if channels else {}
     return read_json(path, "a dataset.json of nnU-Net's", {**DATASET_SCHEMA, **named}, remedy)
+
+
+def read_fingerprint(path: str, remedy: str, schema: dict = FINGERPRINT_SCHEMA) -> dict[str, Any]:
+    """A dataset's fingerprint, of nnU-Net's or nnuda's.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it is not as it should be.
+        schema: what more it has to have.
+
+    Raises:
+        FileError: not there, damaged, or no fingerprint.
+    """
+    return read_json(path, "a dataset's fingerprint", schema, remedy)
 
 
 def folds_in(folder: str) -> list[str]:

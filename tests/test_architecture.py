@@ -18,6 +18,7 @@ ALLOWED = {
     "registration": [],
     "labels": [],
     "files": ["errors"],
+    "case_files": ["files"],
     "commands": ["errors"],
     "processes": ["errors"],
     "plan_key": ["errors", "files"],
@@ -38,6 +39,7 @@ ALLOWED = {
     "selection": ["files", "losses"],
     # what users do
     "training": [
+        "case_files",
         "data",
         "errors",
         "files",
@@ -66,7 +68,7 @@ ALLOWED = {
         "text",
         "trainer_files",
     ],
-    "preprocessing": ["datasets", "errors", "files", "plan_key", "planning", "processes"],
+    "preprocessing": ["case_files", "datasets", "errors", "files", "plan_key", "planning", "processes"],
     "evaluation": ["errors", "files", "images", "labels", "losses", "plan_key", "processes", "results"],
     "export": ["datasets", "errors", "files", "images", "plan_key", "results"],
     "report": [
@@ -110,6 +112,20 @@ ALLOWED = {
         "report",
         "results",
     ],
+    "benchmark": [
+        "commands",
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "find_trainer",
+        "images",
+        "planning",
+        "report",
+        "results",
+        "settings",
+        "stages",
+    ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
@@ -128,6 +144,7 @@ ALLOWED = {
     "train": ["errors", "files", "training"],
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
+        "benchmark",
         "convert",
         "datasets",
         "demo",

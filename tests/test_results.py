@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnuda.files import FileError
 from nnuda.results import (
     CHECKPOINTS,
     ResultsError,
@@ -19,6 +21,7 @@ from nnuda.results import (
     is_of_nnuda,
     load_checkpoint,
     plans_of_source,
+    read_fingerprint,
     require_nnuda,
     split_fold,
 )
@@ -41,6 +44,39 @@ def test_a_path_without_a_checkpoint_says_what_was_expected(tmp_path):
     (tmp_path / "checkpoint_best.pth").touch()
     with pytest.raises(ResultsError, match="expected checkpoint_x.pth in .*; there are: checkpoint_best.pth"):
         find_checkpoint(str(tmp_path), "checkpoint_x.pth")
+
+
+FACTS = dict.fromkeys(("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5"), 1.5)
+FINGERPRINT = {
+    "spacings": [[4.0, 1.0, 1.0]],
+    "shapes_after_crop": [[8, 32, 32]],
+    "foreground_intensity_properties_per_channel": {"0": FACTS},
+    "median_relative_size_after_cropping": 1.0,
+}
+INTENSITIES = "foreground_intensity_properties_per_channel"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"spacings": {}}, "spacings"),
+        ({"spacings": [[0, 1, 1]]}, "spacings.0.0"),
+        ({"spacings": [[4, 1]]}, "spacings.0"),
+        ({"spacings": [["4", 1, 1]]}, "spacings.0.0"),
+        ({"shapes_after_crop": [None]}, "shapes_after_crop.0"),
+        ({"shapes_after_crop": [[8, 32, {}]]}, "shapes_after_crop.0.2"),
+        ({INTENSITIES: ""}, INTENSITIES),
+        ({INTENSITIES: {}}, INTENSITIES),
+        ({INTENSITIES: {"0": {**FACTS, "std": None}}}, f"{INTENSITIES}.0.std"),
+    ],
+)
+def test_a_fingerprint_that_was_changed_by_hand_is_named(tmp_path, changes, where):
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(FINGERPRINT))
+    assert read_fingerprint(str(file), "") == FINGERPRINT
+    file.write_text(json.dumps({**FINGERPRINT, **changes}))
+    with pytest.raises(FileError, match=f"f.json: expected a dataset's fingerprint; got {where}: .*Put it back"):
+        read_fingerprint(str(file), "Put it back.")
 
 
 def test_folds(tmp_path):

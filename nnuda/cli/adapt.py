@@ -15,17 +15,21 @@ from nnuda.cli.domain_arguments import add_settings, add_source, add_target, rea
 from nnuda.cli.estimate import print_estimate
 from nnuda.cli.next_command import RECOMMENDED as TRAINER
 from nnuda.cli.parser import new_parser
+from nnuda.cli.ranges import decimal, fold, gigabytes, number_of_processes, whole
 from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
 from nnuda.errors import AdaptError
+from nnuda.files import check_output_folder
 from nnuda.find_trainer import find_trainer
-from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, split_fold
+from nnuda.plan_key import read_plans
+from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
 
 if TYPE_CHECKING:
     from nnuda.stages.road import Road
 
+WRITTEN = ("nnUNet_preprocessed", "nnUNet_results")
 EPOCHS = "training.num_epochs"
 PASSED_ON = ("gpu_memory_target", "pl")  # options of planning, with one dash as nnU-Net has them
 TEXTS = ("text_model", "text_weights", "class_texts", "class_embeddings")
@@ -42,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
             "-d 501 -t 502 -c 2d",
             "-d 501 -t 502 -c 3d_fullres --budget 24",
             "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1 -c 2d --from MODEL_FOLDER",
+            "-d 601 -t 502 -c 2d --source-free --from MODEL_FOLDER",
         ],
     )
     add_source(parser)
@@ -49,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="configuration: 2d, 3d_fullres, 3d_lowres")
     parser.add_argument(
         "-f",
+        type=fold,
         metavar="FOLD",
         help="fold of the source to train: 0 to 4, or all (default: 0; all with --source-free)",
     )
@@ -60,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-overwrite_plans_name", metavar="NAME", help="name of the plan to write and train")
     parser.add_argument("-pl", metavar="PLANNER", help="planner of a fresh plan (default: nnUDAPlanner)")
-    parser.add_argument("-gpu_memory_target", type=float, metavar="GB", help="for a fresh plan")
+    parser.add_argument("-gpu_memory_target", type=gigabytes, metavar="GB", help="for a fresh plan")
     parser.add_argument(
         "-i", metavar="IMAGES", help="target images to predict (default: imagesTs of the target, else its imagesTr)"
     )
@@ -84,15 +90,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="there are no source images: with --from, and with -d a free number or name for the dataset of the "
         "model's predictions that takes their place",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
+    parser.add_argument("--epochs", type=whole(1), metavar="N", help="epochs to train (default: 1000, as nnU-Net)")
     parser.add_argument(
         "--budget",
-        type=float,
+        type=decimal(1e-3, 1e5),
         metavar="HOURS",
         help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
     )
     parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
-    parser.add_argument("-np", type=int, metavar="N", help="worker processes (default: each command's own)")
+    parser.add_argument(
+        "-np", type=number_of_processes, metavar="N", help="worker processes (default: each command's own)"
+    )
     add_settings(parser)
     add_texts(parser)
     return parser
@@ -124,6 +132,12 @@ def make_road(args: argparse.Namespace) -> Road:
     """
     args.f = args.f or ("all" if args.source_free else "0")
     check_folders({"-i": args.i})
+    parse_set_arguments(args.settings)
+    if args.budget is not None and args.epochs is not None:
+        raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
+    for option, place in (("-o", args.o), *((name, os.environ[name]) for name in WRITTEN)):
+        if place is not None:
+            check_output_folder(place, option)
     first = label_with_model(args) if args.source_free else ()
     return replace(read_road(args, *read_domains(args)), first=first)
 
@@ -134,8 +148,6 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     Raises:
         AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
     """
-    if args.budget is not None and (args.epochs is not None or args.budget <= 0):
-        raise AdaptError("Expected --budget HOURS above 0, and no --epochs with it: it decides their number.")
     settings = parse_set_arguments(args.settings)
     find_trainer(args.tr)
     from nnuda.stages.road import Road
@@ -241,7 +253,7 @@ def model_to_start_from(path: str, fold: str, only_fold: bool = False) -> tuple[
         path = find_fold(path, folds[0] if only_fold and len(folds) == 1 else fold, "--from")
     checkpoint = find_checkpoint(path, option="--from")
     plans = join(split_fold(os.path.dirname(checkpoint))[0], PLANS)
-    return path, load_json(plans)["plans_name"] if os.path.isfile(plans) else None
+    return path, read_plans(plans, AS_LEFT)["plans_name"] if os.path.isfile(plans) else None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import contextlib
 import itertools
 import os
 import platform
+import re
+import shutil
 import sys
 import textwrap
 from importlib import metadata
@@ -25,17 +27,6 @@ from nnuda.trainer_files import outside_folders, outside_trainers, own_trainers
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 TESTED_NNUNET = (2, 8)
-PACKAGES = (
-    "torch",
-    "nnunetv2",
-    "dynamic-network-architectures",
-    "batchgenerators",
-    "batchgeneratorsv2",
-    "open_clip_torch",
-    "acvl-utils",
-    "SimpleITK",
-    "numpy",
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -82,10 +73,16 @@ def _check(args: argparse.Namespace) -> None:
     sys.exit(1 if problems else 0)
 
 
+def needed_packages() -> list[str]:
+    """Names of what nnuda was installed with, without its extras."""
+    needed = metadata.requires("nnuda") or []
+    return [re.match(r"[\w.-]+", line)[0] for line in needed if "extra ==" not in line]
+
+
 def _versions() -> list[tuple[str, str]]:
     print("\nPackages")
     problems = []
-    for name in PACKAGES:
+    for name in needed_packages():
         try:
             print(f"  {name:32}{metadata.version(name)}")
         except metadata.PackageNotFoundError:
@@ -126,7 +123,8 @@ def _paths() -> list[tuple[str, str]]:
     problems = _one_folder_in_another()
     for variable in FOLDERS:
         folder = os.environ.get(variable)
-        print(f"  {variable:32}{folder or 'not set'}")
+        free = f" ({shutil.disk_usage(folder).free / 1e9:.0f} GB free)" if folder and os.path.isdir(folder) else ""
+        print(f"  {variable:32}{folder or 'not set'}{free}")
         if not folder:
             problems.append((f"{variable} is not set.", f"export {variable}=/a/folder, in the job script too."))
         elif not os.path.isdir(folder):

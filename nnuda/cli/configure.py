@@ -89,16 +89,16 @@ def _print_settings(args: argparse.Namespace) -> None:
     of_plan = "" if args.d is None else f", values of plan {args.p}"
     print(f"Settings of {trainer}{of_plan}\n\n{settings_list(preset, chosen, args.list)}")
     print(
-        "\nWhere the values come from: documentation/reference/settings.md. To change one in a copy of a plan:\n"
+        "\nWhere the values come from: documentation/reference/settings.md. To change one,\nin a copy of a plan:\n"
         "  nnUDA_configure -d SOURCE --as NAME --set SETTING=VALUE"
     )
 
 
 def _write_copy(args: argparse.Namespace) -> None:
+    settings = parse_set_arguments(args.settings)
     source_name = dataset_name(args.d)
     plans = load_plan(source_name, args.p)
     print_domains_of_plan(plans)
-    settings = parse_set_arguments(args.settings)
     from nnuda.planning.variant import check_plan_name, write_variant
 
     check_plan_name(plans, args.name)

@@ -6,9 +6,9 @@ import argparse
 import textwrap
 
 from nnuda.cli.parser import new_parser
+from nnuda.cli.ranges import number_of_processes, whole
 from nnuda.cli.run_command import run_command
 from nnuda.convert.collections import COLLECTIONS
-from nnuda.errors import NnudaError
 
 WIDTH = 80
 
@@ -48,15 +48,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source", metavar="DOMAIN", help="labelled domain (default: see --list)")
     parser.add_argument("--target", metavar="DOMAIN", help="unlabelled domain (default: see --list)")
-    parser.add_argument("-d", type=int, default=501, metavar="NUMBER", help="of the source's dataset (default: 501)")
-    parser.add_argument("-t", type=int, default=502, metavar="NUMBER", help="of the target's dataset (default: 502)")
+    parser.add_argument(
+        "-d", type=whole(1, 999), default=501, metavar="NUMBER", help="of the source's dataset (default: 501)"
+    )
+    parser.add_argument(
+        "-t", type=whole(1, 999), default=502, metavar="NUMBER", help="of the target's dataset (default: 502)"
+    )
     parser.add_argument("--skip", nargs="+", default=[], metavar="CASE", help="cases to leave out")
     parser.add_argument(
         "--same-grid",
         action="store_true",
         help="where a label's header differs from its image's and the sizes agree, take the voxels as they lie",
     )
-    parser.add_argument("-np", type=int, default=1, metavar="N", help="worker processes (default: 1)")
+    parser.add_argument("-np", type=number_of_processes, default=1, metavar="N", help="worker processes (default: 1)")
     return parser
 
 
@@ -104,8 +108,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    if not (0 < args.d < 1000 and 0 < args.t < 1000):
-        raise NnudaError(f"-d, -t: expected numbers from 1 to 999; got {args.d} and {args.t}.")
     from nnuda.convert.engine import Request, convert  # SimpleITK and nnU-Net take seconds
 
     convert(

@@ -12,10 +12,11 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.run_command import check_folders, run_command
+from nnuda.cli.ranges import ending
+from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
-from nnuda.files import read_json, write_json
-from nnuda.results import PLANS, split_fold
+from nnuda.files import check_output, write_json
+from nnuda.results import split_fold
 
 if TYPE_CHECKING:
     from nnuda.evaluation.quality import Model
@@ -65,8 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="their labels (default: gt_segmentations of the source in nnUNet_preprocessed)",
     )
     parser.add_argument("-gt", metavar="FOLDER", help="labels of the target, to measure what the estimate is worth")
+    add_force(parser)
     parser.add_argument(
-        "-o", metavar="FILE", help=f"output (.json) (default: {OUTPUT_NAME} in the folder of predictions)"
+        "-o",
+        type=ending(".json"),
+        metavar="FILE",
+        help=f"output (.json) (default: {OUTPUT_NAME} in the folder of predictions)",
     )
     return parser
 
@@ -78,17 +83,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, OUTPUT_NAME)
-    if not output.endswith(".json"):
-        raise EvaluationError(f"Expected an output file that ends with .json; got {output}.")
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
     second = args.second or ([args.other_epoch] if args.other_epoch else [])
     check_folders({"fold_folder": args.fold_folder, "--predictions": args.predictions, "-gt": args.gt})
     folder, fold = split_fold(args.fold_folder)
-    from nnuda.evaluation.quality import Model, calibrate, estimate_folder
+    names = os.path.basename(folder).split("__")
+    if len(names) != 3:
+        raise EvaluationError(
+            f"fold_folder: expected a fold of a results folder <trainer>__<plans>__<configuration>; got {args.fold_folder}."
+        )
+    trainer, plans, configuration = names
+    from nnuda.evaluation.quality import MARK, calibrate, estimate_folder, read_model
 
-    model = Model(*(read_json(join(folder, name), "what training leaves there") for name in ("dataset.json", PLANS)))
-    trainer, plans, configuration = os.path.basename(folder).split("__")
+    check_output(output, "-o", MARK, args.force)
+    model = read_model(folder)
     remedy = (
         f"Make them: nnUNetv2_train {model.plans['dataset_name']} {configuration} {fold} -tr {trainer} -p {plans} "
         "--val --npz"

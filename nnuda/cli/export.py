@@ -57,14 +57,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from nnuda.export.trained_model import find_model
+
+    model = find_model(args.d, args.tr, args.p, args.c, args.f, args.chk)
     import torch
 
     from nnuda.export.export_model import export_model
-    from nnuda.export.trained_model import find_model
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ExportError("No CUDA GPU here. Add -device cpu (or mps).")
-    model = find_model(args.d, args.tr, args.p, args.c, args.f, args.chk)
     print(f"Model: {model.folder} (folds {', '.join(model.folds)}, {model.checkpoint})")
     print(f"Target: {model.target}", flush=True)
     _report(model, export_model(model, args.i, torch.device(args.device), args.o))

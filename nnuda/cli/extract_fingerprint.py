@@ -26,9 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _extract(args: argparse.Namespace) -> None:
+    source, target = read_domains(args)
     from nnuda.planning.fingerprint import fingerprint_file
 
-    source, target = read_domains(args)
     check_pair(source, target, None)
     extract_fingerprints(args, source, target, fresh=not existing_plans(source.name))
     print(f"Target fingerprint: {fingerprint_file(source.name, target.name)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import tempfile
 from dataclasses import asdict
@@ -13,11 +14,13 @@ from batchgenerators.utilities.file_and_folder_operations import isfile
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.run_command import check_folders, run_command
+from nnuda.cli.ranges import ending, fold, whole
+from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.datasets import Domain
-from nnuda.errors import LookError, PlanningError
-from nnuda.files import write_json, write_text
+from nnuda.errors import PlanningError
+from nnuda.files import check_output, write_json, write_text
 from nnuda.planning.choice import load_plan, plan_file
+from nnuda.report.page import PAGE_MARK
 
 OUTPUT_NAME = "nnuda_look.html"
 
@@ -35,14 +38,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", metavar="FOLDER", help="results folder of a trained nnU-Net, <trainer>__<plans>__<configuration>"
     )
-    parser.add_argument("-f", metavar="FOLD", help="with --model: its fold (default: the first)")
-    parser.add_argument("--cases", type=int, default=8, metavar="N", help="cases of each domain to read (default: 8)")
+    parser.add_argument("-f", type=fold, metavar="FOLD", help="with --model: its fold (default: the first)")
     parser.add_argument(
-        "--model-cases", type=int, default=3, metavar="N", help="target cases for the model (default: 3)"
+        "--cases", type=whole(1), default=8, metavar="N", help="cases of each domain to read (default: 8)"
+    )
+    parser.add_argument(
+        "--model-cases", type=whole(1), default=3, metavar="N", help="target cases for the model (default: 3)"
     )
     parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    add_force(parser)
     parser.add_argument(
-        "-o", default=OUTPUT_NAME, metavar="FILE", help=f"the page (.html); .json beside it (default: {OUTPUT_NAME})"
+        "-o",
+        type=ending(".html"),
+        default=OUTPUT_NAME,
+        metavar="FILE",
+        help=f"the page (.html); .json beside it (default: {OUTPUT_NAME})",
     )
     return parser
 
@@ -53,11 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _look(args: argparse.Namespace) -> None:
-    if not args.o.endswith(".html"):
-        raise LookError(f"Expected an output file that ends with .html; got {args.o}.")
-    if min(args.cases, args.model_cases) < 1:
-        raise LookError("Expected --cases and --model-cases from 1 on.")
     check_folders({"--model": args.model})
+    from nnuda.evaluation.quality import MARK
+
+    check_output(args.o, "-o", PAGE_MARK, args.force)
+    check_output(os.path.splitext(args.o)[0] + ".json", "-o", MARK, args.force)
     _measure_and_judge(args, *read_domains(args))
 
 
@@ -102,7 +112,7 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
         "estimate": estimate,
     }
     write_text(look_html(*sides, verdict, [*([error] if error else []), *warnings], estimate), args.o)
-    json_file = args.o.removesuffix(".html") + ".json"
+    json_file = os.path.splitext(args.o)[0] + ".json"
     write_json(without_nan(content), json_file)
     print(f"\n{verdict.answer.upper()}: {'; '.join(verdict.reasons)}")
     for doubt in verdict.doubts:

@@ -10,6 +10,7 @@ from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_
 from nnuda.cli.preprocess import add_configurations, preprocess
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
+from nnuda.settings import parse_set_arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _plan_and_preprocess(args: argparse.Namespace) -> None:
+    parse_set_arguments(args.settings or [])  # complaints come before any image is looked for
     source, target = read_domains(args)
     request = read_request(args, source, target, args.c)
     plans = make_plan(args, request)

@@ -82,7 +82,6 @@ def read_request(
     from nnuda.planning.plan import PlanRequest
     from nnuda.planning.plan_embeddings import check_trainer
     from nnuda.preprocessing.configurations import check_configurations
-    from nnuda.text.class_embeddings import ENTRY
 
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
@@ -92,7 +91,7 @@ def read_request(
     pretrained_weights(chosen)
     check_pair(source, target, base)
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
-    check_trainer(args.tr, chosen, embeddings is not None or ENTRY in old_key, source.dataset_json)
+    check_trainer(args.tr, chosen, embeddings is not None, old_key, source)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
 
 

@@ -11,6 +11,7 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import add_fingerprint, add_plan, make_plan, read_request
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.cli.text_arguments import add_texts
+from nnuda.settings import parse_set_arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
+    parse_set_arguments(args.settings or [])  # complaints come before any image is looked for
     source, target = read_domains(args)
     plans = make_plan(args, read_request(args, source, target))
     folder = target_words(args) if args.target_name is not None else []  # of a dataset the plan has the name

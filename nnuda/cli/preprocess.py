@@ -13,6 +13,7 @@ from nnuda.datasets import Domain, dataset_name
 from nnuda.errors import PlanningError
 from nnuda.plan_key import read_key
 from nnuda.planning.choice import load_plan
+from nnuda.results import read_fingerprint
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,23 +47,25 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:
     """Both domains' cases; the source's only where they are missing."""
     from nnuda.planning.checks import check_dimension
-    from nnuda.planning.fingerprint import fingerprint_file, read_fingerprint
+    from nnuda.planning.fingerprint import REMEDY, fingerprint_file
     from nnuda.preprocessing.configurations import choose_configurations
     from nnuda.preprocessing.source import preprocess_source
     from nnuda.preprocessing.target import check_target_folder, preprocess_target
 
     check_target_folder(plans, target)
     configurations = choose_configurations(source.name, plans, args.c)
-    check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name)))
+    check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name), REMEDY))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)
     print_next("train", train_command(plans, configurations[0]))
 
 
 def _preprocess(args: argparse.Namespace) -> None:
-    from nnuda.preprocessing.configurations import check_configurations
+    source_name = dataset_name(args.d)
+    plans = load_plan(source_name, args.p)
+    from nnuda.preprocessing.configurations import check_configurations, check_places
 
-    plans = load_plan(dataset_name(args.d), args.p)
+    check_places(source_name, read_key(plans), plans)
     source, target = read_domains_of_plan(args, plans)
     check_configurations(plans, args.c)
     check_pair(source, target, plans)

@@ -10,8 +10,11 @@ from rich.table import Table
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
 from nnuda.cli.parser import new_parser
+from nnuda.cli.ranges import decimal, fold
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
+
+_share = decimal(0, 1)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,7 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL_FOLDER",
         help="results folders <trainer>__<plans>__<configuration>, of nnuda's or of nnU-Net's own",
     )
-    parser.add_argument("-f", nargs="+", metavar="FOLD", help="folds, numbers or all (default: those that there are)")
+    parser.add_argument(
+        "-f", nargs="+", type=fold, metavar="FOLD", help="folds, numbers or all (default: those that there are)"
+    )
     parser.add_argument(
         "-chk",
         nargs="+",
@@ -57,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
     parser.add_argument("--disable_tta", action="store_true", help="predict without mirroring")
-    parser.add_argument("-step_size", type=float, default=0.5, metavar="STEP", help="of nnU-Net's tiles (default: 0.5)")
+    parser.add_argument(
+        "-step_size", type=decimal(0.01, 1), default=0.5, metavar="STEP", help="of nnU-Net's tiles (default: 0.5)"
+    )
     parser.add_argument("-device", default="cuda", choices=["cuda", "cpu", "mps"], help="to predict on (default: cuda)")
     add_processes(parser)
     return parser
@@ -92,18 +99,11 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size-spread",
-        type=float,
+        type=decimal(0, 1e6),
         default=3.0,
         metavar="SD",
         help="robust standard deviations of the source's class volumes that are plausible; 0: any, and classes may be missing (default: 3)",
     )
-
-
-def _share(word: str) -> float:
-    share = float(word)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {word}")
-    return share
 
 
 def parse_confidence(words: list[str]) -> dict[str | None, float]:
@@ -117,7 +117,7 @@ def parse_confidence(words: list[str]) -> dict[str | None, float]:
         name, _, number = word.rpartition("=")
         try:
             limits[name or None] = _share(number)
-        except (ValueError, argparse.ArgumentTypeError):
+        except argparse.ArgumentTypeError:
             raise PlanningError(f"--confidence: expected a probability or CLASS=PROBABILITY; got {word}.") from None
     return limits
 

@@ -34,13 +34,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    source = dataset_name(args.d)
+    plans = load_plan(source, args.p)
     from nnuda.evaluation.table import print_table, table_of
     from nnuda.planning.plan_embeddings import planned_class_embeddings
     from nnuda.text.class_embeddings import describe
     from nnuda.text.similarity import draw_gram, gram, loss_of_equal_classes, off_diagonal  # matplotlib takes seconds
 
-    source = dataset_name(args.d)
-    embeddings = planned_class_embeddings(read_key(load_plan(source, args.p)))
+    embeddings = planned_class_embeddings(read_key(plans))
     file = args.o or plan_file(source, args.p).removesuffix(".json") + "_text_similarity.png"
     check_output(file, "-o", PICTURE_MARK, args.force)
     print(f"Class embeddings: {describe(embeddings)}\n")

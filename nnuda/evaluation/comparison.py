@@ -159,7 +159,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _wilcoxon(one: np.ndarray, other: np.ndarray) -> tuple[float, int]:
+def wilcoxon(one: np.ndarray, other: np.ndarray) -> tuple[float, int]:
+    """P value of Wilcoxon's signed-rank test, two-sided, and the number of pairs; pairs with a NaN are left out."""
     differences = (one - other)[~np.isnan(one - other)]
     if not differences.size:
         return math.nan, 0
@@ -174,7 +175,7 @@ def paired_tests(comparison: Comparison, metric: str) -> dict[str, dict[str, flo
     """
     base = case_values(comparison.scores[comparison.against], metric)
     others = [name for name in comparison.scores if name != comparison.against]
-    p_values, pairs = zip(*(_wilcoxon(case_values(comparison.scores[name], metric), base) for name in others))
+    p_values, pairs = zip(*(wilcoxon(case_values(comparison.scores[name], metric), base) for name in others))
     return {
         name: {"p": p, "p_holm": corrected, "pairs": n}
         for name, p, corrected, n in zip(others, p_values, holm(p_values), pairs)

@@ -35,9 +35,12 @@ from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.evaluation.scores import find_cases, first_names, spread
 from nnuda.images import read_label
 from nnuda.labels import PSEUDO_LABELS_ONLY, foreground_names
+from nnuda.plan_key import read_plans
+from nnuda.results import AS_LEFT, PLANS, read_dataset_json
 
 SOURCE_CASES = 20  # that calibrate
 SAMPLED_VOXELS = 20_000  # of each, for the temperature
+MARK = b'"verdict": '  # how a JSON file of ours begins
 ESTIMATORS = ("soft_dice", "atc", "agreement")
 CAUTION = (
     "An estimate, not a score: no label of the target was used. All estimators believe the network in one way or "
@@ -76,6 +79,16 @@ class Model:
 
     def reader(self, example: str) -> type[BaseReaderWriter]:
         return find_reader(self.dataset_json, self.plans, example)
+
+
+def read_model(folder: str) -> Model:
+    """The model of a results folder.
+
+    Raises:
+        FileError: its dataset.json or plans.json is not there, or damaged.
+    """
+    dataset_json, plans = (os.path.join(folder, name) for name in ("dataset.json", PLANS))
+    return Model(read_dataset_json(dataset_json, AS_LEFT), read_plans(plans, AS_LEFT))
 
 
 @dataclass(frozen=True)

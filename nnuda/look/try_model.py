@@ -12,9 +12,8 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, join
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files
 from nnuda.errors import LookError
-from nnuda.evaluation.quality import Model, calibrate, estimate_folder
+from nnuda.evaluation.quality import calibrate, estimate_folder, read_model
 from nnuda.evaluation.scores import spread
-from nnuda.files import read_json
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5
@@ -43,7 +42,7 @@ def find_model(folder: str, fold: str | None, source: Domain) -> Tried:
     folder = os.path.abspath(folder)
     found = find_fold(folder, fold or next(iter(folds_in(folder)), "0"), "--model")
     checkpoint = os.path.basename(find_checkpoint(found, option="--model"))
-    trained = read_json(join(folder, "dataset.json"), "what training leaves there")
+    trained = read_model(folder).dataset_json
     if trained["labels"] != source.dataset_json["labels"]:
         raise LookError(
             f"Expected a model with the source's labels {source.dataset_json['labels']}; {folder} has {trained['labels']}."
@@ -78,9 +77,7 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
             _predict(tried.folder, other, work / "target", work / "second_predictions", device)
             second = [str(work / "second_predictions")]
             break
-    model = Model(
-        *(read_json(join(tried.folder, name), "what training leaves there") for name in ("dataset.json", PLANS))
-    )
+    model = read_model(tried.folder)
     calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", progress=False)
     result = estimate_folder(str(work / "target_predictions"), second, model, calibration)
     result["notes"] = ["Calibrated on cases that the model was trained on: the estimate is too high."] if seen else []

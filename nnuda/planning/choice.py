@@ -14,6 +14,7 @@ from nnuda.files import FileError, read_json
 from nnuda.plan_key import KEY, read_plans
 
 DEFAULT_PLANNER = "nnUDAPlanner"
+_RESAMPLING = {"resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"}
 MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
 DEFAULT_NAMES = {
@@ -69,7 +70,7 @@ def load_plan(source_name: str, plans_name: str) -> dict:
 
 
 def _check_names_of_nnunet(plans: dict, file: str) -> None:
-    """Readers, preprocessors and normalisations that a plan names are looked up by nnU-Net as they are needed, which is
+    """Readers, preprocessors, resampling and normalisations that a plan names are looked up by nnU-Net as they are needed, which is
     late: look all of them up here."""
     from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
     from nnunetv2.preprocessing.normalization import default_normalization_schemes
@@ -80,7 +81,7 @@ def _check_names_of_nnunet(plans: dict, file: str) -> None:
         recursive_find_reader_writer_by_name(plans["image_reader_writer"])
     except RuntimeError as error:
         raise PlanningError(f"{file}: image_reader_writer: {error}") from error
-    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})} if KEY in plans else {}
+    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})}
     for name in plans["configurations"]:
         where = f"configurations.{name}"
         try:
@@ -88,6 +89,8 @@ def _check_names_of_nnunet(plans: dict, file: str) -> None:
             schemes[where] = {"normalization_schemes": configuration.normalization_schemes}
             if configuration.preprocessor_class is None:
                 raise ValueError(f"nnU-Net has no preprocessor {configuration.preprocessor_name}")
+            for function in _RESAMPLING & configuration.configuration.keys():
+                getattr(configuration, function)
             if len(configuration.spacing) != len(configuration.patch_size):
                 raise ValueError(f"spacing {configuration.spacing} and patch_size {configuration.patch_size} differ")
         except Exception as error:  # nnU-Net has a kind of its own for nearly everything that may be missing

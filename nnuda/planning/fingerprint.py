@@ -12,12 +12,13 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 
 from nnuda.datasets import Domain, first_of
-from nnuda.files import read_json, write_json
+from nnuda.files import write_json
 from nnuda.plan_key import relative_target_folder
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.normalization import CT, normalization_schemes
 from nnuda.planning.raw_cases import look_at_source, look_at_target, notes_file, read_notes
 from nnuda.planning.raw_checks import check_cases, say, twins
+from nnuda.results import FINGERPRINT_SCHEMA, read_fingerprint
 
 NON_ZERO, BODY = "non-zero voxels", "body"
 # nnU-Net draws 1e8 foreground voxels a dataset; a million a case already fixes every percentile to the third digit.
@@ -25,34 +26,20 @@ MAX_VOXELS, MAX_VOXELS_PER_CASE = 10**8, 10**6
 # Of a few tiny images nnU-Net would draw each voxel thousands of times: 1.5 GB for eight of 32 kB. No case needs more
 # than a million, or than ten times its voxels (a compressed byte is at most four).
 VOXELS_PER_BYTE = 40
-_PROPERTIES = {
-    "type": "object",
-    "required": ["mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5"],
-}
-SCHEMA = {
-    "type": "object",
-    "required": ["spacings", "shapes_after_crop", "foreground_intensity_properties_per_channel"],
+REMEDY = "Remove it: it is made again."
+TARGET_SCHEMA = {
+    **FINGERPRINT_SCHEMA,
+    "required": [*FINGERPRINT_SCHEMA["required"], "intensities_from", "cases"],
     "properties": {
-        "spacings": {"type": "array", "minItems": 1},
-        "shapes_after_crop": {"type": "array", "minItems": 1},
-        "foreground_intensity_properties_per_channel": {"type": "object", "additionalProperties": _PROPERTIES},
-        "median_relative_size_after_cropping": {"type": "number"},
+        **FINGERPRINT_SCHEMA["properties"],
+        "intensities_from": {"type": "array", "items": {"type": "string"}},
+        "cases": {"type": "object"},
     },
 }
-TARGET_SCHEMA = {**SCHEMA, "required": [*SCHEMA["required"], "intensities_from", "cases"]}
 
 
 def fingerprint_file(source_name: str, target_name: str) -> str:
     return join(nnUNet_preprocessed, *relative_target_folder(source_name, target_name).split("/"), "fingerprint.json")
-
-
-def read_fingerprint(file: str, schema: dict = SCHEMA) -> dict:
-    """A fingerprint of nnU-Net's, or of the target.
-
-    Raises:
-        FileError: damaged, or no fingerprint.
-    """
-    return read_json(file, "a dataset's fingerprint", schema, "Remove it: it is made again.")
 
 
 def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite: bool = False) -> dict:
@@ -72,7 +59,7 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     """
     file = join(nnUNet_preprocessed, source.name, "dataset_fingerprint.json")
     if isfile(file) and not overwrite:
-        fingerprint = read_fingerprint(file)
+        fingerprint = read_fingerprint(file, REMEDY)
         notes, _ = look_at_source(source, num_processes)
         made_of = read_notes(notes_file(source.name)).get("fingerprint")
         if made_of in (None, _contents(notes)):
@@ -125,7 +112,7 @@ def extract_target_fingerprint(
     """
     file = fingerprint_file(source_name, target.name)
     if isfile(file) and not overwrite:
-        fingerprint = read_fingerprint(file, TARGET_SCHEMA)
+        fingerprint = read_fingerprint(file, REMEDY, TARGET_SCHEMA)
         notes, _ = look_at_target(source_name, target, num_processes)
         if fingerprint["cases"] == {case: note["images"] for case, note in notes.items()}:
             _check_target(source_name, target, notes)
@@ -150,7 +137,7 @@ def extract_target_fingerprint(
 
 def _check_target(source_name: str, target: Domain, notes: dict[str, dict]) -> None:
     file = join(nnUNet_preprocessed, source_name, "dataset_fingerprint.json")
-    median = np.median(read_fingerprint(file)["spacings"], axis=0) if isfile(file) else None
+    median = np.median(read_fingerprint(file, REMEDY)["spacings"], axis=0) if isfile(file) else None
     texts = check_cases("target", target, notes, median)
     say(texts + twins(read_notes(notes_file(source_name))["cases"], notes))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nnunetv2.paths import nnUNet_preprocessed
 
+from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.find_trainer import find_trainer
 from nnuda.labels import class_names
@@ -66,29 +67,34 @@ def make_class_embeddings(
     return encode_class_texts(texts, request.model, request.weights)
 
 
-def check_trainer(trainer: str, settings: dict, given: bool, dataset_json: dict) -> None:
+def check_trainer(trainer: str, settings: dict, given: bool, old_key: dict, source: Domain) -> None:
     """Stop before any long work where a trainer would stop at its start.
 
     Args:
         trainer: -tr.
         settings: overrides of presets.
-        given: whether the plan has embeddings, or gets some.
-        dataset_json: the source's.
+        given: whether the plan gets embeddings.
+        old_key: of the plan that is extended; may have embeddings, too.
+        source: the labelled dataset.
 
     Raises:
         PlanningError: the trainer reads embeddings and there are none.
+        ClassTextsError: those of the plan are gone, or others.
         SettingsError: what the trainer's own check finds.
     """
-    trainer_class = find_trainer(trainer)
+    trainer_class, names = find_trainer(trainer), class_names(source.dataset_json)
     settings = effective_settings(trainer_class.preset, settings)
-    if not given and trainer_class.reads_class_embeddings(settings):
+    reads = not given and trainer_class.reads_class_embeddings(settings)
+    if reads and "class_embeddings" in old_key:
+        load(old_key["class_embeddings"], os.path.join(nnUNet_preprocessed, source.name), names)
+    elif reads:
         raise PlanningError(
             f"{trainer} reads class embeddings, and none were asked for. Add --text-model MODEL "
             "--text-weights WEIGHTS (an open_clip model), --text-model hf:NAME, --text-model ngrams "
             "(nothing to download) or --class-embeddings FILE; or switch off what reads them (--set, "
             f"see the {trainer_class.preset} settings)."
         )
-    trainer_class.check(settings, class_names(dataset_json))
+    trainer_class.check(settings, names)
 
 
 def with_class_embeddings(key: dict, embeddings: ClassEmbeddings | None, old_key: dict) -> dict:

@@ -24,6 +24,17 @@ SHOWN = 5  # complaints in one error
 NOTES = "nnUDA_raw_cases.json"
 # What else is wanted of a case that is being read: share(images, labels or None, properties)
 Share = Callable[[np.ndarray, "np.ndarray | None", dict], Any]
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+_NOTE = {
+    "stamp": {"type": "array"},
+    "images": {"type": "string"},
+    "label": {"type": ["string", "null"]},
+    "channels": {"type": "integer"},
+    "spacing": {**_NUMBERS, "minItems": 3, "maxItems": 3},
+    "range": {"type": "array", "items": {**_NUMBERS, "minItems": 2, "maxItems": 2}},
+    "labels": {"type": "array", "items": {"type": "integer"}},
+    "cautions": {"type": "array", "items": {"type": "string"}},
+}
 _SCHEMA = {
     "type": "object",
     "required": ["folder", "cases"],
@@ -33,7 +44,8 @@ _SCHEMA = {
             "type": "object",
             "additionalProperties": {
                 "type": "object",
-                "required": ["stamp", "images", "label", "channels", "spacing", "range", "labels", "cautions"],
+                "required": list(_NOTE),
+                "properties": _NOTE,
             },
         },
     },

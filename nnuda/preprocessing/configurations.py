@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import PlanningError
+from nnuda.files import check_output_folder
+from nnuda.plan_key import target_folder
 from nnuda.planning.plan import trainable_configurations
 from nnuda.preprocessing.up_to_date import data_folder, preprocessed_cases
 
@@ -33,6 +37,24 @@ def check_configurations(plans: dict | None, asked: list[str] | None) -> None:
             )
         if name not in trainable:
             raise PlanningError(f"-c {name}: {which} has no such configuration. It has: {', '.join(trainable)}.")
+
+
+def check_places(source_name: str, key: dict, plans: dict) -> None:
+    """Stop before anything is read where preprocessed cases could not be written.
+
+    Args:
+        source_name: the source's dataset name.
+        key: the plan's, from `read_key`.
+        plans: the plan.
+
+    Raises:
+        FileError: a place is a file, cannot be written to, or is full.
+    """
+    manager = PlansManager(plans)
+    identifiers = {manager.get_configuration(name).data_identifier for name in trainable_configurations(plans)}
+    for base in (join(nnUNet_preprocessed, source_name), target_folder(key)):
+        for folder in (base, *(data_folder(base, identifier) for identifier in sorted(identifiers))):
+            check_output_folder(os.path.realpath(folder), "nnUNet_preprocessed")  # may be a link to another disk
 
 
 def choose_configurations(source_name: str, plans: dict, asked: list[str] | None) -> list[str]:

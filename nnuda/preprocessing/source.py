@@ -11,9 +11,10 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnuda.case_files import read_splits
 from nnuda.datasets import Domain, first_of, label_files
 from nnuda.errors import PlanningError
-from nnuda.files import read_json, replacing, sweep
+from nnuda.files import replacing, sweep
 from nnuda.planning.raw_cases import look_at_source
 from nnuda.planning.raw_checks import check_cases
 from nnuda.preprocessing.save_case import preprocess_case
@@ -25,8 +26,6 @@ from nnuda.preprocessing.up_to_date import (
     is_old_format,
     preprocessed_cases,
 )
-
-_SPLITS = {"type": "array", "items": {"type": "object", "required": ["train", "val"]}}
 
 
 def preprocess_source(source: Domain, plans: dict, configurations: list[str], num_processes: int = 1) -> None:
@@ -124,7 +123,7 @@ def _check_splits(source: Domain) -> None:
     file = join(nnUNet_preprocessed, source.name, "splits_final.json")
     if not isfile(file):
         return
-    splits = read_json(file, "nnU-Net's folds", _SPLITS, "Remove it: nnU-Net makes it again.")
+    splits = read_splits(file)
     named = set(chain(*(cases for split in splits for cases in (split["train"], split["val"]))))
     new, gone = sorted(set(source.images) - named), sorted(named - set(source.images))
     for cases, which, text in (

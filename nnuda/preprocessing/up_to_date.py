@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import blosc2
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.training.dataloading.nnunet_dataset import (
     infer_dataset_class,
@@ -16,6 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
     nnUNetDatasetNumpy,
 )
 
+from nnuda.case_files import faults_of, format_of
 from nnuda.datasets import first_of
 from nnuda.errors import PlanningError
 from nnuda.files import folder_aside, into_place, read_json, write_json
@@ -86,8 +86,9 @@ def preprocessed_cases(folder: str) -> set[str]:
             f"{folder} holds other files than preprocessed cases: {first_of(sorted(others))}. nnU-Net does not take such a "
             "folder: move them to another place."
         )
-    reader = infer_dataset_class(folder) if any(_names(folder, (".b2nd", ".npz"))) else nnUNetDatasetBlosc2
-    return {case for case in reader.get_identifiers(folder) if _is_whole(folder, case, reader)}
+    ending = format_of(set(os.listdir(folder)))
+    reader = nnUNetDatasetNumpy if ending == ".npz" else nnUNetDatasetBlosc2
+    return {case for case in reader.get_identifiers(folder) if not faults_of(folder, case, ending)}
 
 
 def is_old_format(folder: str) -> bool:
@@ -97,21 +98,6 @@ def is_old_format(folder: str) -> bool:
 
 def _names(folder: str, endings: tuple[str, ...]) -> list[str]:
     return [name for name in os.listdir(folder) if name.endswith(endings)]
-
-
-def _is_whole(folder: str, case: str, reader: type) -> bool:
-    # nnU-Net writes the .pkl last: without it an interrupted run left half a case
-    endings = (".b2nd", "_seg.b2nd", ".pkl") if reader is nnUNetDatasetBlosc2 else (".npz", ".pkl")
-    files = [join(folder, f"{case}{ending}") for ending in endings]
-    if not all(isfile(file) and os.path.getsize(file) for file in files):
-        return False
-    try:
-        for file in files:
-            if file.endswith(".b2nd"):
-                blosc2.open(file, mode="r")
-    except (RuntimeError, OSError, ValueError):  # cut off
-        return False
-    return True
 
 
 def bring_up_to_date(

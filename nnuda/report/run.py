@@ -15,6 +15,7 @@ from nnuda.errors import ReportError
 from nnuda.files import read_json
 from nnuda.plan_key import read_key, read_plans, target_folder
 from nnuda.results import (
+    AS_LEFT,
     CHECKPOINTS,
     LOGGED,
     PLANS,
@@ -23,6 +24,7 @@ from nnuda.results import (
     folds_in,
     load_checkpoint,
     read_dataset_json,
+    read_fingerprint,
     require_nnuda,
     split_fold,
 )
@@ -68,8 +70,6 @@ SELECTION_SCHEMA = {
         "selected_epoch": {"type": ["integer", "null"]},
     },
 }
-_FINGERPRINT = {"type": "object", "required": ["spacings", "shapes_after_crop"]}
-_AS_LEFT = "Put back what training left there."
 _LOGGED_BY_NNUNET = (
     "train_losses",
     "val_losses",
@@ -177,8 +177,7 @@ class Run:
             files["target"] = join(target_folder(self.key), "fingerprint.json")
         remedy = "Make it again with nnUDA_extract_fingerprint --clean, or move it away to do without it."
         return {
-            domain: read_json(file, "a fingerprint", _FINGERPRINT, remedy) if file and isfile(file) else None
-            for domain, file in files.items()
+            domain: read_fingerprint(file, remedy) if file and isfile(file) else None for domain, file in files.items()
         }
 
     @cached_property
@@ -206,12 +205,10 @@ def read_run(folder: str) -> Run:
         )
     require_nnuda(above)
     file = find_checkpoint(folder, option="fold_folder")
-    plans = read_plans(join(above, PLANS), _AS_LEFT)
+    plans = read_plans(join(above, PLANS), AS_LEFT)
     frozen = sorted({"effective_settings", "foreground_classes"} - read_key(plans).keys())
     if frozen:
-        raise ReportError(
-            f"{join(above, PLANS)}: expected the plan that training froze; it has no {frozen}. {_AS_LEFT}"
-        )
+        raise ReportError(f"{join(above, PLANS)}: expected the plan that training froze; it has no {frozen}. {AS_LEFT}")
     checkpoint = load_checkpoint(file, needed=("trainer_name", "init_args", "logging", "current_epoch"))
     parameters = sum(value.numel() for value in checkpoint.pop("network_weights").values())
     checkpoint.pop("optimizer_state", None)
@@ -219,13 +216,13 @@ def read_run(folder: str) -> Run:
     logged = checkpoint["logging"]
     lacking = [name for name in _LOGGED_BY_NNUNET if not isinstance(logged, dict) or name not in logged]
     if lacking:
-        raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {_AS_LEFT}")
+        raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {AS_LEFT}")
     selection = join(folder, SELECTION)
     return Run(
         folder,
         plans,
-        read_plans(join(above, PLANS_SOURCE), _AS_LEFT),
-        read_dataset_json(join(above, "dataset.json"), _AS_LEFT, channels=True),
+        read_plans(join(above, PLANS_SOURCE), AS_LEFT),
+        read_dataset_json(join(above, "dataset.json"), AS_LEFT, channels=True),
         os.path.basename(file),
         checkpoint,
         load_selection(selection) if isfile(selection) else None,

@@ -14,8 +14,17 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
-from nnuda.files import read_json, sha256
-from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, load_checkpoint
+from nnuda.files import sha256
+from nnuda.plan_key import read_plans
+from nnuda.results import (
+    AS_LEFT,
+    PLANS,
+    find_checkpoint,
+    find_fold,
+    folds_in,
+    load_checkpoint,
+    read_dataset_json,
+)
 
 
 class MemberError(NnudaError, ValueError):
@@ -83,7 +92,7 @@ def find_members(
 
 
 def _check_fits(folder: str, source: Domain, reader_of_source: str) -> None:
-    trained = read_json(os.path.join(folder, "dataset.json"), "the dataset.json of a trained model")
+    trained = read_dataset_json(os.path.join(folder, "dataset.json"), AS_LEFT, channels=True)
     for what, got, expected in (
         ("labels", _labels(trained), _labels(source.dataset_json)),
         (
@@ -98,7 +107,7 @@ def _check_fits(folder: str, source: Domain, reader_of_source: str) -> None:
                 f"-m {folder}: expected the {what} of the source {source.name}, {expected}; the model has {got}. "
                 "Name a model that was trained on these classes, or its source with -d."
             )
-    reader = read_json(os.path.join(folder, PLANS), "a plan of nnU-Net's")["image_reader_writer"]
+    reader = read_plans(os.path.join(folder, PLANS), AS_LEFT)["image_reader_writer"]
     if reader != reader_of_source:
         raise MemberError(
             f"-m {folder}: reads images with {reader}, the source {source.name} with {reader_of_source}. "

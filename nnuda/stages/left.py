@@ -10,24 +10,38 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import AdaptError
-from nnuda.files import read_json, write_json
+from nnuda.files import FileError, read_json, write_json
 from nnuda.find_trainer import find_trainer
-from nnuda.plan_key import KEY, target_folder
+from nnuda.plan_key import KEY, PlanKeyError, read_key, read_plans, target_folder
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.raw_cases import are_as_looked_at
 from nnuda.preprocessing.source import preprocessed_cases
-from nnuda.results import CHECKPOINTS, PLANS_SOURCE, load_checkpoint
+from nnuda.results import AS_LEFT, CHECKPOINTS, PLANS_SOURCE, load_checkpoint, read_dataset_json
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.settings import effective_settings
 from nnuda.stages.road import BEST, FINAL, Road
 from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configuration
 
 STATE = "nnuda_adapt.json"
+_SUMMARY = {
+    "type": "object",
+    "required": ["metric_per_case"],
+    "properties": {
+        "metric_per_case": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["prediction_file"],
+                "properties": {"prediction_file": {"type": "string"}},
+            },
+        }
+    },
+}
 MAYBE_CUT_OFF = 8  # newest predictions of a command that was killed, which its processes may have been writing
 
 
@@ -60,8 +74,11 @@ def _planned(road: Road) -> bool:
     if not isfile(plan_file(road.source.name, road.plans)):
         return False
     plans = load_plan(road.source.name, road.plans)
-    key = plans.get(KEY)
-    if key is None or key["target"]["name"] != road.target.name or road.configuration not in plans["configurations"]:
+    try:
+        key = read_key(plans)
+    except PlanKeyError:  # planning writes it, or says what is wrong with it
+        return False
+    if key["target"]["name"] != road.target.name or road.configuration not in plans["configurations"]:
         return False
     if road.settings is not None and key["settings"] != road.settings:
         return False
@@ -83,7 +100,7 @@ def refuse_other_settings(road: Road) -> None:
     begun = join(road.model_folder, PLANS_SOURCE)
     if road.settings is None or not isfile(begun):
         return
-    before = frozen_settings(load_json(begun))
+    before = frozen_settings(read_plans(begun, AS_LEFT))
     now = effective_settings(find_trainer(road.trainer).preset, road.settings)
     changed = [
         f"  {key}: was {before[key]!r}, now {now[key]!r}" for key in now if before.get(key, now[key]) != now[key]
@@ -127,7 +144,7 @@ def training_left(road: Road) -> Left | None:
 def _refuse_other_configuration(road: Road) -> None:
     plans = deepcopy(load_plan(road.source.name, road.plans))
     trainer = find_trainer(road.trainer)
-    dataset_json = load_json(join(nnUNet_preprocessed, road.source.name, "dataset.json"))
+    dataset_json = read_dataset_json(join(nnUNet_preprocessed, road.source.name, "dataset.json"))
     settings = freeze(plans, trainer.preset, dataset_json, road.model_folder)
     refuse_other_configuration(plans, road.configuration, road.model_folder, trainer.reads_class_embeddings(settings))
 
@@ -138,7 +155,11 @@ def validated(folder: str, ending: str) -> bool:
     summary = join(validation, "summary.json")
     if not isfile(summary) or os.path.getmtime(summary) < os.path.getmtime(join(folder, FINAL)):
         return False
-    predicted = [case["prediction_file"] for case in load_json(summary)["metric_per_case"]]
+    try:
+        cases = read_json(summary, "nnU-Net's summary of a validation", _SUMMARY)["metric_per_case"]
+    except FileError:  # it is made again
+        return False
+    predicted = [case["prediction_file"] for case in cases]
     names = (os.path.basename(file).removesuffix(ending) for file in predicted)
     return all(isfile(join(validation, f"{name}.npz")) for name in names)
 

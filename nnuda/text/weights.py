@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,22 @@ def _local_file(model: str, config: dict[str, Any], pretrained: str) -> Path:
     if not file.is_file():
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         raise _unavailable(f"{pretrained!r} is neither a file nor a tag of {model} (its tags: {tags}).")
-    for trained_with, what in _signs_of_quick_gelu(file):
+    signs = list(_signs_of_quick_gelu(file))
+    for trained_with, what in signs:
         _check_quick_gelu(model, config, trained_with, f"{file}, {what},")
+    if not signs:
+        _say_that_nothing_is_known(model, file)
     return file
+
+
+@cache  # once a program
+def _say_that_nothing_is_known(model: str, file: Path) -> None:
+    if f"{model}-quickgelu" in open_clip.list_models():
+        print(
+            f"NOTE: {file} does not say whether it was trained with QuickGELU; {model} is without. For OpenAI's weights, "
+            f"and others that were trained with it, take {model}-quickgelu: the vectors of {model} would be wrong.",
+            flush=True,
+        )
 
 
 def _signs_of_quick_gelu(file: Path) -> Iterator[tuple[bool, str]]:

@@ -151,8 +151,24 @@ def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("module.").removeprefix("_orig_mod."): value for name, value in weights.items()}
 
 
+def refuse_to_train_again(folder: str) -> None:
+    """Stop where a new training, without --c, would take the place of a finished one.
+
+    Args:
+        folder: of the fold.
+
+    Raises:
+        CheckpointError: it holds a finished training.
+    """
+    if isfile(join(folder, FINAL)):
+        raise CheckpointError(
+            f"{folder}: expected a training that is not finished, or none; it has {FINAL}. Nothing was changed. Add --val "
+            "to validate it, or move that folder away to train anew."
+        )
+
+
 def move_earlier_aside(folder: str, *others: str) -> str | None:
-    """Before a new training writes its first: move the checkpoints of an earlier one into a folder beside them.
+    """Before a new training writes its first: move the checkpoints of an unfinished one into a folder beside them.
 
     Args:
         folder: of the fold.

@@ -90,12 +90,13 @@ def frozen_settings(plans: dict) -> dict[str, Any]:
     Raises:
         FrozenConfigurationError: `freeze` has not seen it.
     """
-    if "effective_settings" not in plans.get(KEY, {}):
+    key = plans.get(KEY)
+    if not isinstance(key, dict) or "effective_settings" not in key:
         raise FrozenConfigurationError(
             f"Plan {plans.get('plans_name')}: expected the plans.json that a training of nnuda left in its results "
             "folder; it has no effective settings. Put it back; plans_source.json beside it has the same settings."
         )
-    return plans[KEY]["effective_settings"]
+    return key["effective_settings"]
 
 
 def frozen_classes(plans: dict) -> list[str]:

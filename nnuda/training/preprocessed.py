@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import os
 
-from batchgenerators.utilities.file_and_folder_operations import isfile
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
+from nnuda.case_files import faults_of, format_of
 from nnuda.errors import NnudaError
-from nnuda.files import read_json
-
-_FILES_OF_A_CASE = {".b2nd": ("{}.b2nd", "{}_seg.b2nd", "{}.pkl"), ".npz": ("{}.npz", "{}.pkl")}
-_SPLITS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["train", "val"],
-        "properties": {name: {"type": "array", "items": {"type": "string"}} for name in ("train", "val")},
-    },
-}
 
 
 class PreprocessedError(NnudaError, FileNotFoundError):
@@ -43,23 +32,8 @@ def require_data(folder: str, configuration: str, command: str) -> None:
         )
 
 
-def require_splits(file: str) -> None:
-    """Stop where splits_final.json is there and cannot be used.
-
-    Raises:
-        FileError: it is damaged, or no list of splits.
-    """
-    if isfile(file):
-        read_json(
-            file,
-            "nnU-Net's splits, a list of {train: [cases], val: [cases]}",
-            _SPLITS,
-            "Mend it, or remove it: nnU-Net then makes its usual five folds.",
-        )
-
-
 def require_cases(dataset: nnUNetBaseDataset, what: str, remedy: str) -> None:
-    """Stop where a case lacks a file, before a background worker finds out.
+    """Stop where a case lacks a file or has one that was cut off, before a background worker finds out.
 
     Args:
         dataset: the cases.
@@ -71,16 +45,9 @@ def require_cases(dataset: nnUNetBaseDataset, what: str, remedy: str) -> None:
     """
     if not dataset.identifiers:
         raise PreprocessedError(f"Expected {what}; there is no case. Look at the fold and splits_final.json.")
-    there = set(os.listdir(dataset.source_folder))
-    ending = ".npz" if f"{dataset.identifiers[0]}.npz" in there else ".b2nd"
-    lacking = {
-        case: [name for name in (form.format(case) for form in _FILES_OF_A_CASE[ending]) if name not in there]
-        for case in dataset.identifiers
-    }
-    lacking = {case: names for case, names in lacking.items() if names}
+    folder, ending = dataset.source_folder, format_of(set(os.listdir(dataset.source_folder)))
+    lacking = {case: faults for case in dataset.identifiers if (faults := faults_of(folder, case, ending))}
     if lacking:
-        shown = "; ".join(f"{case} (no {', '.join(names)})" for case, names in list(lacking.items())[:5])
+        shown = "; ".join(f"{case} ({', '.join(faults)})" for case, faults in list(lacking.items())[:5])
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        raise PreprocessedError(
-            f"Expected {what} in {dataset.source_folder}; not whole, or not there: {shown}{more}. {remedy}"
-        )
+        raise PreprocessedError(f"Expected {what} in {folder}; not whole, or not there: {shown}{more}. {remedy}")

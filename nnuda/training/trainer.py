@@ -21,6 +21,7 @@ from torch import Tensor, autocast, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
+from nnuda.case_files import read_splits
 from nnuda.data.domain_batch import SourceBatch, TargetBatch, to_device
 from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import TwoDomainStream, finish, target_augmenter
@@ -51,6 +52,7 @@ from nnuda.training.checkpoint import (
     move_earlier_aside,
     random_states,
     read_to_continue,
+    refuse_to_train_again,
     require_own,
     vectors_on_cpu,
     weights_of,
@@ -69,7 +71,7 @@ from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
 from nnuda.training.outputs import DomainOutputs, finest
 from nnuda.training.pictures import FOLDER as PICTURES
 from nnuda.training.pictures import Drawing
-from nnuda.training.preprocessed import PreprocessedError, require_cases, require_data, require_splits
+from nnuda.training.preprocessed import PreprocessedError, require_cases, require_data
 from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.selecting import LOGGED as SELECTION
 from nnuda.training.selecting import SCORES, EpochSelection, Predict
@@ -339,8 +341,9 @@ class nnUDATrainer(nnUNetTrainer):
         Raises:
             PreprocessedError, FileError: a case is not whole, or the splits are damaged.
         """
-        if self.fold != "all":
-            require_splits(join(self.preprocessed_dataset_folder_base, "splits_final.json"))
+        splits = join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        if self.fold != "all" and isfile(splits):
+            read_splits(splits)
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run: {self.preprocess_command}, or take these cases out of splits_final.json."
         for cases, use in ((training, "training"), (validation, "validation")):
@@ -409,7 +412,13 @@ class nnUDATrainer(nnUNetTrainer):
         )
 
     def on_train_start(self) -> None:
-        """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training."""
+        """nnU-Net's; then initial weights, the frozen configuration, and the random state of a resumed training.
+
+        Raises:
+            CheckpointError: a finished training is here, and this one does not go on with it.
+        """
+        if not self.resumed:
+            refuse_to_train_again(self.output_folder)
         if not self.was_initialized:
             self.initialize()
         if not self.resumed:
@@ -431,7 +440,7 @@ class nnUDATrainer(nnUNetTrainer):
             aside = move_earlier_aside(self.output_folder, SELECTION_FILE)
             if aside is not None:
                 self.print_to_log_file(
-                    f"NOTE: an earlier training was here; its checkpoints are in {aside} now. Remove them when they "
+                    f"NOTE: an unfinished training was here; its checkpoints are in {aside} now. Remove them when they "
                     "are no longer needed."
                 )
         for name in (STEP_SECONDS, MEMORY_GB):
@@ -743,7 +752,8 @@ class nnUDATrainer(nnUNetTrainer):
             super().perform_actual_validation(save_probabilities)
         dataset, plans = self.plans_manager.dataset_name, self.plans_manager.plans_name
         words = predict_command(dataset, self.configuration_name, self.fold, type(self).__name__, plans)
-        self.print_to_log_file(f"Next, target images:\n  {words}")
+        if self.local_rank == 0:
+            self.print_to_log_file(f"Next, target images:\n  {words}")
 
     def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
         """nnU-Net's; scores that are the source's say so."""

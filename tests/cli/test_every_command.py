@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -26,6 +27,42 @@ for name, module in json.loads(sys.argv[1]).items():
             command.main([option])
     said[name] = [shown.getvalue(), [heavy for heavy in json.loads(sys.argv[2]) if heavy in sys.modules]]
 print(json.dumps(said))
+"""
+
+# What can be seen to be wrong before any image is read, and a part of what is said of it
+WRONG = {
+    "nnUDA_adapt -d 501 -t 502 -c 2d --budget 0": "Expected --budget HOURS above 0",
+    "nnUDA_check -d 501": "Expected --plan",
+    "nnUDA_compare a b --preset flare": "Expected -gt with --preset",
+    "nnUDA_configure -d 501 --as b --set training.epochs=3": "Did you mean training.num_epochs",
+    "nnUDA_convert mmwhs in out -d 0": "expected numbers from 1 to 999",
+    "nnUDA_demo -o pyproject.toml": "holds something",
+    "nnUDA_estimate nothing --predictions there": "fold_folder: expected a folder; nothing is not there",
+    "nnUDA_evaluate pyproject.toml there": "gt_folder: expected a folder; pyproject.toml is a file",
+    "nnUDA_export -d 501 -c 2d -tr X": "No dataset 501",
+    "nnUDA_extract_fingerprint -d 501 -t 502": "No dataset 501",
+    "nnUDA_features nothing -o a.png": "expected fold 0",
+    "nnUDA_look -d 501 -t 502 --cases 0": "Expected --cases and --model-cases from 1 on",
+    "nnUDA_plan_and_preprocess -d 501 -t 502 --set a.b=1": "Unknown setting 'a.b'",
+    "nnUDA_plan_experiment -d 501 -t 502": "No dataset 501",
+    "nnUDA_preprocess -d 501": "No dataset 501",
+    "nnUDA_pseudo_label -d 501 -t 502 -m a -o 601 --confidence 2": "expected a probability",
+    "nnUDA_report nothing": "fold_folder: expected a folder; nothing is not there",
+    "nnUDA_text_similarity -d 501": "No dataset 501",
+    "nnUDA_uncertainty nothing": "pred_folder: expected a folder; nothing is not there",
+}
+TRY = """
+import importlib, json, shlex, sys
+said = {}
+modules = json.loads(sys.argv[1])
+for line in json.loads(sys.argv[2]):
+    name, *words = shlex.split(line)
+    try:
+        importlib.import_module(modules[name]).main(words)
+        said[line] = "no error"
+    except SystemExit as ended:
+        said[line] = f"{'torch ' * ('torch' in sys.modules)}{ended.code}"
+print("\\n" + json.dumps(said))
 """
 
 
@@ -64,3 +101,15 @@ def test_its_own_parser_takes_every_example(name, said):
             build_parser().parse_args(words[1:])
         except SystemExit as ended:  # --list and the like print and end
             assert ended.code == 0, f"{name} does not take its own example: {example}"
+
+
+def test_what_is_wrong_is_said_before_torch_is_imported(tmp_path):
+    assert {line.split()[0] for line in WRONG} == set(COMMANDS), "WRONG: add what can be wrong with a new command"
+    folders = {name: str(tmp_path) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    words = [sys.executable, "-c", TRY, json.dumps(COMMANDS), json.dumps(list(WRONG))]
+    shown = subprocess.run(
+        words, capture_output=True, text=True, check=True, cwd=PYPROJECT.parent, env={**os.environ, **folders}
+    )
+    said = json.loads(shown.stdout.splitlines()[-1])
+    for line, part in WRONG.items():
+        assert said[line].startswith("Error: ") and part in said[line], (line, said[line])

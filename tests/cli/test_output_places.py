@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from nnuda.cli import demo, export, features, text_similarity
+from nnuda.cli import adapt, convert, demo, estimate, export, features, look, preprocess, text_similarity
 from nnuda.export import export_model
 from nnuda.export.trained_model import TrainedModel
 
@@ -35,6 +36,50 @@ def test_text_similarity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert "-o: nothing can be written in /proc" in refused(text_similarity, ["-d", "1", "-o", "/proc/nope.png"])
     (tmp_path / "x.png").write_text("mine")
     assert "did not write it" in refused(text_similarity, ["-d", "1", "-o", str(tmp_path / "x.png")])
+
+
+@pytest.mark.parametrize("domain", ["of_source", "of_target"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_preprocess(planned, monkeypatch: pytest.MonkeyPatch, domain: str, kind: str) -> None:
+    monkeypatch.setattr(preprocess, "read_domains_of_plan", lambda *_: pytest.fail("images were looked for"))
+    folder = getattr(planned, domain) / "nnUNetPlans_2d"
+    shutil.rmtree(folder)
+    folder.write_text("mine") if kind == "file" else folder.symlink_to("/proc/nope")
+    says = f"{folder} is a file" if kind == "file" else "nothing can be written in /proc/nope"
+    assert f"Error: nnUNet_preprocessed: {says}".replace(": /", ": expected a folder to write in; /") in refused(
+        preprocess, ["-d", "701", "-np", "1"]
+    )
+
+
+def test_estimate(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    arguments = [str(tmp_path / "A__B__2d" / "fold_0"), "--predictions", str(tmp_path)]
+    assert "did not write it" in refused(estimate, [*arguments, "-o", str(tmp_path / "mine.json")])
+    assert "nothing can be written in /proc" in refused(estimate, [*arguments, "-o", "/proc/nope.json"])
+    assert "dataset.json: expected" in refused(estimate, [*arguments, "-o", str(tmp_path / "mine.json"), "--force"])
+    assert "expected a fold of a results folder" in refused(estimate, [str(tmp_path), "--predictions", str(tmp_path)])
+
+
+def test_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    pair = ["-d", "701", "-t", "702", "-o"]
+    assert "nothing can be written in /proc" in refused(look, [*pair, "/proc/nope.html"])
+    (tmp_path / "mine.json").write_text("{}")
+    assert "mine.json is there" in refused(look, [*pair, str(tmp_path / "mine.html")])
+
+
+@pytest.mark.parametrize("option", ["-o", "nnUNet_preprocessed", "nnUNet_results"])
+def test_adapt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str) -> None:
+    monkeypatch.setattr(adapt, "read_domains", lambda *_: pytest.fail("images were looked for"))
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, "/proc/nope" if name == option else str(tmp_path))
+    more = ["-o", "/proc/nope"] if option == "-o" else []
+    pair = ["-d", "701", "-t", "702", "-c", "2d"]
+    assert f"{option}: nothing can be written in /proc/nope" in refused(adapt, [*pair, *more])
+
+
+def test_convert(tmp_path: Path) -> None:
+    assert "OUTPUT: nothing can be written in /proc" in refused(convert, ["mmwhs", str(tmp_path), "/proc/nope"])
 
 
 def test_demo(tmp_path: Path) -> None:

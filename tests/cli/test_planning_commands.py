@@ -39,6 +39,27 @@ def test_the_first_lines_say_which_domain_is_which(planned, capsys, command, arg
     assert lines[0].startswith(f"Labelled source:   {SOURCE}") and lines[1].startswith(f"Unlabelled target: {TARGET}")
 
 
+@pytest.mark.parametrize(
+    "command, arguments, next_one",
+    [
+        (plan_and_preprocess, [*PAIR, "-c", "2d"], "nnUNetv2_train 701 2d 0 -tr nnUDATrainerAdapt"),
+        (
+            plan_and_preprocess,
+            [*PAIR, "-c", "2d", "-overwrite_plans_name", "B", "-tr", "nnUDATrainerUUDS"],
+            "nnUNetv2_train 701 2d 0 -tr nnUDATrainerUUDS -p B",
+        ),
+        (plan_experiment, PAIR, "nnUDA_preprocess -d 701 -p nnUNetPlans"),
+        (extract_fingerprint, PAIR, "nnUDA_plan_experiment -d 701 -t 702"),
+        (preprocess, ["-d", "701", "-np", "1"], "nnUNetv2_train 701 2d 0 -tr nnUDATrainerAdapt"),
+        (configure, ["-d", "701", "--as", "seed1"], "nnUNetv2_train 701 2d 0 -tr nnUDATrainerAdapt -p seed1"),
+    ],
+)
+def test_the_last_line_is_the_next_command(planned, capsys, command, arguments, next_one):
+    command.main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("Next: ") and lines[-1] == f"  {next_one}"
+
+
 def test_the_parts_do_what_the_whole_does(pair, planned, tmp_path):
     whole = checksums(planned.of_target)
     shutil.rmtree(planned.preprocessed)

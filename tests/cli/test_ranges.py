@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 
 from nnuda.cli import (
+    adapt,
     compare,
+    convert,
+    estimate,
     evaluate,
     export,
     extract_fingerprint,
     features,
+    look,
     plan_and_preprocess,
     plan_experiment,
     preprocess,
+    pseudo_label,
     report,
     text_similarity,
 )
@@ -23,6 +28,9 @@ FEATURES = (features, ["results", "-o", "f.png"])
 REPORT = (report, ["fold_0"])
 PLAN = (plan_and_preprocess, PAIR)
 EXPORT = (export, ["-d", "701", "-c", "2d", "-tr", "X"])
+ADAPT = (adapt, [*PAIR, "-c", "2d"])
+PSEUDO_LABEL = (pseudo_label, [*PAIR, "-m", "model", "-o", "601"])
+CONVERT = (convert, ["mmwhs", "in", "out"])
 WHOLE = ["0", "-3", "1.5", "1e3", "nan", "", "two", "9" * 400]
 BAD = [
     *((*command, "-np", value) for command in (EVALUATE, PLAN, REPORT, (compare, ["a", "b"])) for value in WHOLE),
@@ -38,6 +46,22 @@ BAD = [
     (*REPORT, "-o", "page.pdf"),
     (features, ["results"], "-o", "f.xyz"),
     (text_similarity, ["-d", "701"], "-o", "x.doc"),
+    *((look, PAIR, option, value) for option in ("--cases", "--model-cases") for value in ("0", "x")),
+    (look, PAIR, "-f", "../0"),
+    (look, PAIR, "-o", "page.pdf"),
+    (estimate, ["fold_0", "--predictions", "pred"], "-o", "x.csv"),
+    *((*ADAPT, option, "-3") for option in ("-np", "--epochs", "--budget", "-gpu_memory_target")),
+    *((*ADAPT, "--budget", value) for value in ("0", "nan", "inf")),
+    (*ADAPT, "-f", "../0"),
+    *((*PSEUDO_LABEL, "-step_size", value) for value in ("0", "-1", "nan", "2")),
+    *(
+        (*PSEUDO_LABEL, option, value)
+        for option in ("--agreement", "--keep-share")
+        for value in ("-1", "2", "nan", "x")
+    ),
+    *((*PSEUDO_LABEL, option, "-1") for option in ("--size-spread", "-f", "-np")),
+    *((*CONVERT, option, value) for option in ("-d", "-t") for value in ("0", "1000")),
+    (*CONVERT, "-np", "-3"),
 ]
 
 

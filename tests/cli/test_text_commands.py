@@ -62,7 +62,14 @@ def test_a_trainer_that_reads_text_is_not_planned_without(planned, capsys):
     plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.weight=0"])
     plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA", "--set", "tcsa.text.center=none", "--text-model", "ngrams"])
     plan_experiment.main([*PAIR, "-tr", "nnUDATrainerTCSA"])  # the plan has them now
-    assert planned.plan()[KEY]["class_embeddings"]["model"] == "ngrams"
+    entry = planned.plan()[KEY]["class_embeddings"]
+    assert entry["model"] == "ngrams"
+    (planned.of_source / entry["file"]).unlink()
+    before = checksums(planned.preprocessed)
+    message = refused(plan_experiment, [*PAIR, "-tr", "nnUDATrainerTCSA"])
+    assert entry["file"] in message and "they are gone or others" in message
+    assert checksums(planned.preprocessed) == before
+    plan_experiment.main(PAIR)  # reads none
 
 
 def test_words_come_from_both_domains_and_the_file(planned, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from nnuda.datasets import label_files, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.planning import raw_cases
 from nnuda.planning.fingerprint import extract_source_fingerprint, extract_target_fingerprint
-from nnuda.planning.raw_cases import are_as_looked_at, look_at_source, look_at_target, notes_file
+from nnuda.planning.raw_cases import NOTES, are_as_looked_at, look_at_source, look_at_target, notes_file, read_notes
 
 
 def look(capsys: pytest.CaptureFixture) -> str:
@@ -227,3 +228,14 @@ def test_whether_files_are_those_that_were_looked_at(planned):
         assert not are_as_looked_at(source, target)
     os.remove(target.images["case0"][0])
     assert not are_as_looked_at(source, target)
+
+
+@pytest.mark.parametrize("change", [{"range": [{}]}, {"spacing": []}, {"labels": ["x"]}, {"channels": None}])
+def test_damaged_notes_are_made_again(planned, change):
+    file = planned.of_source / NOTES
+    good = json.loads(file.read_text())
+    case = {**good["cases"]["case0"], **change}
+    file.write_text(json.dumps({**good, "cases": {**good["cases"], "case0": case}}))
+    assert read_notes(str(file)) == {"folder": "", "cases": {}}
+    file.write_text(json.dumps(good))
+    assert read_notes(str(file)) == good

@@ -10,8 +10,10 @@ import SimpleITK as sitk
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 from planning_pairs import SOURCE, checksums, write_images
 
+from nnuda.case_files import read_splits
 from nnuda.datasets import load_dataset
 from nnuda.errors import PlanningError
+from nnuda.files import FileError
 from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 from nnuda.preprocessing.source import preprocess_source
 from nnuda.preprocessing.up_to_date import preprocessed_cases
@@ -192,3 +194,13 @@ def test_configurations_that_cannot_be(stock, asked, message):
     check_configurations(None, ["2d", "3d_lowres"])
     with pytest.raises(PlanningError, match="a fresh plan has no such configuration"):
         check_configurations(None, ["2d_cpu"])
+
+
+@pytest.mark.parametrize(
+    "split", [5, {"train": ["case0"]}, {"train": "case0", "val": []}, {"train": [["x"]], "val": []}]
+)
+def test_splits_of_another_shape_are_one_error(tmp_path, split):
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps([split]))
+    with pytest.raises(FileError, match="splits_final.json: expected nnU-Net's splits.*Mend it, or remove it"):
+        read_splits(str(file))

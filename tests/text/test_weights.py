@@ -220,6 +220,18 @@ def test_a_file_with_its_configuration_beside_it(tmp_path):
         find_weights("tiny", str(file))
 
 
+def test_a_file_that_does_not_tell_its_activation_is_said_once(tmp_path, capsys):
+    file = tmp_path / "w.pt"
+    torch.save(clip().state_dict(), file)
+    for _ in range(2):
+        assert find_weights("tiny", str(file)) == file
+    assert (
+        capsys.readouterr().out.count(f"NOTE: {file} does not say whether it was trained with QuickGELU; tiny is") == 1
+    )
+    find_weights("tiny-quickgelu", str(file))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_file_in_the_hubs_cache_is_known_by_its_tag(hub_cache):
     file = fill_cache(hub_cache, "someone/tiny_clip.small", "open_clip_model.safetensors")
     assert find_weights("tiny-quickgelu", str(file)) == file

@@ -81,6 +81,23 @@ def test_a_case_that_is_not_whole(toy_environment, gone, domain):
         shutil.move(aside, file)
 
 
+@pytest.mark.parametrize("name", ["case2.b2nd", "case2_seg.b2nd", "case2.pkl"])
+@pytest.mark.parametrize("left", [0, 0.3, -1])
+def test_a_case_that_was_cut_off(toy_environment, name, left):
+    toy = toy_environment
+    file = next(toy.preprocessed.glob("nnUDA_target_*")) / "nnUNetPlans_2d_toy" / name
+    trainer = make_trainer(toy, "nnUDATrainerUUDS", "2d_toy", "bad_case_cut")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(left * len(whole)) if left >= 0 else left])
+    try:
+        with pytest.raises(
+            PreprocessedError, match=rf"target.*case2 \({name} is cut off or damaged\)\. Run: nnUDA_preprocess"
+        ):
+            trainer.target_dataset()
+    finally:
+        file.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -239,12 +256,11 @@ def test_a_results_folders_plan_without_its_settings(toy_environment):
 # ---- what was there stays -------------------------------------------------------------------------------------------
 
 
-def test_a_new_training_moves_the_checkpoints_of_an_earlier_one_aside(stopped):
-    toy, name, folder, first = stopped
-    first.on_train_end()
+def test_a_new_training_moves_the_checkpoints_of_an_unfinished_one_aside(stopped):
+    toy, name, folder, _ = stopped
     before = {path.name: path.read_bytes() for path in folder.glob("*.pth")}
     before["selection.json"] = (folder / "selection.json").read_bytes()
-    assert {"checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_selected.pth"} <= set(before)
+    assert {"checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_selected.pth"} <= set(before)
 
     second = make_trainer(toy, SOURCE_ONLY, "2d_toy", name)
     assert {path.name for path in folder.glob("*.pth")} <= set(before)  # nothing moves before the training begins
@@ -252,12 +268,24 @@ def test_a_new_training_moves_the_checkpoints_of_an_earlier_one_aside(stopped):
     (aside,) = folder.glob("earlier_*")
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
     assert f"its checkpoints are in {aside} now" in Path(second.log_file).read_text()
-    assert not (folder / "checkpoint_final.pth").exists()  # --c goes on with this training, not with the earlier one
 
     third = continued(toy, name)
     third.load_checkpoint(str(folder / "checkpoint_latest.pth"))
     third.on_train_start()
     assert len(list(folder.glob("earlier_*"))) == 1
+
+
+def test_a_finished_training_is_not_trained_again(stopped):
+    toy, name, folder, first = stopped
+    first.on_train_end()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.suffix in (".pth", ".json")}
+    with pytest.raises(CheckpointError, match=r"fold_all: .* it has checkpoint_final.pth\. .*--val .*move that folder"):
+        make_trainer(toy, SOURCE_ONLY, "2d_toy", name).run_training()
+    assert {path: path.read_bytes() for path in before} == before and not list(folder.glob("earlier_*"))
+
+    goes_on = continued(toy, name)
+    goes_on.load_checkpoint(str(folder / "checkpoint_final.pth"))
+    goes_on.on_train_start()
 
 
 def test_a_second_training_in_one_folder_is_refused(stopped):

@@ -131,7 +131,7 @@ def test_a_new_training_does_not_take_an_earlier_ones_selection_for_its_own(toy_
         selected = Path(trainer.output_folder) / "checkpoint_selected.pth"
         assert not selected.exists() and trainer.selection.history.selected is None
         selected.write_bytes(b"of an earlier training")
-    assert "an earlier training was here; its checkpoints are in" in Path(trainer.log_file).read_text()
+    assert "an unfinished training was here; its checkpoints are in" in Path(trainer.log_file).read_text()
     assert len(list(Path(trainer.output_folder).glob("earlier_*/checkpoint_selected.pth"))) == 1
 
 
