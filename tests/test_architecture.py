@@ -126,6 +126,18 @@ ALLOWED = {
         "settings",
         "stages",
     ],
+    "choosing": [
+        "datasets",
+        "errors",
+        "evaluation",
+        "files",
+        "images",
+        "plan_key",
+        "processes",
+        "results",
+        "selection",
+        "selftraining",
+    ],
     "convert": ["errors", "files", "processes"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
@@ -145,6 +157,7 @@ ALLOWED = {
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
         "benchmark",
+        "choosing",
         "convert",
         "datasets",
         "demo",

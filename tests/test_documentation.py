@@ -130,7 +130,9 @@ def test_the_arguments_of_every_command_parse(block: Block, parse):
             parse_set_arguments(getattr(arguments, "settings", None) or [])
             dataset = getattr(arguments, "dataset_name_or_id", getattr(arguments, "d", None))
             plain = "_toDataset" in (getattr(arguments, "p", None) or "") or dataset == ROUND
-            assert (getattr(arguments, "tr", None) or "nnUDATrainer") in [*known_trainers(), *["nnUNetTrainer"] * plain]
+            trainers = getattr(arguments, "tr", None) or "nnUDATrainer"  # several, of nnUDA_find_best_configuration
+            known = {*known_trainers(), *["nnUNetTrainer"] * plain}
+            assert {*([trainers] if isinstance(trainers, str) else trainers)} <= known
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -147,6 +149,7 @@ def test_help_needs_no_folders(name, monkeypatch, capsys):
 REQUIRED = {
     "nnUDA_adapt": "-d 1 -t 2 -c 2d",
     "nnUDA_look": "-d 1 -t 2",
+    "nnUDA_find_best_configuration": "-d 1 -t 2",
     "nnUDA_estimate": "fold_0 --predictions predictions",
     "nnUDA_plan_and_preprocess": "-d 1 -t 2",
     "nnUDA_extract_fingerprint": "-d 1 -t 2",

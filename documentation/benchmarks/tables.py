@@ -1,7 +1,8 @@
-"""Writes the tables of the pages from results.csv: python documentation/benchmarks/tables.py
+"""Writes the tables of the pages from results.csv and estimates.csv: python documentation/benchmarks/tables.py
 
 A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
-place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, and `costs` a line for each trainer.
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, and `costs` a line for each trainer. So are the tables of
+estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 _MARKED = re.compile(r"(<!-- benchmark: (\S+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
+_ESTIMATES = re.compile(r"(<!-- estimates: (\S+) -->\n).*?(<!-- end of estimates -->)", re.DOTALL)
+ESTIMATORS = {"soft_dice": "soft Dice", "atc": "ATC", "agreement": "agreement", "value": "**estimate**"}
 BASELINES = ("source-only", "strong-more")
 SUMMARY = {
     "image-free": "Map that sees no image",
@@ -153,9 +156,110 @@ def content(name: str) -> str:
     return costs() if first == "costs" else summary(budget) if first == "summary" else table(first, budget)
 
 
+# ---- estimates ------------------------------------------------------------------------------------------------------
+
+
+def estimates() -> list[dict[str, str]]:
+    """The lines of estimates.csv."""
+    with (HERE / "estimates.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def two(text: str) -> str:
+    """Two decimals; blank for none."""
+    return f"{float(text):.2f}" if text else ""
+
+
+def estimate_table(pair: str, budget: str) -> str:
+    """Every candidate in the order of its estimate, with its true Dice."""
+    lines = [line for line in estimates() if (line["pair"], line["budget"], line["class"]) == (pair, budget, "mean")]
+    if not lines:
+        return "Not measured yet.\n"
+    head = [
+        "",
+        "Candidate: row, seed",
+        "Epoch",
+        "Soft Dice",
+        "ATC",
+        "Agreement",
+        "Estimate",
+        "Interval",
+        "True",
+        "Verdict",
+    ]
+    body = [
+        [
+            f"{line['place']}{' =' if line['tie'] == '1' else ''}",
+            line["rows"].replace("/", " "),
+            line["checkpoint"],
+            *(two(line[column]) for column in ESTIMATORS),
+            f"{two(line['low'])} to {two(line['high'])}",
+            two(line["true"]),
+            line["verdict"],
+        ]
+        for line in sorted(lines, key=lambda line: int(line["place"]))
+    ]
+    return markdown(head, body)
+
+
+def ranks(values: list[float]) -> list[float]:
+    """Places; the mean place for equal ones."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]
+
+
+def correlation(one: list[float], other: list[float]) -> str:
+    """Spearman's; blank below three values or where all are equal."""
+    if len(one) < 3 or len(set(one)) < 2 or len(set(other)) < 2:
+        return ""
+    return f"{statistics.correlation(ranks(one), ranks(other)):.2f}"
+
+
+def estimate_summary() -> str:
+    """For each pair and budget: errors over candidates and classes, rank correlation and regret over candidates."""
+    head = ["Pair, budget", "", "Bias", "Mean absolute error", "Within the interval", "Rank correlation", "Regret"]
+    head[5:5] = ["Error of single cases", "Cases within"]
+    body = []
+    groups = dict.fromkeys((line["pair"], line["budget"]) for line in estimates())
+    for pair, budget in groups:
+        lines = [line for line in estimates() if (line["pair"], line["budget"]) == (pair, budget)]
+        means = [line for line in lines if line["class"] == "mean"]
+        true = [float(line["true"]) for line in means]
+        for column, title in ESTIMATORS.items():
+            classes = [line for line in lines if line["class"] != "mean" and line[column]]
+            errors = [float(line[column]) - float(line["true"]) for line in classes]
+            of_means = [(float(line[column]), float(line["true"])) for line in means if line[column]]
+            if not errors or not of_means:
+                continue
+            within = [
+                f"{statistics.mean(float(line[key]) for line in classes):.0%}".replace("%", " %")
+                for key in ("within", "cases_within")
+            ]
+            case_error = f"{statistics.mean(float(line['case_error']) for line in classes):.2f}"
+            chosen = max(of_means, key=lambda pair_of: pair_of[0])[1]
+            body.append(
+                [
+                    f"{pair}, {budget}: {len(means)} candidates, {means[0]['cases']} cases" * (column == "soft_dice"),
+                    title,
+                    f"{statistics.mean(errors):+.2f}",
+                    f"{statistics.mean(map(abs, errors)):.2f}",
+                    *([within[0], case_error, within[1]] if column == "value" else ["", "", ""]),
+                    correlation(*map(list, zip(*of_means))),
+                    f"{max(true) - chosen:.2f}",
+                ]
+            )
+    return markdown(head, body) if body else "Not measured yet.\n"
+
+
+def of_estimates(name: str) -> str:
+    """The table that a page asks for."""
+    return estimate_summary() if name == "summary" else estimate_table(*name.split("/"))
+
+
 def filled(text: str) -> str:
-    """A page with its tables as results.csv has them."""
-    return _MARKED.sub(lambda match: f"{match[1]}\n{content(match[2])}\n{match[3]}", text)
+    """A page with its tables as results.csv and estimates.csv have them."""
+    text = _MARKED.sub(lambda match: f"{match[1]}\n{content(match[2])}\n{match[3]}", text)
+    return _ESTIMATES.sub(lambda match: f"{match[1]}\n{of_estimates(match[2])}\n{match[3]}", text)
 
 
 if __name__ == "__main__":

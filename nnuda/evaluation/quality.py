@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -135,8 +136,15 @@ def masks_of(labels: np.ndarray, manager: LabelManager) -> np.ndarray:
     return np.stack([np.isin(labels, np.atleast_1d(value)).ravel() for value in values])
 
 
-def _read(folder: str, case: str, model: Model, reader: type[BaseReaderWriter]) -> Case:
-    p, properties = read_probabilities(folder, case, model.ending, reader, model.manager)
+def read_prediction(folders: Sequence[str], case: str, model: Model, reader: type[BaseReaderWriter]) -> Case:
+    """A case's saved probabilities; of several folders their mean, as nnUNetv2_ensemble takes it."""
+    total: np.ndarray | None = None
+    for folder in folders:
+        p, properties = read_probabilities(folder, case, model.ending, reader, model.manager)
+        if total is not None and p.shape != total.shape:
+            raise EvaluationError(f"Case {case}: its predictions in {folders[0]} and {folder} differ in shape.")
+        total = p if total is None else total + p
+    p = total / len(folders)
     labels = model.manager.convert_probabilities_to_segmentation(p)
     voxel = float(np.prod(properties["spacing"]))
     return Case(p.reshape(len(p), -1), masks_of(np.asarray(labels), model.manager), voxel)
@@ -173,19 +181,34 @@ def calibrate(folder: str, references: str, model: Model, remedy: str, progress:
     Raises:
         EvaluationError: predictions, probabilities or labels are missing.
     """
-    cases = spread(_with_probabilities(folder, model, "validation case of the source", remedy), SOURCE_CASES)
-    missing = [case for case in cases if not os.path.isfile(os.path.join(references, case + model.ending))]
+    cases = _with_probabilities(folder, model, "validation case of the source", remedy)
+    labels = {case: os.path.join(references, case + model.ending) for case in cases}
+    return calibrate_on({case: [folder] for case in cases}, labels, model, progress)
+
+
+def calibrate_on(
+    predictions: Mapping[str, Sequence[str]], references: Mapping[str, str], model: Model, progress: bool = False
+) -> Calibration:
+    """The same for predictions in several folders: validations of several folds, or members of an ensemble.
+
+    Args:
+        predictions: case -> folders whose probabilities of it are averaged.
+        references: case -> file of its labels.
+        model, progress: as of `calibrate`.
+    """
+    cases = spread(list(predictions), SOURCE_CASES)
+    missing = [references[case] for case in cases if not os.path.isfile(references[case])]
     if missing:
-        raise EvaluationError(
-            f"Expected labels of the source's cases in {references}; missing: {first_names(missing)}."
-        )
-    reader = model.reader(os.path.join(folder, cases[0] + model.ending))
+        raise EvaluationError(f"Expected labels of the source's cases; missing: {first_names(missing, 3)}.")
+    reader = model.reader(os.path.join(predictions[cases[0]][0], cases[0] + model.ending))
 
     def read(case: str) -> tuple[Case, np.ndarray]:
-        found = _read(folder, case, model, reader)
-        labels = read_label(reader, os.path.join(references, case + model.ending))[0].ravel()
+        found = read_prediction(predictions[case], case, model, reader)
+        labels = read_label(reader, references[case])[0].ravel()
         if len(labels) != found.p.shape[1]:
-            raise EvaluationError(f"Case {case}: its prediction in {folder} and its labels differ in shape.")
+            raise EvaluationError(
+                f"Case {case}: its prediction in {predictions[case][0]} and its labels differ in shape."
+            )
         kept = labels != model.manager.ignore_label if model.manager.has_ignore_label else slice(None)
         return Case(found.p[:, kept], found.predicted[:, kept], found.voxel), masks_of(labels[kept], model.manager)
 
@@ -268,6 +291,8 @@ def estimate_folder(
     references: str | None = None,
     progress: bool = False,
     independent: bool = True,
+    among: bool = False,
+    more: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of nnuda_estimate.json.
 
@@ -279,13 +304,15 @@ def estimate_folder(
         references: labels of the target, for measuring the estimate; None without.
         progress: show a bar.
         independent: whether `second` are of other trainings or folds, not of other epochs.
+        among: `second` are compared with each other, not with `folder`, which is their ensemble.
+        more: folders of the other members of an ensemble, whose probabilities are averaged with those of `folder`.
 
     Raises:
         EvaluationError: predictions or probabilities are missing.
     """
     remedy = "Predict with nnUNetv2_predict --save_probabilities."
     cases = _with_probabilities(folder, model, "prediction", remedy)
-    for other in second:
+    for other in (*second, *more):
         missing = sorted(set(cases) - find_cases(other, model.ending, "prediction"))
         if missing:
             raise EvaluationError(f"Expected the same cases in {other}; missing: {first_names(missing)}.")
@@ -296,10 +323,11 @@ def estimate_folder(
 
     per_case = {}
     for case in tqdm(cases, desc="Estimate", unit="case", disable=not progress):
-        found = _read(folder, case, model, reader)
+        found = read_prediction([folder, *more], case, model, reader)
         others = [labels_of(other, case) for other in second]
         truth = labels_of(references, case) if references and _there(references, case, model) else None
-        per_case[case] = _estimate_case(found, others, independent, truth, model, calibration)
+        compared = list(combinations(others, 2)) if among else [(found.predicted, other) for other in others]
+        per_case[case] = _estimate_case(found, compared, independent, truth, model, calibration)
     return _summary(per_case, folder, second, model, calibration) | {"independent": independent}
 
 
@@ -309,7 +337,7 @@ def _there(folder: str, case: str, model: Model) -> bool:
 
 def _estimate_case(
     case: Case,
-    others: Sequence[np.ndarray],
+    compared: Sequence[tuple[np.ndarray, np.ndarray]],
     independent: bool,
     truth: np.ndarray | None,
     model: Model,
@@ -318,7 +346,7 @@ def _estimate_case(
     soft, atc = _confidence(case, model, calibration.temperature, calibration.thresholds)
     classes = {}
     for k, name in enumerate(model.classes):
-        agreement = [dice(case.predicted[k], other[k]) for other in others]
+        agreement = [dice(one[k], other[k]) for one, other in compared]
         values = float(soft[k]), atc[k], _mean(np.array(agreement))
         size = int(case.predicted[k].sum()) * case.voxel
         complaint = calibration.sizes[k].complaint(size)

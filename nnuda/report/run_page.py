@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from nnuda.report.case_scores import CaseScores, dice_of_epochs, mean_dice, scor
 from nnuda.report.cases import cases_alarms, cases_section
 from nnuda.report.class_vectors import relations_section
 from nnuda.report.domains import domains_section
+from nnuda.report.estimate_section import estimate_section, estimate_sign, read_estimate
 from nnuda.report.features_section import Model, features_section
 from nnuda.report.page import Fact, Facts, Section, Table, Text, page_html
 from nnuda.report.predictions import Predictions
@@ -56,6 +58,7 @@ def report_html(run: Run, request: Request) -> str:
 
     Raises:
         EvaluationError: predictions or references that cannot be read or do not belong together.
+        FileError: a damaged estimate beside the predictions.
     """
     predictions = request.predictions
     found = score_cases(run, predictions, request.num_processes) if predictions else None
@@ -63,8 +66,10 @@ def report_html(run: Run, request: Request) -> str:
     if request.epoch_folders:
         dice = dice_of_epochs(run, request.epoch_folders, predictions.references, request.num_processes)
     cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
+    estimate = read_estimate(predictions) if predictions else None
     sections = [
         cases,
+        estimate_section(run, predictions, estimate) if estimate else None,
         selection_section(run, dice),
         losses_section(run),
         features_section(run, predictions, request.before, request.feature_cases),
@@ -75,7 +80,7 @@ def report_html(run: Run, request: Request) -> str:
         _origin(run, request),
     ]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
-    top = [Facts([_adapted(run), _worked(run, found), _wrong(run, alarms, predictions is not None)])]
+    top = [Facts([_adapted(run), _worked(run, found, estimate), _wrong(run, alarms, predictions is not None)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
 
 
@@ -97,10 +102,12 @@ def _adapted(run: Run) -> Fact:
     return Fact("What was adapted", run.trainer, [*more, state])
 
 
-def _worked(run: Run, found: CaseScores | None) -> Fact:
+def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None) -> Fact:
     question = "Did it work?"
     if found is None or found.scores is None:
-        return Fact(question, "Not known without target labels", _signs(run))
+        line, level = estimate_sign(estimate) if estimate else ("", "")
+        answer = "Not known without target labels" + ("; the estimate says: do not use" if level == "bad" else "")
+        return Fact(question, answer, [*([line] if line else []), *_signs(run)], level)
     dice, classes = found.scores["foreground_mean"]["Dice"], found.scores["per_class"]
     worst = min(classes, key=lambda name: np.nan_to_num(classes[name]["Dice"]["mean"], nan=2.0))
     lowest = number(classes[worst]["Dice"]["mean"])

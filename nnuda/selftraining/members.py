@@ -62,6 +62,7 @@ def find_members(
     checkpoints: Sequence[str],
     source: Domain,
     reader: type[BaseReaderWriter],
+    option: str = "-m",
 ) -> list[Member]:
     """Every fold and checkpoint of every folder.
 
@@ -71,6 +72,7 @@ def find_members(
         checkpoints: file names.
         source: whose labels and channels the models must have.
         reader: of its images.
+        option: what the user names a model with.
 
     Raises:
         MemberError, ResultsError: one is missing, or does not fit the source.
@@ -80,9 +82,9 @@ def find_members(
         wanted = list(dict.fromkeys(folds or folds_in(folder)))
         if not wanted:
             raise MemberError(
-                f"-m: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
+                f"{option}: expected a results folder <trainer>__<plans>__<configuration> with fold_x in it; got {folder}."
             )
-        _check_fits(folder, source, reader.__name__)
+        _check_fits(folder, source, reader.__name__, option)
         for fold in wanted:
             for name in dict.fromkeys(checkpoints):
                 file = find_checkpoint(find_fold(folder, fold), name)
@@ -91,7 +93,7 @@ def find_members(
     return members
 
 
-def _check_fits(folder: str, source: Domain, reader_of_source: str) -> None:
+def _check_fits(folder: str, source: Domain, reader_of_source: str, option: str) -> None:
     trained = read_dataset_json(os.path.join(folder, "dataset.json"), AS_LEFT, channels=True)
     for what, got, expected in (
         ("labels", _labels(trained), _labels(source.dataset_json)),
@@ -104,13 +106,13 @@ def _check_fits(folder: str, source: Domain, reader_of_source: str) -> None:
     ):
         if got != expected:
             raise MemberError(
-                f"-m {folder}: expected the {what} of the source {source.name}, {expected}; the model has {got}. "
+                f"{option} {folder}: expected the {what} of the source {source.name}, {expected}; the model has {got}. "
                 "Name a model that was trained on these classes, or its source with -d."
             )
     reader = read_plans(os.path.join(folder, PLANS), AS_LEFT)["image_reader_writer"]
     if reader != reader_of_source:
         raise MemberError(
-            f"-m {folder}: reads images with {reader}, the source {source.name} with {reader_of_source}. "
+            f"{option} {folder}: reads images with {reader}, the source {source.name} with {reader_of_source}. "
             f'Set "overwrite_image_reader_writer": "{reader}" in the source\'s dataset.json.'
         )
 

@@ -99,6 +99,26 @@ def test_a_second_prediction_gives_the_agreement(tmp_path, model):
     assert result["per_class"]["one"]["agreement"] == 1.0 and "measured" not in result
 
 
+def test_an_ensemble_is_the_mean_of_the_probabilities(tmp_path, model):
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1)
+    predict(tmp_path, "other", 2)
+    calibration = calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), model, "")
+    folders = [str(tmp_path / name) for name in ("target", "other")]
+    result = estimate_folder(folders[0], folders, model, calibration, among=True, more=folders[1:])
+    for i in range(6):  # the same written out as a folder of its own
+        p = np.mean([np.load(f"{folder}/c{i}.npz")["probabilities"] for folder in folders], axis=0)
+        write(p.argmax(0), tmp_path / "mean" / f"c{i}.nii.gz")
+        np.savez(tmp_path / "mean" / f"c{i}.npz", probabilities=p)
+    expected = estimate_folder(str(tmp_path / "mean"), [], model, calibration)
+    for name in ("one", "two"):
+        for column in ("soft_dice", "atc"):
+            assert result["per_class"][name][column] == pytest.approx(expected["per_class"][name][column], abs=1e-6)
+    # its agreement is that of its members with each other
+    between = estimate_folder(folders[0], folders[1:], model, calibration)
+    assert result["per_class"]["one"]["agreement"] == between["per_class"]["one"]["agreement"] < 1
+
+
 def test_missing_probabilities_are_named_with_the_command(tmp_path, model):
     predict(tmp_path, "source", 0)
     (tmp_path / "source" / "c0.npz").unlink()

@@ -214,3 +214,24 @@ def write_images(folder: Path, cases: list[str]) -> Path:
             folder / f"{case}_0000.png", (labels() * 60 + np.arange(80)[None]).astype(np.uint8), check_contrast=False
         )
     return folder
+
+
+def write_estimate(folder: Path, cases: list[str], worst: float = 0.31) -> Path:
+    """What nnUDA_estimate leaves beside predictions."""
+
+    def row(value: float, **more: float | None) -> dict:
+        known = {"value": value, "low": value - 0.1, "high": value + 0.1, "soft_dice": value + 0.05}
+        return {**known, "atc": value - 0.05, "agreement": None, "dice_on_source": 0.9, "impossible_size": 0.0, **more}
+
+    verdict, reason = ("do not use", [f"ring: expected Dice {worst}, below 0.5"]) if worst < 0.5 else ("plausible", [])
+    content = {
+        "verdict": verdict,
+        "reasons": reason,
+        "caution": "An estimate, not a score: no label of the target was used.",
+        "notes": ["No other training was compared."],
+        "mean": row((0.84 + worst) / 2),
+        "per_class": {"disc": row(0.84), "ring": row(worst)},
+        "per_case": {case: {"classes": {}} for case in cases},
+    }
+    (folder / "nnuda_estimate.json").write_text(json.dumps(content))
+    return folder / "nnuda_estimate.json"

@@ -1,0 +1,1 @@
+"""The best of several trained models for the target, without its labels."""
