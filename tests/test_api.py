@@ -109,7 +109,7 @@ def test_a_folder_of_images_a_model_and_epochs(folders: Path, walked: list) -> N
     [
         ({"device": "gpu"}, "--device"),
         ({"epochs": "many"}, "--epochs"),
-        ({"epochs": 3, "hours": 1}, "no --epochs"),
+        ({"epochs": 3, "hours": 1}, "got both"),
         ({"target": 599}, "599"),
         ({"source_free": True}, "expected a trained model"),
         ({"settings": {"training.sed": 1}}, "training.sed"),

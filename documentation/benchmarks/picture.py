@@ -69,7 +69,7 @@ def draw(demo: Path, output: Path, cases: int = CASES) -> list[list[str]]:
     handles.append(Line2D([], [], color="0.4", linestyle="dotted", label="dotted: true outline"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
     output.parent.mkdir(exist_ok=True)
-    figure.savefig(output, dpi=110)
+    figure.savefig(output, dpi=110, bbox_inches="tight", pad_inches=0.1)
     return texts
 
 

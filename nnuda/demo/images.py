@@ -36,7 +36,8 @@ class Contrast:
 
 
 SOURCE = Contrast(tissues=(0.05, 0.35, 0.15, 0.55, 0.80), texture=0.04, noise=0.03, bias=0.05)
-TARGET = Contrast(tissues=(0.95, 0.65, 0.85, 0.45, 0.20), texture=0.05, noise=0.05, bias=0.10)
+# Vessels as bright as the kidney, less contrast between liver and body, a bias field, finer texture, more noise, blur.
+TARGET = Contrast(tissues=(0.06, 0.42, 0.66, 0.60, 0.74), texture=0.05, noise=0.06, bias=0.25, grain=0.8, blur=0.9)
 
 
 def _blob(rng: np.random.Generator, centre: Sequence[float], radii: Sequence[float], wobble: float) -> np.ndarray:

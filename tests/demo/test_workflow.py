@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.demo.workflow import CONFIGURATION, SETTINGS, SMALL, STRONG, add_small_configuration, variables
+from nnuda.demo.workflow import CONFIGURATION, SETTINGS, SMALL, STRONG, add_small_configuration, in_words, variables
 from nnuda.settings import validate_overrides
 
 
@@ -42,6 +42,20 @@ def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> Non
         small.network_arch_class_name, small.network_arch_init_kwargs, small.network_arch_init_kwargs_req_import, 1, 3
     )
     assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("adapted", "said"),
+    [
+        (0.72, "adds +0.12 to it, of one seed"),
+        (0.61, "adds +0.01 to it, within the noise of one seed"),
+        (0.4, "adds -0.20 to it, of one seed"),
+    ],
+)
+def test_what_it_was_worth_is_said_as_it_came_out(adapted: float, said: str) -> None:
+    dice = {"source-only": 0.25, "strong": 0.6, "adapted": adapted, "oracle": 0.9}
+    words = in_words({row: {"foreground_mean": {"Dice": value}} for row, value in dice.items()})
+    assert "Strong augmentation is worth +0.35 Dice over source-only" in words and said in words
 
 
 def test_the_settings_exist() -> None:

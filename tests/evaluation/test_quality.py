@@ -18,7 +18,6 @@ from nnuda.evaluation.reading import EvaluationError
 
 CLASSES = {"background": 0, "one": 1, "two": 2}
 SHAPE = (6, 32, 32)
-PLANS = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
 
 
 def write(array: np.ndarray, file: Path) -> None:
@@ -136,7 +135,8 @@ def test_the_command(tmp_path, model, capsys):
     predict(folder / "fold_0", "validation", 0)
     predict(tmp_path, "target", 1)
     (folder / "dataset.json").write_text(json.dumps(model.dataset_json))
-    (folder / "plans.json").write_text(json.dumps({**PLANS, **model.plans}))
+    plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
+    (folder / "plans.json").write_text(json.dumps({**model.plans, **plan}))
     words = [str(folder / "fold_0"), "--predictions", str(tmp_path / "target")]
     main(
         [

@@ -16,7 +16,6 @@ from nnuda.selftraining.members import MemberError, find_members
 from nnuda.selftraining.predict import predictions_folder
 
 LABELS = {"background": 0, "a": 1}
-PLANS = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
 SOURCE = Domain(
     "Dataset501_S",
     "",
@@ -28,6 +27,15 @@ SOURCE = Domain(
     },
     {"x": ["x_0000.nii.gz"]},
 )
+
+
+def plans(reader: str) -> dict:
+    return {
+        "dataset_name": SOURCE.name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": reader,
+        "configurations": {"2d": {}},
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +56,7 @@ def model(tmp_path: Path) -> Path:
         for name in ("checkpoint_final.pth", "checkpoint_best.pth"):
             torch.save({"network_weights": {}, "of": f"{fold}/{name}"}, folder / fold / name)
     write(folder, labels={**LABELS, "ignore": 2})
-    (folder / "plans.json").write_text(json.dumps({**PLANS, "image_reader_writer": "SimpleITKIO"}))
+    (folder / "plans.json").write_text(json.dumps(plans("SimpleITKIO")))
     return folder
 
 
@@ -93,7 +101,7 @@ def test_a_model_of_something_else(model: Path, changes: dict, message: str) -> 
 
 
 def test_another_reader(model: Path) -> None:
-    (model / "plans.json").write_text(json.dumps({**PLANS, "image_reader_writer": "NibabelIOWithReorient"}))
+    (model / "plans.json").write_text(json.dumps(plans("NibabelIOWithReorient")))
     with pytest.raises(MemberError, match="reads images with NibabelIOWithReorient"):
         find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
 
