@@ -109,26 +109,35 @@ def _estimate(args: argparse.Namespace) -> None:
         remedy,
         progress=True,
     )
-    independent = not args.other_epoch
     result = estimate_folder(
-        args.predictions, second, model, calibration, args.gt, progress=True, independent=independent
+        args.predictions,
+        second,
+        model,
+        calibration,
+        args.gt,
+        progress=True,
+        independent=not args.other_epoch,
+        doubts=_doubts(model, fold == "all" and args.source_predictions is None),
     )
-    notes = []
-    if fold == "all" and args.source_predictions is None:
-        notes.append("Fold all was validated on cases that it was trained on: the estimate is too high.")
-    if model.learnt_pseudo_labels_only:
-        notes.append(
-            "The labels it is calibrated with are predictions of the model that the training began from: it says how far "
-            "the two agree, not how far they are right."
-        )
-    if not args.second:
-        notes.append("No other training was compared (--second): errors that any of them would show are not seen.")
-    result["notes"] = notes
+    unseen = "No other training was compared (--second): errors that any of them would show are not seen."
+    result["notes"] = [] if args.second else [unseen]
     write_json(result, output)
     print_estimate(result)
     print(f"Each case: {output}")
     words = ["nnUDA_report", args.fold_folder, "--predictions", args.predictions]
     print_next("one page on the training and these predictions", shlex.join(words))
+
+
+def _doubts(model: Model, on_trained_cases: bool) -> list[str]:
+    doubts = []
+    if on_trained_cases:
+        doubts.append("fold all was validated on cases that it was trained on, so that the estimate is too high")
+    if model.learnt_pseudo_labels_only:
+        doubts.append(
+            "the labels that it is calibrated with are predictions of the model that the training began from: it says how "
+            "far the two agree, not how far they are right"
+        )
+    return doubts
 
 
 def _source_labels(model: Model) -> str:

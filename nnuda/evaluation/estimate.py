@@ -248,7 +248,10 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def verdict(
-    per_class: Mapping[str, Estimate], complaints: Mapping[str, float], source: Mapping[str, float]
+    per_class: Mapping[str, Estimate],
+    complaints: Mapping[str, float],
+    source: Mapping[str, float],
+    doubts: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """What to do with the predictions, by their worst class, and why.
 
@@ -260,8 +263,9 @@ def verdict(
         per_class: mean estimate of each class.
         complaints: share of the cases in which the class has an impossible size.
         source: true Dice of each class on the source's validation cases.
+        doubts: why no figure can be trusted enough for "plausible".
     """
-    bad, doubtful = [], []
+    bad, doubtful = [], list(doubts)
     for name, estimate in per_class.items():
         if not math.isfinite(estimate.value):
             bad.append(f"{name}: nothing to estimate from")

@@ -293,6 +293,7 @@ def estimate_folder(
     independent: bool = True,
     among: bool = False,
     more: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of nnuda_estimate.json.
 
@@ -306,6 +307,7 @@ def estimate_folder(
         independent: whether `second` are of other trainings or folds, not of other epochs.
         among: `second` are compared with each other, not with `folder`, which is their ensemble.
         more: folders of the other members of an ensemble, whose probabilities are averaged with those of `folder`.
+        doubts: why it cannot be called plausible, whatever comes out.
 
     Raises:
         EvaluationError: predictions or probabilities are missing.
@@ -328,7 +330,7 @@ def estimate_folder(
         truth = labels_of(references, case) if references and _there(references, case, model) else None
         compared = list(combinations(others, 2)) if among else [(found.predicted, other) for other in others]
         per_case[case] = _estimate_case(found, compared, independent, truth, model, calibration)
-    return _summary(per_case, folder, second, model, calibration) | {"independent": independent}
+    return _summary(per_case, folder, second, model, calibration, doubts) | {"independent": independent}
 
 
 def _there(folder: str, case: str, model: Model) -> bool:
@@ -366,14 +368,19 @@ def _entropy(case: Case, model: Model) -> float | None:
 
 
 def _summary(
-    per_case: dict[str, dict], folder: str, second: Sequence[str], model: Model, calibration: Calibration
+    per_case: dict[str, dict],
+    folder: str,
+    second: Sequence[str],
+    model: Model,
+    calibration: Calibration,
+    doubts: Sequence[str],
 ) -> dict[str, Any]:
     of_class: dict[str, list[dict]] = {
         name: [case["classes"][name] for case in per_case.values()] for name in model.classes
     }
     means = {name: mean_estimate([_estimate(row) for row in rows]) for name, rows in of_class.items()}
     complaints = {name: sum(bool(row["complaint"]) for row in rows) / len(rows) for name, rows in of_class.items()}
-    word, reasons = verdict(means, complaints, dict(zip(model.classes, calibration.dice)))
+    word, reasons = verdict(means, complaints, dict(zip(model.classes, calibration.dice)), doubts)
     per_class = {
         name: {
             **asdict(means[name]),

@@ -207,5 +207,7 @@ def test_the_worst_class_decides(estimate, complaints, expected):
 
 
 def test_a_network_that_fails_on_its_source_is_not_to_be_used():
+    doubted = verdict({"one": Estimate(0.95, 0.9, 1.0)}, {}, {}, ["calibrated on itself"])
+    assert doubted == (LOOK, ["calibrated on itself"])
     word, reasons = verdict({"one": Estimate(0.9, 0.8, 0.95)}, {}, {"one": 0.3})
     assert word == DO_NOT_USE and "even on the source" in reasons[0]
