@@ -165,6 +165,7 @@ REQUIRED = {
     "nnUDA_pseudo_label": "-d 1 -t 2 -m results -o 601",
     "nnUDA_export": "-d 1 -c 2d -tr nnUDATrainerSourceOnly",
     "nnUDA_convert": "mmwhs input output",
+    "nnUDA_benchmark": "benchmark.json -o out",
 }
 
 

@@ -172,6 +172,13 @@ class Toy:
             expect,
         )
 
+    def trained(self, trainer: str, configuration: str, plans: str) -> Path:
+        """The results folder of such a training, which another test may have made."""
+        folder = self.results / f"{trainer}__{plans}__{configuration}"
+        if not (folder / "fold_all" / "checkpoint_final.pth").is_file():
+            self.train(trainer, configuration, plans)
+        return folder
+
 
 def cached_toy(folder: Path) -> Toy:
     """A planned pair of domains in a folder, made where it is not there; `NNUDA_TEST_TOY` then names it for further runs

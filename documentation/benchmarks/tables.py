@@ -21,12 +21,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "documentation").rglob("*.md"))]
 _MARKED = re.compile(r"(<!-- benchmark: (\S+) -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
 _ESTIMATES = re.compile(r"(<!-- estimates: (\S+) -->\n).*?(<!-- end of estimates -->)", re.DOTALL)
 ESTIMATORS = {"soft_dice": "soft Dice", "atc": "ATC", "agreement": "agreement", "value": "**estimate**"}
-BASELINES = ("source-only", "strong-more")
+BASELINES = ("source-only", "strong")
 SUMMARY = {
     "image-free": "Map that sees no image",
     "source-only": "Source-only",
     "strong": "Strong augmentation",
-    "strong-more": "Strong augmentation, more views",
     "adapt": "`nnUDATrainerAdapt`",
 }
 

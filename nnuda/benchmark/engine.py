@@ -125,12 +125,10 @@ def parse_slurm(words: Sequence[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def start_engine(folder: str, benchmark: Benchmark, at_a_time: int, slurm: Mapping[str, str] | None):
-    """Write the graph and start the engine on it; it ends with this process, however that ends.
-
-    Returns:
-        The process.
-    """
+def start_engine(
+    folder: str, benchmark: Benchmark, at_a_time: int, slurm: Mapping[str, str] | None
+) -> subprocess.Popen:
+    """Write the graph and start the engine on it; it ends with this process, however that ends."""
     begun = {run.name for run in benchmark.runs if read_state(folder, run)["status"] == RUNNING}
     write_text(graph(benchmark, begun), os.path.join(folder, GRAPH))
     parent = os.getpid()

@@ -92,7 +92,7 @@ def notes(benchmark: Benchmark, table: PairTable) -> list[str]:
     found = [
         f"{cases} cases of the target, scored with labels that no training saw. Dice is the mean over cases and classes; "
         f"± is the standard deviation over the runs of a row ({runs} at most), not over the cases.",
-        f"p over cases: Wilcoxon's signed-rank test on each case's mean over the runs, against {table.against}: would other "
+        f"p over cases: Wilcoxon's signed-rank test on each case's mean over the runs that both have, against {table.against}: would other "
         "patients say so too? p over seeds: paired t test on the means of runs with the same seed and fold: would other "
         "trainings? Both two-sided, after Holm's correction for the number of rows. A difference that passes one alone "
         "is not shown.",
@@ -162,11 +162,11 @@ def _run_row(folder: str, run: Run) -> list[str]:
     state, place = read_state(folder, run), run_folder(folder, run)
     done = state["status"] == FINISHED
     mean = load_scores(os.path.join(place, SCORES))["foreground_mean"][METRIC] if done else math.nan
-    error = (state.get("error") or "").strip().splitlines() if state["status"] == FAILED else []
+    error = _in_one_line(state.get("error") or "") if state["status"] == FAILED else ""
     starts = len(state.get("starts", []))
     return [
         run.name,
-        state["status"] + (f": {error[0][:200]}" if error else "") + (f", begun {starts} times" if starts > 1 else ""),
+        state["status"] + (f": {error}" if error else "") + (f", begun {starts} times" if starts > 1 else ""),
         _number(mean),
         duration(state["cost"]["training_seconds"]) if done else "-",
         _link(folder, os.path.join(place, "report.html"), "report"),
@@ -174,6 +174,12 @@ def _run_row(folder: str, run: Run) -> list[str]:
         + " "
         + _link(folder, os.path.join(place, "logs"), "logs"),
     ]
+
+
+def _in_one_line(error: str) -> str:
+    """A message's first line, a traceback's last."""
+    lines = error.strip().splitlines() or [""]
+    return lines[0 if lines[0].startswith("Error:") else -1][:200]
 
 
 def _link(folder: str, path: str, text: str) -> Markup:

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +57,17 @@ def main(words: list[str]) -> None:
 def when_free(place: str) -> Iterator[int | None]:
     """A folder's lock, once another process has let go of it."""
     said = False
-    while True:
-        try:
-            with locked(os.path.join(place, LOCK), f"the folder {place}") as lock:
-                yield lock
-                return
-        except LockedError as error:
-            if not said:
-                print(f"Waiting. {error}", flush=True)
-            said = True
-            time.sleep(POLL_SECONDS)
+    with ExitStack() as held:
+        while True:
+            try:
+                lock = held.enter_context(locked(os.path.join(place, LOCK), f"the folder {place}"))
+                break
+            except LockedError as error:
+                if not said:
+                    print(f"Waiting. {error}", flush=True)
+                said = True
+                time.sleep(POLL_SECONDS)
+        yield lock
 
 
 # ---- a pair ---------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class RowResult:
         wanted: number of runs that there should be.
         means: (seed, fold) -> mean Dice over cases and classes.
         classes: class -> mean Dice over cases, one a run.
-        cases: mean Dice of each case over classes and runs, in the order of the sorted cases.
+        cases: (seed, fold) -> mean Dice of each case over classes, in the order of the sorted cases.
         failures: (class, run) with a mean below FAILURE, of how many.
         seconds, memory: of a training, mean and largest; NaN where unknown.
     """
@@ -44,7 +44,7 @@ class RowResult:
     wanted: int
     means: Mapping[tuple[int, str], float]
     classes: Mapping[str, Sequence[float]]
-    cases: np.ndarray
+    cases: Mapping[tuple[int, str], np.ndarray]
     failures: tuple[int, int]
     seconds: float
     memory: float
@@ -121,7 +121,7 @@ def _row(runs: Sequence[Run], scores: Mapping[str, dict], states: Mapping[str, d
         wanted=len(runs),
         means={key: scores[run.name]["foreground_mean"][METRIC] for key, run in done.items()},
         classes=classes,
-        cases=np.mean([case_values(one, METRIC) for one in found], axis=0) if found else np.array([]),
+        cases={key: case_values(scores[run.name], METRIC) for key, run in done.items()},
         failures=(sum(value < FAILURE for value in values), len(values)),
         seconds=float(np.mean([cost["training_seconds"] for cost in costs])) if costs else math.nan,
         memory=max(memory, default=math.nan),
@@ -129,7 +129,7 @@ def _row(runs: Sequence[Run], scores: Mapping[str, dict], states: Mapping[str, d
 
 
 def paired_tests(rows: Sequence[RowResult], against: str) -> dict[str, dict[str, float]]:
-    """Each row against one: over cases (Wilcoxon's signed-rank test on the case's mean over the runs: would other patients
+    """Each row against one: over cases (Wilcoxon's signed-rank test on the case's mean over the runs that both have: would other patients
     say so too?) and over seeds (paired t test on the runs' means: would other trainings?). Holm's correction for the
     number of rows, each kind by itself.
 
@@ -142,7 +142,7 @@ def paired_tests(rows: Sequence[RowResult], against: str) -> dict[str, dict[str,
     """
     base = next(row for row in rows if row.name == against)
     others = [row for row in rows if row.name != against and row.means and base.means]
-    by_cases = [wilcoxon(row.cases, base.cases) for row in others]
+    by_cases = [_over_cases(row, base) for row in others]
     by_seeds = [_over_seeds(row, base) for row in others]
     corrected = [holm([p for p, _ in found]) for found in (by_cases, by_seeds)]
     return {
@@ -151,6 +151,13 @@ def paired_tests(rows: Sequence[RowResult], against: str) -> dict[str, dict[str,
             others, corrected[0], by_cases, corrected[1], by_seeds
         )
     }
+
+
+def _over_cases(row: RowResult, base: RowResult) -> tuple[float, int]:
+    common = sorted(row.cases.keys() & base.cases.keys())
+    if not common:
+        return math.nan, 0
+    return wilcoxon(*(np.mean([one.cases[key] for key in common], axis=0) for one in (row, base)))
 
 
 def _over_seeds(row: RowResult, base: RowResult) -> tuple[float, int]:

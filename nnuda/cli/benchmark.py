@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
+from nnuda.errors import NnudaError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,16 +45,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    import os
-
+    if args.n < 1:
+        raise NnudaError(f"-n: expected a number from 1 on; got {args.n}.")
     from nnuda.benchmark.description import BenchmarkError, read_benchmark
     from nnuda.benchmark.engine import check_engine, parse_slurm
     from nnuda.benchmark.go import go, plan_text, refuse_or_remove_stale, say
     from nnuda.benchmark.page import save_pages
     from nnuda.files import LOCK, check_output_folder, locked
 
-    if args.n < 1:
-        raise BenchmarkError(f"-n: expected a number from 1 on; got {args.n}.")
     slurm = None if args.slurm is None else parse_slurm(args.slurm)
     folder = os.path.abspath(args.o)
     benchmark = read_benchmark(args.description)

@@ -19,6 +19,7 @@ from nnuda.plan_key import chosen_settings, read_key
 from nnuda.planning.choice import load_plan
 from nnuda.results import read_dataset_json
 from nnuda.settings import defaults, effective_settings, load_preset
+from nnuda.stages.progress import duration
 from nnuda.trainer_files import BASE_TRAINER
 
 STEPS = 3  # that are timed
@@ -118,7 +119,7 @@ def _print_measured(plans: dict, dataset_json: dict, trainer: str, configuration
         ours, stock = of_both(
             partial(seconds_of_a_step, steps=STEPS), plans, dataset_json, name, trainer, {}, torch.device(device)
         )
-        rows.append([name, f"{ours:.3g} s", f"{stock:.3g} s", f"{ours / stock:.2f}", f"{ours * steps / 3600:.3g} h"])
+        rows.append([name, f"{ours:.3g} s", f"{stock:.3g} s", f"{ours / stock:.2f}", duration(ours * steps)])
     print_table(table_of(rows))
     _say(
         f"Median of {STEPS} steps with all terms on, without loading and augmenting, which may take longer, and without "

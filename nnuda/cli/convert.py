@@ -9,6 +9,7 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import number_of_processes, whole
 from nnuda.cli.run_command import run_command
 from nnuda.convert.collections import COLLECTIONS
+from nnuda.files import check_output_folder
 
 WIDTH = 80
 
@@ -108,6 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
+    check_output_folder(args.output, "OUTPUT")
     from nnuda.convert.engine import Request, convert  # SimpleITK and nnU-Net take seconds
 
     convert(

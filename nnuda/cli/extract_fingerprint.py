@@ -8,7 +8,7 @@ import shlex
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.plan_arguments import add_fingerprint, check_pair, extract_fingerprints
+from nnuda.cli.plan_arguments import add_fingerprint, check_pair, check_places, extract_fingerprints
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.planning.choice import existing_plans
 
@@ -29,6 +29,7 @@ def _extract(args: argparse.Namespace) -> None:
     source, target = read_domains(args)
     from nnuda.planning.fingerprint import fingerprint_file
 
+    check_places(source, target)
     check_pair(source, target, None)
     extract_fingerprints(args, source, target, fresh=not existing_plans(source.name))
     print(f"Target fingerprint: {fingerprint_file(source.name, target.name)}")

@@ -13,7 +13,7 @@ from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 EXAMPLES = [
     "-d 501 -t 502",
     "-d 501 -t 502 -c 2d 3d_fullres -f 0 1 2 3 4",
-    "-d 501 -t 502 -tr nnUDATrainerAdapt --disable_ensembling",
+    "-d 501 -t 502 -tr nnUDATrainerAdapt \\\n--disable_ensembling",
     "-d 501 -t 502 --labels labels_of_some_cases",
 ]
 
@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _find(args: argparse.Namespace) -> None:
     check_folders({"-i": args.i, "--labels": args.labels})
+    source, target = read_domains(args)
     import torch  # with nnU-Net it takes seconds, which --help does not need
     from nnunetv2.paths import nnUNet_results
 
@@ -87,7 +88,6 @@ def _find(args: argparse.Namespace) -> None:
     from nnuda.cli.adapt import find_target_images
     from nnuda.planning.checks import check_domains
 
-    source, target = read_domains(args)
     check_domains(source, target, source.reader_class())
     groups, left_out = find_groups(source, target, {"-tr": args.tr, "-p": args.p, "-c": args.c}, args.f, args.chk)
     default = os.path.join(str(nnUNet_results), source.name, f"best_configuration_for_{target.name}")

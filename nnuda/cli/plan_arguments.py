@@ -15,7 +15,7 @@ from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder, locked
 from nnuda.find_trainer import find_trainer
-from nnuda.plan_key import KEY
+from nnuda.plan_key import KEY, relative_target_folder
 from nnuda.planning.choice import DEFAULT_NAMES, DEFAULT_PLANNER, PlanChoice, choose_plan, load_plan, plan_file
 from nnuda.planning.setting_checks import tried_settings
 from nnuda.settings import parse_set_arguments, validate_overrides
@@ -76,7 +76,7 @@ def read_request(
     """What the options ask for, after every check that needs no long work; prints the warnings."""
     settings = None if args.settings is None else tried_settings(parse_set_arguments(args.settings))
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
-    check_output_folder(join(nnUNet_preprocessed, source.name), "nnUNet_preprocessed", f"{choice.name}.json")
+    check_places(source, target, f"{choice.name}.json")
     find_trainer(args.tr)
     from nnuda.planning.make_key import pretrained_weights
     from nnuda.planning.plan import PlanRequest
@@ -93,6 +93,17 @@ def read_request(
     embeddings = read_texts(args, source.dataset_json, source.channel_names, target.channel_names)
     check_trainer(args.tr, chosen, embeddings is not None, old_key, source)
     return PlanRequest(source, target, choice, args.tr, settings, embeddings)
+
+
+def check_places(source: Domain, target: Domain, *names: str) -> None:
+    """Stop before any image is read where fingerprints, or files of these names, could not be written.
+
+    Raises:
+        FileError: a place is a file, cannot be written to, or is full.
+    """
+    check_output_folder(join(nnUNet_preprocessed, source.name), "nnUNet_preprocessed", *names)
+    of_target = relative_target_folder(source.name, target.name).split("/")
+    check_output_folder(join(nnUNet_preprocessed, *of_target), "nnUNet_preprocessed")
 
 
 def check_pair(source: Domain, target: Domain, plans: dict | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 
 from rich import box
@@ -13,6 +14,7 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
+from nnuda.files import check_output_folder
 
 _share = decimal(0, 1)
 
@@ -131,6 +133,7 @@ def _pseudo_label(args: argparse.Namespace) -> None:
     confidence = parse_confidence(args.confidence)
     if args.source_free == (args.d is not None):
         raise PlanningError("Expected the labelled source with -d, or --source-free where there are no source images.")
+    check_output_folder(os.environ["nnUNet_raw"], "nnUNet_raw")
     import torch
 
     from nnuda.planning.checks import check_domains

@@ -15,7 +15,7 @@ from nnuda.convert.description import Collection, Domain
 from nnuda.convert.images import convert_case
 from nnuda.convert.layout import Case, LayoutError, find_cases
 from nnuda.errors import NnudaError
-from nnuda.files import check_output_folder, folder_aside, read_json, write_json
+from nnuda.files import folder_aside, read_json, write_json
 from nnuda.processes import run_cases
 
 ENDING = ".nii.gz"
@@ -78,7 +78,6 @@ def convert(request: Request) -> str:
         LayoutError: files are not as the owner distributes them.
     """
     collection = COLLECTIONS[request.name]
-    check_output_folder(request.output_folder, "OUTPUT")
     sides = _sides(request, collection)
     pair = os.path.join(request.output_folder, f"{request.name}_{sides[0].name}_to_{sides[1].name}")
     if _finished(pair, request, sides):

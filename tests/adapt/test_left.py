@@ -79,7 +79,8 @@ def test_a_finished_training_of_other_settings_is_refused(road, monkeypatch):
 
 
 def test_other_settings_than_a_training_was_begun_with_are_refused(road):
-    begun = {"domain_adaptation": {"effective_settings": effective_settings("adapt", {"training.seed": 1})}}
+    plans = {"dataset_name": "D", "plans_name": "P", "image_reader_writer": "R", "configurations": {"2d": {}}}
+    begun = {**plans, "domain_adaptation": {"effective_settings": effective_settings("adapt", {"training.seed": 1})}}
     (Path(road.model_folder) / "plans_source.json").write_text(json.dumps(begun))
     refuse_other_settings(road)  # none given: the plan's own
     refuse_other_settings(replace(road, settings={"training.seed": 1}))

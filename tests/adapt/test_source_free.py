@@ -43,8 +43,7 @@ def test_a_model_is_needed() -> None:
 
 @pytest.mark.slow
 def test_from_a_model_alone_to_estimate_and_report(toy: Toy, tmp_path: Path) -> None:
-    toy.train("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
-    model = toy.results / "nnUDATrainerSourceOnly__nnUNetPlans__2d_toy"
+    model = toy.trained("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
     labelling = ["nnUDA_pseudo_label", "--source-free", "-t", "502", "-m", str(model), "-o", "603", "-device", "cpu"]
     run([*labelling, "-np", "1", "--disable_tta", "--confidence", "0"], toy.environment)
     name = f"Dataset603_ToySource_pseudo_{TARGET[11:]}"

@@ -13,7 +13,7 @@ from toy import write_dataset
 
 from nnuda.benchmark.description import read_benchmark
 from nnuda.benchmark.identity import provenance
-from nnuda.benchmark.page import save_pages
+from nnuda.benchmark.page import _in_one_line, save_pages
 from nnuda.benchmark.places import run_folder, write_state
 
 ROWS = [
@@ -21,19 +21,18 @@ ROWS = [
     {"name": "strong", "trainer": "nnUDATrainerSourceOnly", "title": "strong & <b>bold</b>"},
     {"name": "oracle", "trainer": "nnUDATrainerSourceOnly", "on": "target"},
 ]
-DICE = {"plain": {1: 0.40, 2: 0.50}, "strong": {1: 0.62, 2: 0.68}, "oracle": {1: 0.85}}
+DICE = {"plain": {1: 0.20, 2: 0.25}, "strong": {1: 0.31, 2: 0.34}, "oracle": {1: 0.425}}
 
 
 def scores(dice: float) -> dict:
-    """Two cases; class a is as good as said, class b is not found."""
+    """Two cases and two classes, whose mean is as said; below 0.3 the class b is not found."""
+    b = 0.0 if dice < 0.3 else 0.2
+    means = {"a": 2 * dice - b, "b": b}
     per_case = {
-        case: {
-            name: {"Dice": value + shift, "n_reference": 9, "empty": ""}
-            for name, value in (("a", 2 * dice), ("b", 0.0))
-        }
+        case: {name: {"Dice": mean + shift, "n_reference": 9, "empty": ""} for name, mean in means.items()}
         for case, shift in (("case0", 0.05), ("case1", -0.05))
     }
-    per_class = {name: {"Dice": {"mean": mean, "std": 0.07, "n": 2}} for name, mean in (("a", 2 * dice), ("b", 0.0))}
+    per_class = {name: {"Dice": {"mean": mean, "std": 0.07, "n": 2}} for name, mean in means.items()}
     labels = {"a": 1, "b": 2}
     return {
         "per_case": per_case,
@@ -71,9 +70,9 @@ def test_what_is_missing_is_named(made: tuple[Path, list[str]]) -> None:
 def test_markdown_has_spread_gap_worst_class_failures_and_cost(made: tuple[Path, list[str]]) -> None:
     lines = (made[0] / "benchmark.md").read_text().splitlines()
     plain, strong, oracle = (next(line for line in lines if line.startswith(f"| {name}")) for name in DICE)
-    assert "| 2 | 0.450 ± 0.071 |" in plain and "| b 0.000 | 2 of 4 | 0 % |" in plain and "| 90 s |" in plain
-    assert "| 2 | 0.650 ± 0.042 |" in strong and "| 50 % |" in strong  # 0.20 of 0.40
-    assert "| 1 of 2 | 0.850 |" in oracle and "| - (1 seeds) |" in oracle
+    assert "| 2 | 0.225 ± 0.035 |" in plain and "| b 0.000 | 2 of 4 | 0 % |" in plain and "| 90 s |" in plain
+    assert "| 2 | 0.325 ± 0.021 |" in strong and "| b 0.200 | 0 of 4 | 50 % |" in strong  # 0.10 of 0.20
+    assert "| 1 of 2 | 0.425 |" in oracle and "| - (1 seeds) |" in oracle
     text = "\n".join(lines)
     assert "Some runs are missing or failed" in text and "more than one commit: c1; c2" in text
     assert "With 2 cases and 2 tests no corrected p over cases can be below 1" in text
@@ -84,9 +83,9 @@ def test_csv_is_a_line_a_run_and_class(made: tuple[Path, list[str]]) -> None:
         lines = list(csv.DictReader(file))
     assert len(lines) == 5 * 3
     found = {(line["row"], line["seed"], line["class"]): line for line in lines}
-    assert float(found["strong", "2", "mean"]["dice"]) == 0.68
+    assert float(found["strong", "2", "mean"]["dice"]) == 0.34
     a = found["plain", "1", "a"]
-    assert (float(a["dice"]), float(a["worst"]), a["cases"]) == (0.8, 0.75, "2")
+    assert (float(a["dice"]), float(a["worst"]), a["cases"]) == (0.4, 0.35, "2")
 
 
 def test_page_links_reports_and_shows_what_failed(made: tuple[Path, list[str]]) -> None:
@@ -94,3 +93,12 @@ def test_page_links_reports_and_shows_what_failed(made: tuple[Path, list[str]]) 
     link = "runs/toy_plain_seed1_foldall/report.html"
     assert f'href="{link}"' in text and os.path.isfile(made[0] / link)
     assert "Error: no &lt;luck&gt;" in text and "<b>bold" not in text and "A &amp; B" in text
+
+
+def test_an_error_is_said_in_one_line() -> None:
+    assert (
+        _in_one_line("Error: nnUNetv2_train ended with status 1.\n\ntail\n")
+        == "Error: nnUNetv2_train ended with status 1."
+    )
+    assert _in_one_line("Traceback (most recent call last):\n  File\nValueError: odd\n") == "ValueError: odd"
+    assert _in_one_line("") == ""

@@ -13,7 +13,8 @@ from nnuda.benchmark.table import RowResult, _gaps, paired_tests
 
 def row(name: str, per_run: dict, cases: list[float], oracle: bool = False) -> RowResult:
     means = {(seed, "all"): value for seed, value in per_run.items()}
-    return RowResult(name, name, oracle, dict.fromkeys(means), len(means), means, {}, np.array(cases), (0, 0), 1.0, 1.0)
+    of_cases = dict.fromkeys(means, np.array(cases))
+    return RowResult(name, name, oracle, dict.fromkeys(means), len(means), means, {}, of_cases, (0, 0), 1.0, 1.0)
 
 
 def test_seeds_and_cases_are_told_apart() -> None:
@@ -32,6 +33,13 @@ def test_only_runs_of_the_same_seed_are_paired() -> None:
     base, other = row("base", {1: 0.5, 2: 0.6, 4: 0.1}, [0.5, 0.6]), row("other", {1: 0.6, 2: 0.8, 3: 0.9}, [0.6, 0.7])
     found = paired_tests([base, other], "base")["other"]
     assert found["seeds"] == pytest.approx(stats.ttest_rel([0.6, 0.8], [0.5, 0.6]).pvalue) and found["seeds_n"] == 2
+
+
+def test_cases_are_compared_in_the_runs_that_both_have() -> None:
+    base, other = row("base", {1: 0.5}, [0.5] * 6), row("other", {1: 0.6, 2: 0.1}, [0.6] * 6)
+    other.cases[2, "all"][:] = 0.1  # a run that has no partner
+    other.cases[1, "all"] = np.linspace(0.6, 0.7, 6)
+    assert paired_tests([base, other], "base")["other"]["cases"] == pytest.approx(2 / 2**6)
 
 
 def test_one_seed_has_no_test_over_seeds() -> None:
@@ -64,5 +72,5 @@ def test_the_gap_lies_between_source_only_and_oracle() -> None:
 def test_spread_and_worst_class() -> None:
     one = row("one", {1: 0.4, 2: 0.6}, [0.5])
     assert one.mean == pytest.approx(0.5) and one.spread == pytest.approx(math.sqrt(0.02))
-    classes = RowResult("r", "r", False, {}, 0, {}, {"a": [0.5, 0.7], "b": [0.9, 0.2]}, np.array([]), (0, 4), 1, 1)
+    classes = RowResult("r", "r", False, {}, 0, {}, {"a": [0.5, 0.7], "b": [0.9, 0.2]}, {}, (0, 4), 1, 1)
     assert classes.worst == ("b", pytest.approx(0.55))

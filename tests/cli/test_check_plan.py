@@ -72,7 +72,7 @@ def test_what_is_measured_is_shown_for_the_whole_training(planned, capsys, monke
     asked = []
     monkeypatch.setattr(measure_memory, "of_both", lambda *a: asked.append(a[1:]) or (2.0, 0.5))
     text = " ".join(said(capsys, "--measure", "-device", "cpu", "-c", "2d", "-tr", "nnUDATrainerAdapt").split())
-    assert "2d 2 s 0.5 s 4.00 139 h" in text  # 250,000 steps
+    assert "2d 2 s 0.5 s 4.00 5 d 18 h" in text  # 250,000 steps
     assert asked[0][2:4] == ("2d", "nnUDATrainerAdapt") and asked[0][-1] == torch.device("cpu")
 
 

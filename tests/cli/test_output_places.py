@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nnuda.cli import adapt, convert, demo, estimate, export, features, look, preprocess, text_similarity
+from nnuda.cli import adapt, convert, demo, estimate, export, features, look, preprocess, pseudo_label, text_similarity
 from nnuda.export import export_model
 from nnuda.export.trained_model import TrainedModel
 
@@ -53,6 +53,7 @@ def test_preprocess(planned, monkeypatch: pytest.MonkeyPatch, domain: str, kind:
 
 def test_estimate(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "A__B__2d" / "fold_0").mkdir(parents=True)
     arguments = [str(tmp_path / "A__B__2d" / "fold_0"), "--predictions", str(tmp_path)]
     assert "did not write it" in refused(estimate, [*arguments, "-o", str(tmp_path / "mine.json")])
     assert "nothing can be written in /proc" in refused(estimate, [*arguments, "-o", "/proc/nope.json"])
@@ -76,6 +77,14 @@ def test_adapt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str) -> 
     more = ["-o", "/proc/nope"] if option == "-o" else []
     pair = ["-d", "701", "-t", "702", "-c", "2d"]
     assert f"{option}: nothing can be written in /proc/nope" in refused(adapt, [*pair, *more])
+
+
+def test_pseudo_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pseudo_label, "read_domains", lambda *_: pytest.fail("images were looked for"))
+    monkeypatch.setenv("nnUNet_raw", "/proc/nope")
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    arguments = ["-d", "701", "-t", "702", "-m", "x", "-o", "601", "-device", "cpu"]
+    assert "nnUNet_raw: nothing can be written in /proc/nope" in refused(pseudo_label, arguments)
 
 
 def test_convert(tmp_path: Path) -> None:

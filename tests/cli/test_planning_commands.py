@@ -272,6 +272,15 @@ def test_a_folder_that_leads_elsewhere_is_refused(planned, tmp_path):
         assert "target.folder" in refused(preprocess, ["-d", "701", "-np", "1"])
 
 
+@pytest.mark.parametrize("command", [extract_fingerprint, plan_experiment, plan_and_preprocess])
+def test_a_file_where_the_targets_folder_should_be_is_found_before_the_work(pair, monkeypatch, command):
+    monkeypatch.setattr("nnuda.cli.plan_arguments.check_pair", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr(extract_fingerprint, "check_pair", lambda *_: pytest.fail("images were read"))
+    pair.of_source.mkdir(parents=True)
+    pair.of_target.write_text("mine")
+    assert f"expected a folder to write in; {pair.of_target} is a file" in refused(command, PAIR)
+
+
 def test_a_place_that_cannot_be_written_to_is_found_before_the_work(pair, monkeypatch):
     def full(folder: str, option: str, name: str = "") -> None:
         raise FileError(f"{option}: nothing can be written in {folder}")

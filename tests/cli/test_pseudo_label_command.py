@@ -178,11 +178,8 @@ def test_errors(made: Path, options: list[str], message: str, monkeypatch: pytes
 def test_a_trained_model_to_a_plain_training(toy_environment) -> None:
     """From two members through stock planning to a step of the stock trainer."""
     toy = toy_environment
-    for trainer in ("nnUDATrainerAdapt", "nnUDATrainerSourceOnly"):
-        toy.train(trainer, "2d_toy", "nnUNetPlans")
-    models = [
-        str(toy.results / f"{name}__nnUNetPlans__2d_toy") for name in ("nnUDATrainerAdapt", "nnUDATrainerSourceOnly")
-    ]
+    trainers = ("nnUDATrainerAdapt", "nnUDATrainerSourceOnly")
+    models = [str(toy.trained(trainer, "2d_toy", "nnUNetPlans")) for trainer in trainers]
     command = ["nnUDA_pseudo_label", "-d", "501", "-t", "502", "-m", *models, "-o", "601", "-device", "cpu", "-np", "1"]
     printed = run(
         [*command, "--disable_tta", "--confidence", "0.3", "--agreement", "0.5", "--size-spread", "0"], toy.environment

@@ -135,7 +135,8 @@ def test_the_command(tmp_path, model, capsys):
     predict(folder / "fold_0", "validation", 0)
     predict(tmp_path, "target", 1)
     (folder / "dataset.json").write_text(json.dumps(model.dataset_json))
-    (folder / "plans.json").write_text(json.dumps({**model.plans, "dataset_name": "Dataset501_S"}))
+    plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
+    (folder / "plans.json").write_text(json.dumps({**model.plans, **plan}))
     words = [str(folder / "fold_0"), "--predictions", str(tmp_path / "target")]
     main(
         [

@@ -46,7 +46,12 @@ def test_no_column_is_lost_on_a_narrow_terminal(width: int, name: str) -> None:
     for part in parts:
         console.print(part)
     lines = console.file.getvalue().splitlines()
-    assert len(parts) > 1 and max(map(len, lines)) <= width and "…" not in "".join(lines)
+    assert (
+        1 < len(parts)
+        and (width == 40 or len(parts) < len(table.columns) - 1)
+        and max(map(len, lines)) <= width
+        and "…" not in "".join(lines)
+    )
     heads = " ".join(lines)
     assert [heads.count(column) for column in ("left ventricle", "ASSD (mm)", "HD95 (mm)", "closed")] == [1] * 4
     assert [heads.count(value) for value in ("2.00", "6.00", "adapted")] == [3, 3, len(parts)]

@@ -122,8 +122,7 @@ def test_the_page_shows_on_a_telephone_too(raw, tmp_path, browser: Browser):
 
 def test_a_trained_model_is_tried(toy_environment, toy, tmp_path):
     """A network of two steps: what counts is that everything is measured."""
-    toy.train("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
-    model = toy.results / "nnUDATrainerSourceOnly__nnUNetPlans__2d_toy"
+    model = toy.trained("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
     found = look(tmp_path, "--model", str(model), "--device", "cpu", "--model-cases", "2")
     assert found["verdict"]["answer"] in (ADAPT, WORKS) and len(found["estimate"]["per_case"]) == 2
     assert set(found["estimate"]["sizes"]) == {"left box", "right box"}

@@ -29,6 +29,15 @@ SOURCE = Domain(
 )
 
 
+def plans(reader: str) -> dict:
+    return {
+        "dataset_name": SOURCE.name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": reader,
+        "configurations": {"2d": {}},
+    }
+
+
 @pytest.fixture(autouse=True)
 def no_image_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nnuda.datasets.check_whole", lambda file: None)
@@ -47,7 +56,7 @@ def model(tmp_path: Path) -> Path:
         for name in ("checkpoint_final.pth", "checkpoint_best.pth"):
             torch.save({"network_weights": {}, "of": f"{fold}/{name}"}, folder / fold / name)
     write(folder, labels={**LABELS, "ignore": 2})
-    (folder / "plans.json").write_text(json.dumps({"image_reader_writer": "SimpleITKIO"}))
+    (folder / "plans.json").write_text(json.dumps(plans("SimpleITKIO")))
     return folder
 
 
@@ -92,7 +101,7 @@ def test_a_model_of_something_else(model: Path, changes: dict, message: str) -> 
 
 
 def test_another_reader(model: Path) -> None:
-    (model / "plans.json").write_text(json.dumps({"image_reader_writer": "NibabelIOWithReorient"}))
+    (model / "plans.json").write_text(json.dumps(plans("NibabelIOWithReorient")))
     with pytest.raises(MemberError, match="reads images with NibabelIOWithReorient"):
         find_members([str(model)], None, ["checkpoint_final.pth"], SOURCE, SimpleITKIO)
 
