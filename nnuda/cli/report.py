@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "nnUDA_report",
         "A page that needs no other file: settings, curves, label-free scores, both domains, and with "
-        "predictions the best, median and worst target case.",
+        "predictions the least certain, median and most certain target case.",
         ["FOLD_FOLDER", "FOLD_FOLDER --predictions predictions", "FOLD_FOLDER --predictions predictions -gt labelsTs"],
     )
     parser.add_argument("fold_folder", help="fold_x of a training with a trainer of nnuda, in nnUNet_results")
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--predictions",
         metavar="FOLDER",
         help="target images as this run labels them, by nnUNetv2_predict, best with "
-        "--save_probabilities: pictures of the best, median and worst case",
+        "--save_probabilities: pictures of the least certain, median and most certain case",
     )
     parser.add_argument(
         "-i",

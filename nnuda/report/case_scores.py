@@ -18,7 +18,13 @@ from nnuda.evaluation.scores import class_labels, evaluate_folder, label_manager
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run
 
-ENTROPY, SIZES = "entropy", "sizes"
+ENTROPY, SIZES, DICE = "entropy", "sizes", "Dice"
+# what the last, the middle and the first case are called: without labels nobody knows which is the worst
+PLACES = {
+    ENTROPY: ("least certain", "median", "most certain"),
+    SIZES: ("least usual", "median", "most usual"),
+    DICE: ("worst", "median", "best"),
+}
 
 
 @dataclass
@@ -46,13 +52,21 @@ class CaseScores:
         self.ranked = sorted(self.values, key=lambda case: (self.values[case], case))
 
     @property
+    def shown_by(self) -> str:
+        """What the cases that are shown are chosen by: DICE where there are references, else the kind."""
+        return DICE if self.scores else self.kind
+
+    @property
     def shown(self) -> dict[str, str]:
-        """best, median and worst, as far as there are so many cases."""
-        places = {"best": 0, "median": (len(self.ranked) - 1) // 2, "worst": len(self.ranked) - 1}
-        chosen: dict[str, str] = {}
-        for name, place in places.items():
-            if self.ranked[place] not in chosen.values():
-                chosen[name] = self.ranked[place]
+        """Name of a place -> its case, the worst one first, as far as there are so many cases."""
+        dice = mean_dice(self.scores) if self.scores else {}
+        ranked = sorted(dice, key=lambda case: (-dice[case], case)) or self.ranked
+        last, middle, first = PLACES[self.shown_by]
+        chosen = {last: ranked[-1], middle: ranked[(len(ranked) - 1) // 2], first: ranked[0]}
+        if len(ranked) < 3:
+            del chosen[middle]
+        if len(ranked) < 2:
+            del chosen[first]
         return chosen
 
 

@@ -1,4 +1,4 @@
-"""Predicted target cases on the page: best, median and worst as pictures, scores, and what is wrong with them."""
+"""Predicted target cases on the page: the worst or least certain first as pictures, scores, and what is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnuda.evaluation.reading import find_reader
 from nnuda.evaluation.scores import class_labels, first_names
 from nnuda.evaluation.table import DECIMALS, metric_title, shown_metrics
 from nnuda.plan_key import read_plans
-from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, mean_dice
+from nnuda.report.case_scores import DICE, ENTROPY, SIZES, CaseScores, mean_dice
 from nnuda.report.figures import WIDTH_INCHES, jpeg
 from nnuda.report.page import Folded, Legend, Picture, Pictures, Section, Table, Text
 from nnuda.report.predictions import Predictions
@@ -23,10 +23,11 @@ from nnuda.report.run import Run, number
 
 MEANING = {
     ENTROPY: "the mean entropy of the saved probabilities over the voxels predicted as a class, in nats; a case "
-    "without any is the worst",
+    "without any is the least certain",
     SIZES: "a fallback, since not every case has saved probabilities (nnUNetv2_predict --save_probabilities): how far "
     "the sizes of the predicted classes lie from their medians over the cases, mean |ln ratio|; a class that is "
     "missing counts as one voxel",
+    DICE: "the mean Dice of the classes, against the reference labels",
 }
 SHORT = {ENTROPY: "entropy (nats)", SIZES: "distance of sizes"}
 NO_IMAGES = (
@@ -69,7 +70,8 @@ def cases_section(run: Run, predictions: Predictions, found: CaseScores) -> Sect
     """Pictures, scores and a table of all cases."""
     dice = mean_dice(found.scores) if found.scores else {}
     blocks: list = _pictures(run, predictions, found, dice) if predictions.images else [Text(NO_IMAGES)]
-    blocks.append(Text(f"Best, median and worst by {MEANING[found.kind]}."))
+    names = ", ".join(found.shown)
+    blocks.append(Text(f"{names[0].upper()}{names[1:]}: by {MEANING[found.shown_by]}."))
     if found.scores:
         blocks += [_scores_table(found), Text(f"oracle: true. {found.scores['oracle_note']}")]
         blocks += _correlation(found, dice)

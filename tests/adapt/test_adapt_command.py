@@ -73,7 +73,8 @@ def test_the_model_to_start_from(tmp_path: Path) -> None:
     model = tmp_path / "nnUNetTrainer__myPlans__2d"
     (model / "fold_0").mkdir(parents=True)
     (model / "fold_0" / "checkpoint_final.pth").touch()
-    (model / "plans.json").write_text(json.dumps({"plans_name": "myPlans"}))
+    plans = {"dataset_name": "Dataset501_ToySource", "plans_name": "myPlans", "image_reader_writer": "SimpleITKIO"}
+    (model / "plans.json").write_text(json.dumps({**plans, "configurations": {"2d": {}}}))
     assert model_to_start_from(str(model), "0") == (str(model / "fold_0"), "myPlans")
     file = str(model / "fold_0" / "checkpoint_final.pth")
     assert model_to_start_from(file, "0") == (file, "myPlans")

@@ -46,7 +46,11 @@ def test_cases_are_ranked_by_entropy(run: Run, folders: dict[str, str]) -> None:
     rest = {case: (1 - p) / 2 for case, p in SURE.items()}
     for case, p in SURE.items():
         assert found.values[case] == pytest.approx(-p * math.log(p) - 2 * rest[case] * math.log(rest[case]), rel=1e-5)
-    assert found.kind == ENTROPY and found.shown == {"best": "a", "median": "b", "worst": "c"}
+    assert found.kind == ENTROPY and list(found.shown.items()) == [
+        ("least certain", "c"),
+        ("median", "b"),
+        ("most certain", "a"),
+    ]
 
 
 def test_without_probabilities_by_sizes_and_it_is_said(run: Run, tmp_path: Path) -> None:
@@ -61,8 +65,8 @@ def test_without_probabilities_by_sizes_and_it_is_said(run: Run, tmp_path: Path)
 
 
 def test_few_cases_are_shown_once() -> None:
-    assert CaseScores(SIZES, {"x": 1.0}, {}).shown == {"best": "x"}
-    assert CaseScores(SIZES, {"x": 1.0, "y": 0.5}, {}).shown == {"best": "y", "worst": "x"}
+    assert CaseScores(SIZES, {"x": 1.0}, {}).shown == {"least usual": "x"}
+    assert CaseScores(SIZES, {"x": 1.0, "y": 0.5}, {}).shown == {"least usual": "x", "most usual": "y"}
 
 
 def test_pictures_and_scores(run: Run, folders: dict[str, str]) -> None:
@@ -72,8 +76,8 @@ def test_pictures_and_scores(run: Run, folders: dict[str, str]) -> None:
     legend, this, before, folded = blocks[:4]
     assert isinstance(legend, Legend) and set(legend.colours) == {"disc", "ring"}
     assert "dotted: the reference" in legend.text
-    assert [picture.caption.split(";")[0] for picture in this.pictures] == ["best: a", "median: b", "worst: c"]
-    assert "Dice 1.000" in this.pictures[0].caption and isinstance(folded, Folded)
+    assert [picture.caption.split(";")[0] for picture in this.pictures] == ["worst: c", "median: b", "best: a"]
+    assert "Dice 1.000" in this.pictures[-1].caption and isinstance(folded, Folded)
     assert all(BEFORE in picture.caption and "Dice" not in picture.caption for picture in before.pictures)
     for of_case in zip(this.pictures, before.pictures, folded.blocks[0].pictures):
         assert len({picture.file for picture in of_case}) == 3
