@@ -22,27 +22,8 @@ def words(output: Path, *more: str) -> list[str]:
     ]
 
 
-def test_every_stage_and_nothing_twice(toy: Toy, tmp_path: Path) -> None:
-    command = words(tmp_path / "out", "-overwrite_plans_name", "nnUNetPlans_road")  # other tests train nnUNetPlans
-    output = run(command, toy.environment)
-    assert output.count("nnUNetv2_train") >= 3 and "epoch 2 of 2" in output
-    assert "expected Dice" in output and "An estimate, not a score" in output
-    for name in (
-        "predictions/case0.nii.gz",
-        "predictions/nnuda_estimate.json",
-        "report.html",
-        "logs/2_nnUNetv2_train.log",
-    ):
-        assert (tmp_path / "out" / name).is_file()
-    estimate = json.loads((tmp_path / "out" / "predictions" / "nnuda_estimate.json").read_text())
-    assert set(estimate["per_class"]) == {"left box", "right box"} and len(estimate["per_case"]) == 4
-    assert "trained on" in " ".join(estimate["reasons"]) or estimate["verdict"] == "do not use"  # fold all
-    again = run(command, toy.environment)
-    assert again.count("there already") >= 5 and "$ nn" not in again
-
-
-def test_ended_in_training_and_gone_on(toy: Toy, tmp_path: Path) -> None:
-    settings = ["-overwrite_plans_name", "nnUNetPlans_ended", "--epochs", "4"]
+def test_ended_in_training_gone_on_to_the_end_and_nothing_twice(toy: Toy, tmp_path: Path) -> None:
+    settings = ["-overwrite_plans_name", "nnUNetPlans_road", "--epochs", "4"]  # other tests train nnUNetPlans
     for setting in ("num_iterations_per_epoch=2", "num_val_iterations_per_epoch=1", "save_every=1", "seed=0"):
         settings += ["--set", f"training.{setting}"]
     command = words(tmp_path / "out", *settings)
@@ -67,6 +48,20 @@ def test_ended_in_training_and_gone_on(toy: Toy, tmp_path: Path) -> None:
     output = run(command, toy.environment)
     assert "[1/6] plan and preprocess: there already" in output
     assert "[2/6] train: goes on from its last checkpoint" in output and "epoch 4 of 4" in output
+    assert output.count("nnUNetv2_train") >= 3
+    assert "expected Dice" in output and "An estimate, not a score" in output
+    for name in (
+        "predictions/case0.nii.gz",
+        "predictions/nnuda_estimate.json",
+        "report.html",
+        "logs/2_nnUNetv2_train.log",
+    ):
+        assert (tmp_path / "out" / name).is_file()
+    estimate = json.loads((tmp_path / "out" / "predictions" / "nnuda_estimate.json").read_text())
+    assert set(estimate["per_class"]) == {"left box", "right box"} and len(estimate["per_case"]) == 4
+    assert "trained on" in " ".join(estimate["reasons"]) or estimate["verdict"] == "do not use"  # fold all
+    again = run(command, toy.environment)
+    assert again.count("there already") >= 5 and "$ nn" not in again
 
 
 def test_the_model_to_start_from(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from fake_cuda import CUDA, fake_cuda, made_up_batch, without_autograd
 from harness import make_trainer
-from methods import ROOT, ROWS, TRAINERS, Method, settings_of
+from methods import ROWS, TRAINERS, Method, settings_of
 
 from nnuda.selection.patches import SourceShares, TargetPatches
 from nnuda.selection.score import score_target
 
-PAGE = ROOT / "documentation" / "explanation" / "waiting-for-the-gpu.md"
+PAGE = Path(__file__).parents[2] / "documentation" / "explanation" / "waiting-for-the-gpu.md"
 VARIANTS = {
     **{trainer: Method(trainer) for trainer in TRAINERS},
     **{
