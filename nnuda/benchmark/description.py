@@ -10,7 +10,7 @@ from typing import Any
 
 from nnuda.datasets import Domain, find_images, load_dataset
 from nnuda.errors import NnudaError
-from nnuda.files import read_json
+from nnuda.files import read_json, schema_complaint
 from nnuda.find_trainer import find_trainer
 from nnuda.settings import effective_settings
 
@@ -239,8 +239,6 @@ def _row(entry: dict) -> Row:
 
 
 def _check_budget(file: str, budget: dict) -> None:
-    from nnuda.files import schema_complaint
-
     complaint = schema_complaint(budget["add"], _CONFIGURATION) if "add" in budget else ""
     if complaint:
         raise BenchmarkError(f"{file}: budget.add: expected a configuration of nnU-Net's plans; {complaint}. {REMEDY}")

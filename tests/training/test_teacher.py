@@ -49,8 +49,11 @@ def test_a_restart_forgets_what_was_averaged():
     assert weight(teacher) == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize("iterations, decay", [(1000, 0.99), (2000, 0.99), (20000, 0.999), (250000, 0.9995)])
-def test_the_horizon_is_a_twentieth_of_the_training(iterations, decay):
+@pytest.mark.parametrize(
+    "iterations, decay",
+    [(2, 0.9), (200, 0.95), (1000, 0.99), (1600, 0.99), (2000, 0.99), (20000, 0.999), (250000, 0.9995)],
+)
+def test_the_horizon_is_a_twentieth_of_the_training_and_a_tenth_of_a_short_one(iterations, decay):
     assert decay_for(iterations) == pytest.approx(decay)
 
 
