@@ -96,12 +96,22 @@ class Command:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of the files below a folder; those of locks, logs and half-written files are not looked at."""
+    """Of the files below a folder; those of locks, logs and half-written files are not looked at. A record of cases
+    grows with them: each of its cases is a fact of its own."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(content_of(path)).hexdigest()
+        f"{path.relative_to(folder)}{part}": hashlib.sha256(content).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix != ".lock" and ".tmp" not in str(path.relative_to(folder))
+        for part, content in parts_of(path).items()
     }
+
+
+def parts_of(path: Path) -> dict[str, bytes]:
+    record = json.loads(path.read_text()) if path.suffix == ".json" and path.name != NOTES else {}
+    if not isinstance(record, dict) or "cases" not in record:
+        return {"": content_of(path)}
+    cases = {f", {case}": str(content).encode() for case, content in record.pop("cases").items()}
+    return {"": json.dumps(record).encode(), **cases}
 
 
 def content_of(path: Path) -> bytes:

@@ -68,7 +68,7 @@ def test_the_terms_weights_follow_their_schedule(toy_environment):
     for epoch in range(4):
         trainer.current_epoch = epoch
         weights.append(trainer.loss_terms["teacher"].weight_at(trainer.progress))
-    assert weights == [0.0, 0.0, 1.0, 1.0] and trainer.teacher.decay == 0.99
+    assert weights == [0.0, 0.0, 1.0, 1.0] and trainer.teacher.decay == 0.9
 
 
 def test_target_patches_are_only_turned_and_mirrored(toy_environment):
