@@ -386,6 +386,15 @@ class nnUDATrainer(nnUNetTrainer):
         require_cases(dataset, what, f"Run: {self.preprocess_command}")
         return dataset
 
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+        """nnU-Net's; `augmentation.mirroring` says whether patches, and later predictions, are mirrored."""
+        rotation, dummy_2d, initial_patch, mirror_axes = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        if self.settings["augmentation.mirroring"] == "none":
+            mirror_axes = self.inference_allowed_mirroring_axes = None
+        return rotation, dummy_2d, initial_patch, mirror_axes
+
     def target_loader(self) -> TargetLoader:
         """Patches of the target in two views, through nnU-Net's own transforms."""
         rotation, dummy_2d, initial_patch, mirror_axes = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from harness import differences, make_trainer, train_steps
 from methods import TRAINERS, all_off, predicting_network
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
+from numpy.lib.stride_tricks import sliding_window_view
 
 from nnuda.find_trainer import find_trainer
 
@@ -71,6 +74,38 @@ def test_the_fusion_without_tcsas_terms_equals_nnunet_trainer_on_its_network(toy
 
     expected = train_steps(make_trainer(toy_environment, bare(build, start), "2d_toy", "gate1_bare_fusion"), STEPS)
     assert differences(train_steps(trainer, STEPS), expected) == []
+
+
+@pytest.mark.parametrize("configuration", ["2d_toy", "3d_toy"])
+def test_without_mirroring_a_trainer_equals_nnunets_without_mirroring(toy_environment, configuration):
+    class StockNoMirroring(nnUNetTrainerNoMirroring, Stock):
+        """nnU-Net's own, with the plan's number of epochs."""
+
+    settings = {**NO_SEED, **all_off("source_only"), "augmentation.mirroring": "none"}
+    trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", configuration, "gate1_unmirrored", settings)
+    stock = make_trainer(toy_environment, StockNoMirroring, configuration, "gate1_stock_unmirrored")
+    assert differences(train_steps(trainer, STEPS), train_steps(stock, STEPS)) == []
+    assert trainer.inference_allowed_mirroring_axes is stock.inference_allowed_mirroring_axes is None
+    mirrored = train_steps(make_trainer(toy_environment, Stock, configuration, "gate1_stock"), STEPS)
+    assert differences(trainer.network.state_dict(), mirrored) != []
+
+
+def test_without_mirroring_target_patches_are_only_turned(toy_environment):
+    """Every window of a patch is found in an image that was turned by quarters; none that was mirrored besides."""
+    settings = {"training.recipe": "recommended", "augmentation.mirroring": "none"}
+    trainer = make_trainer(toy_environment, "nnUDATrainerAdapt", "2d_toy", "unmirrored_target", settings)
+    trainer.on_train_start()
+    dataset = trainer.target_dataset()
+    slices = [layer for case in dataset.identifiers for layer in dataset.load_case(case)[0][0, :]]
+    windows = {
+        window.tobytes()
+        for layer in slices
+        for turns in range(4)
+        for window in sliding_window_view(np.rot90(layer, turns), (6, 6)).reshape(-1, 6, 6)
+    }
+    for _ in range(4):
+        patches = next(trainer.dataloader_train)["target_domain"]["weak"][:, 0, 12:18, 12:18].numpy()
+        assert all(patch.tobytes() in windows for patch in patches)
 
 
 def test_the_comparison_can_fail(toy_environment):
