@@ -100,10 +100,10 @@ def test_what_one_method_refuses_another_may_take():
 
 
 def test_effective_settings_take_the_overrides_that_concern_the_method():
-    overrides = {"training.num_epochs": 3, "uuds.dam": "adain"}
+    overrides = {"training.num_epochs": 30, "uuds.dam": "adain"}
     assert effective_settings("uuds", overrides) == {**effective_settings("uuds", {}), **overrides}
     plain = effective_settings("source_only", overrides)
-    assert plain["training.num_epochs"] == 3 and not any(key.startswith("uuds.") for key in plain)
+    assert plain["training.num_epochs"] == 30 and not any(key.startswith("uuds.") for key in plain)
 
 
 def test_every_preset_runs_as_it_stands():
@@ -116,6 +116,24 @@ def test_the_papers_recipe_is_one_setting():
     assert paper["training.augmentation"] == "nnunet" and paper["teacher.weight"] == 0
     assert paper["uuds.pseudo_label.weight"] == 1 and not paper["uuds.generator.detached"]
     assert effective_settings("uuds", {})["training.augmentation"] == "strong"
+
+
+@pytest.mark.parametrize(
+    "epochs, iterations, start",
+    [(1000, 250, 0.25), (8, 200, 0.25), (8, 100, 0.5), (5, 40, 0.6), (1, 1, 0.6), (20, 20, 0.6), (10, 80, 0.5)],
+)
+def test_a_short_training_adapts_after_400_steps_or_at_60_percent(epochs, iterations, start):
+    length = {"training.num_epochs": epochs, "training.num_iterations_per_epoch": iterations}
+    for preset in preset_names():
+        settings, paper = (
+            effective_settings(preset, {**length, "training.recipe": r}) for r in ("recommended", "paper")
+        )
+        moved = {key for key in settings if key.endswith(".start") and settings[key] != paper[key]}
+        assert "teacher.start" in moved
+        assert [settings[key] for key in moved] == pytest.approx([start] * len(moved))
+        assert paper["teacher.start"] == 0.1
+    given = effective_settings("uuds", {**length, "uuds.contrast.start": 0.1})
+    assert given["uuds.contrast.start"] == 0.1 and given["teacher.start"] == pytest.approx(start)
 
 
 def test_a_single_setting_counts_under_either_recipe():

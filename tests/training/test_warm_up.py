@@ -7,16 +7,17 @@ from copy import deepcopy
 import pytest
 import torch
 from harness import differences, make_trainer
+from methods import TRAINERS
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 RECOMMENDED = {"training.recipe": "recommended", "training.num_epochs": 4, "training.num_iterations_per_epoch": 2}
-METHODS = [
-    "nnUDATrainerAdapt",
-    "nnUDATrainerTransMedSeg",
-    "nnUDATrainerPrototypes",
-    "nnUDATrainerTCSA",
-    "nnUDATrainerUUDS",
-]
+METHODS = [name for name in TRAINERS if name != "nnUDATrainerSourceOnly"]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Eight steps are a training of their own: its quarter is not too early."""
+    monkeypatch.setattr("nnuda.settings.STEPS_BEFORE_ADAPTATION", 2)
 
 
 def begun(toy, trainer, name: str, settings: dict):
@@ -44,9 +45,9 @@ def test_the_first_quarter_is_nnunets(toy_environment, method):
     for name in names:
         assert torch.allclose(network.state_dict()[name], stock.network.state_dict()[name], rtol=1e-4, atol=1e-6), name
     trainer.current_epoch, trainer.step_in_epoch = 1, 0
-    assert trainer.begins("teacher")
+    assert trainer.teacher_begins
     trainer.step_in_epoch = 1  # in the first step of its ramp a term still weighs 0
-    assert trainer.reads_target and not trainer.begins("teacher")
+    assert trainer.reads_target and not trainer.teacher_begins
     trainer.train_step(deepcopy(batch))
     assert differences(network.state_dict(), {**network.state_dict(), **stock.network.state_dict()}) != []
 
