@@ -26,6 +26,7 @@ ALLOWED = {
     "images": ["errors"],
     "datasets": ["dataset_json", "errors", "images"],
     "results": ["errors", "files"],
+    "predictor": ["errors", "plan_key", "results"],
     "trainer_files": ["registration"],
     "settings": ["errors", "trainer_files"],
     "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
@@ -69,8 +70,8 @@ ALLOWED = {
         "trainer_files",
     ],
     "preprocessing": ["case_files", "datasets", "errors", "files", "plan_key", "planning", "processes"],
-    "evaluation": ["errors", "files", "images", "labels", "losses", "plan_key", "processes", "results"],
-    "export": ["datasets", "errors", "files", "images", "plan_key", "results"],
+    "evaluation": ["errors", "files", "images", "labels", "losses", "plan_key", "predictor", "processes", "results"],
+    "export": ["datasets", "errors", "files", "images", "plan_key", "predictor", "results"],
     "report": [
         "datasets",
         "errors",
@@ -139,7 +140,18 @@ ALLOWED = {
         "selftraining",
     ],
     "convert": ["errors", "files", "processes"],
-    "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
+    "selftraining": [
+        "datasets",
+        "errors",
+        "files",
+        "images",
+        "labels",
+        "plan_key",
+        "predictor",
+        "planning",
+        "processes",
+        "results",
+    ],
     # the roofs
     "trainers": [
         "data",

@@ -22,7 +22,7 @@ from nnuda.evaluation.quality import SOURCE_CASES
 from nnuda.evaluation.scores import spread
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.results import is_of_nnuda, plans_of_source
-from nnuda.selftraining.members import Member, load_predictor
+from nnuda.selftraining.members import Member, predictor_of
 
 MADE_FROM = "made_from.json"
 TARGET, SOURCE = "target", "source"
@@ -88,7 +88,7 @@ def _predict(
     print(f"{member.name}, {what}: {len(images) - len(left)} of {len(images)} cases are there", flush=True)
     if not left:
         return
-    predictor = load_predictor(member, torch.device(how.device), how.mirroring, how.step_size)
+    predictor = predictor_of(member, torch.device(how.device), how.mirroring, how.step_size)
     if of_source and is_of_nnuda(member.folder):
         _normalise_as_source(predictor, member)
     for case in tqdm(left, desc=f"Predict the {what}", unit="case"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
-from nnuda.errors import short
 from nnuda.evaluation.reading import EvaluationError, read_files
 from nnuda.labels import class_names, confident_masks, nearest, preprocessed_masks
 from nnuda.plan_key import read_plans
-from nnuda.results import PLANS, find_checkpoint, find_fold, load_checkpoint, plans_of_source, read_dataset_json
+from nnuda.predictor import load_predictor
+from nnuda.results import plans_of_source
 
 DOMAINS = ("source", "target")
 Case = tuple[Sequence[str], str | None]  # one image file per channel; the label file, where there is one
@@ -79,6 +78,7 @@ def collect_features(
 
     Raises:
         ResultsError: no such model.
+        PredictorError: no network can be loaded from it.
         EvaluationError: no cases, a source case without labels, or a network without that layer.
     """
     if not source or not target:
@@ -88,7 +88,9 @@ def collect_features(
         raise EvaluationError(
             f"Expected a label file for every source case; there is none for {', '.join(unlabelled)}."
         )
-    predictor = _load(results_folder, fold, checkpoint, device)
+    predictor = load_predictor(results_folder, [fold], checkpoint, device, step_size=1.0)
+    predictor.network = getattr(predictor.network, "_orig_mod", predictor.network)  # a compiled one ignores new hooks
+    predictor.network.to(device).eval()
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
     manager_s = PlansManager(read_plans(plans_of_source(results_folder)))
@@ -108,25 +110,6 @@ def collect_features(
             kept.append((share, np.full(len(share), k), np.full(len(share), domain)))
     values, classes, domains = (np.concatenate(parts) for parts in zip(*kept))
     return ClassFeatures(values, classes, domains, names, pseudo_labels)
-
-
-def _load(results_folder: str, fold: str, checkpoint: str, device: torch.device) -> nnUNetPredictor:
-    file = find_checkpoint(find_fold(results_folder, fold), checkpoint)
-    load_checkpoint(file, needed=("trainer_name", "init_args"))  # plain values: nnU-Net unpickles it after this
-    read_plans(os.path.join(results_folder, PLANS))
-    read_dataset_json(os.path.join(results_folder, "dataset.json"))
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            predictor = nnUNetPredictor(tile_step_size=1.0, device=device)
-            predictor.initialize_from_trained_model_folder(results_folder, (fold,), checkpoint)
-    except (AttributeError, KeyError, RuntimeError, ValueError) as error:  # weights of another network, and the like
-        raise EvaluationError(
-            f"{file}: expected a model that nnU-Net can load with the plans.json and dataset.json of {results_folder}; "
-            f"it cannot: {short(str(error))}"
-        ) from error
-    predictor.network = getattr(predictor.network, "_orig_mod", predictor.network)  # a compiled one ignores new hooks
-    predictor.network.to(device).eval()
-    return predictor
 
 
 def _features_of_case(

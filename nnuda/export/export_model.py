@@ -11,8 +11,9 @@ from nnunetv2.paths import nnUNet_results
 
 from nnuda.export.plain import check_network, write_plain_model
 from nnuda.export.trained_model import ExportError, TrainedModel
-from nnuda.export.verify import Cases, LabelCheck, compare, find_cases, load_predictor
+from nnuda.export.verify import Cases, LabelCheck, compare, find_cases
 from nnuda.files import check_output_folder, folder_aside, into_place
+from nnuda.predictor import load_predictor
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def check_all(model: TrainedModel, exported: str, cases: Cases, device: torch.de
     Raises:
         ExportError: a case got other labels.
     """
-    before, after = (load_predictor(folder, model, device) for folder in (model.folder, exported))
+    before, after = (
+        load_predictor(folder, model.folds, model.checkpoint, device, progress=True)
+        for folder in (model.folder, exported)
+    )
     checks = []
     for files in cases.values():
         check = compare(before, after, files)

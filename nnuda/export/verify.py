@@ -79,14 +79,6 @@ def _case_of_file(file: str, ending: str) -> Cases:
     return {match[1]: find_images(os.path.dirname(os.path.abspath(file)), ending)[match[1]]}
 
 
-def load_predictor(folder: str, model: TrainedModel, device: torch.device) -> nnUNetPredictor:
-    """Stock nnU-Net's predictor, as nnUNetv2_predict makes it, for the model's folds in a results folder."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        predictor = nnUNetPredictor(device=device)
-        predictor.initialize_from_trained_model_folder(folder, model.folds, model.checkpoint)
-    return predictor
-
-
 def compare(before: nnUNetPredictor, after: nnUNetPredictor, files: list[str]) -> LabelCheck:
     """Predict one case with both."""
     labels, exported = predict(before, files), predict(after, files)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +14,7 @@ from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
 from nnuda.files import sha256
 from nnuda.plan_key import read_plans
+from nnuda.predictor import load_predictor
 from nnuda.results import (
     AS_LEFT,
     PLANS,
@@ -123,15 +122,13 @@ def _labels(dataset_json: dict) -> dict:
     return {**labels, "order of regions": dataset_json.get("regions_class_order")}
 
 
-def load_predictor(member: Member, device: torch.device, mirroring: bool, step_size: float) -> nnUNetPredictor:
+def predictor_of(member: Member, device: torch.device, mirroring: bool, step_size: float) -> nnUNetPredictor:
     """Stock nnU-Net's predictor of one member.
 
     Raises:
         MemberError: it is the second stage of a cascade.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
-        predictor = nnUNetPredictor(tile_step_size=step_size, use_mirroring=mirroring, device=device, allow_tqdm=False)
-        predictor.initialize_from_trained_model_folder(member.folder, (member.fold,), member.checkpoint)
+    predictor = load_predictor(member.folder, [member.fold], member.checkpoint, device, mirroring, step_size)
     if predictor.configuration_manager.previous_stage_name is not None:
         raise MemberError(
             f"{member.name}: expected a configuration that predicts from the image alone; it is the second stage of a "

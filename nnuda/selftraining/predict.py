@@ -23,7 +23,7 @@ from nnuda.datasets import Domain
 from nnuda.files import replacing, write_json
 from nnuda.images import read_case
 from nnuda.selftraining.keeping import Vote
-from nnuda.selftraining.members import Member, load_predictor
+from nnuda.selftraining.members import Member, predictor_of
 
 
 def vote(probabilities: Iterable[np.ndarray], manager: LabelManager) -> Vote:
@@ -98,7 +98,7 @@ def predict_target(
     if not missing:
         return files
     write_json({"members": [member.described() for member in members]}, os.path.join(folder, "members.json"))
-    predictors = [load_predictor(member, device, mirroring, step_size) for member in members]
+    predictors = [predictor_of(member, device, mirroring, step_size) for member in members]
     reader = target.reader_class()
     for case in tqdm(missing, desc="Predict the target", unit="case"):
         write_vote(_predict_case(predictors, reader, target.images[case]), files[case], sizes[case])

@@ -50,7 +50,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return Vote(label, confidence, np.ones_like(label), 1)
 
     monkeypatch.setattr(predict, "_predict_case", predict_case)
-    monkeypatch.setattr(predict, "load_predictor", lambda *_: None)
+    monkeypatch.setattr(predict, "predictor_of", lambda *_: None)
     member = Member(str(tmp_path / "model"), "0", "checkpoint_final.pth", "0" * 64)
     monkeypatch.setattr("nnuda.selftraining.members.find_members", lambda *_: [member])
     return truth

@@ -16,7 +16,8 @@ from toy import TARGET
 
 from nnuda.export.export_model import export_model
 from nnuda.export.trained_model import find_model
-from nnuda.export.verify import load_predictor, predict
+from nnuda.export.verify import predict
+from nnuda.predictor import load_predictor
 
 SCRIPT = Path(__file__).parents[2] / "documentation" / "how-to" / "challenge" / "predict.py"
 DIRECTION = (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -52,7 +53,7 @@ def check_outputs(inputs: Path, outputs: Path, expected: list[np.ndarray]) -> No
 
 
 def labels_of(model, toy) -> list[np.ndarray]:
-    predictor = load_predictor(model.folder, model, torch.device("cpu"))
+    predictor = load_predictor(model.folder, model.folds, model.checkpoint, torch.device("cpu"))
     return [predict(predictor, [str(toy.raw / TARGET / "imagesTr" / f"case{number}_0000.nii.gz")]) for number in (0, 1)]
 
 
