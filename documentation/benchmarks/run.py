@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+from copy import copy
 from importlib import import_module, metadata
 from itertools import product
 from pathlib import Path
@@ -58,6 +59,7 @@ class Pair:
         self.name, self.description, self.data = name, description, data
         self.configuration, self.budget = configuration, budget
         self.root, self.threads = work / name / configuration, threads
+        self.ready_mark = f"ready_{configuration}"
         self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
         self.environment = {
             **os.environ,
@@ -86,12 +88,16 @@ class Pair:
         for kind in ("raw", "preprocessed", "results"):
             (self.root / kind).mkdir(parents=True)
         self.link_raw()
-        plan = ["-d", str(self.source), "-p", "nnUNetPlans"]
-        self.command("nnUDA_extract_fingerprint", "-d", str(self.source), "-t", str(self.target))
-        self.command("nnUDA_plan_experiment", "-d", str(self.source), "-t", str(self.target))
-        self.add_configuration()
-        self.command("nnUDA_preprocess", *plan, "-c", self.configuration)
+        self.plan()
         (self.root / "ready").touch()
+
+    def plan(self) -> None:
+        """Plan with the budget's configuration, preprocessed cases."""
+        domains = ["-d", str(self.source), "-t", str(self.target)]
+        self.command("nnUDA_extract_fingerprint", *domains)
+        self.command("nnUDA_plan_experiment", *domains)
+        self.add_configuration()
+        self.command("nnUDA_preprocess", *domains[:2], "-p", "nnUNetPlans", "-c", self.configuration)
 
     def link_raw(self) -> None:
         """Links to the data; `labelled` splits one dataset into a labelled and an unlabelled part."""
@@ -190,6 +196,20 @@ class Pair:
         self.command("nnUNetv2_predict", *paths, "-d", source, "-c", configuration, "-f", "all", *common, *one_process)
         return predictions, seconds
 
+    def second_round(self, first: str, seed: int) -> Pair:
+        """The pair whose source holds the target's pseudo-labels too, of the model that a row left: as
+        nnUDA_pseudo_label makes them."""
+        again, name = copy(self), f"nnUNetPlans_{first.replace('-', '_')}_{seed}__{self.configuration}"
+        model = next((self.root / "results").glob(f"Dataset{self.source}_*/*__{name}"))
+        again.source = 600 + seed
+        if not list((self.root / "preprocessed").glob(f"Dataset{again.source}_*/{again.ready_mark}")):
+            domains = ["-d", str(self.source), "-t", str(self.target)]
+            options = ["-f", "all", "--disable_tta", "-device", "cpu", "-o", str(again.source)]
+            self.command("nnUDA_pseudo_label", *domains, "-m", str(model), *options)
+            again.plan()
+            (next((self.root / "preprocessed").glob(f"Dataset{again.source}_*")) / again.ready_mark).touch()
+        return again
+
     def run(self, row: str, description: dict, seed: int) -> list[dict]:
         """One row with one seed: train, predict, score; returns the lines of the table."""
         name, trainer, chosen = f"nnUNetPlans_{row.replace('-', '_')}_{seed}", "", description.get("settings", {})
@@ -198,8 +218,10 @@ class Pair:
             predictions, seconds, name = self.image_free(), float("nan"), "free"
         else:
             self.prepare()
-            trainer = description["trainer"]
-            predictions, seconds = self.train_and_predict(name, trainer, settings, description.get("plan", []))
+            trainer, pair = description["trainer"], self
+            if "round_of" in description:
+                pair = self.second_round(description["round_of"], seed)
+            predictions, seconds = pair.train_and_predict(name, trainer, settings, description.get("plan", []))
         self.command("nnUDA_evaluate", str(self.root / "labels" / name), str(predictions), "-np", "1")
         facts = {
             "pair": self.name,
