@@ -38,7 +38,7 @@ def test_the_tables_are_those_of_the_results(page):
 
 def test_a_table_against_means_by_hand(tmp_path, monkeypatch):
     tables = module("tables")
-    fields = ("pair", "budget", "row", "seed", "class", "cases", "dice", "failures", "cpu_seconds")
+    fields = ("pair", "budget", "row", "seed", "class", "cases", "dice", "failures", "cpu_seconds", "machine")
     lines = [
         ("mscmr", "b", row, seed, name, 5, dice, failures, seconds)
         for row, seed, values, failures, seconds in (
@@ -48,7 +48,9 @@ def test_a_table_against_means_by_hand(tmp_path, monkeypatch):
         )
         for name, dice in zip(("1", "2", "mean"), (*values, sum(values) / 2))
     ]
-    monkeypatch.setattr(tables, "results", lambda: [dict(zip(fields, map(str, line))) for line in lines])
+    monkeypatch.setattr(
+        tables, "results", lambda: [{"machine": "", **dict(zip(fields, map(str, line)))} for line in lines]
+    )
     _, _, source_only, adapt = tables.table("mscmr", "b").splitlines()
     # mean over the seeds with their standard deviation; the gain is over the seed that both have
     assert source_only.split(" | ")[1:] == ["2", "0.30 ± 0.14", "0.50 ± 0.14", "0.40 ± 0.14", "", "", "2", "1.0 |"]
@@ -56,8 +58,8 @@ def test_a_table_against_means_by_hand(tmp_path, monkeypatch):
 
 
 def lines_of(*rows: tuple) -> list[dict[str, str]]:
-    fields = ("pair", "budget", "row", "seed", "class", "dice", "failures", "cpu_seconds")
-    return [dict(zip(fields, map(str, row))) for row in rows]
+    fields = ("pair", "budget", "row", "seed", "class", "dice", "failures", "cpu_seconds", "machine")
+    return [{"machine": "", **dict(zip(fields, map(str, row)))} for row in rows]
 
 
 def test_a_summary_by_hand(monkeypatch):
@@ -81,6 +83,7 @@ def test_costs_by_hand(monkeypatch):
         ("mscmr", "2d_small", "source-only", 1, "mean", 0.2, 0, 10),
         ("mscmr", "2d_small", "uuds", 1, "mean", 0.2, 0, 25),
         ("mscmr", "2d_small", "uuds", 2, "mean", 0.2, 0, 99),  # no source-only of that seed
+        ("mscmr", "2d_small", "uuds", 1, "mean", 0.2, 0, 99, "another"),  # none on that machine
         ("mscmr", "2d_small", "strong-bezier-teacher", 1, "mean", 0.2, 0, 99),  # not what that trainer does alone
         ("acdc", "2d_small", "source-only", 1, "mean", 0.2, 0, 20),
         ("acdc", "2d_small", "uuds-more-throughout", 1, "mean", 0.2, 0, 62),

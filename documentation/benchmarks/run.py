@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import multiprocessing
 import os
@@ -40,6 +41,7 @@ FIELDS = (
     "batch",
     "threads",
     "cpu_seconds",
+    "machine",
     "class",
     "cases",
     "dice",
@@ -236,6 +238,7 @@ class Pair:
             "batch": settings.get("training.batch", "each"),
             "threads": self.threads,
             "cpu_seconds": round(seconds) if seconds == seconds else "",
+            "machine": machine(),
         }
         return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
 
@@ -284,6 +287,12 @@ def cpu_seconds() -> float:
     """Of the processes that have ended, whatever else ran beside them."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def machine() -> str:
+    """The same for all runs of this machine since it was started: only their times can be compared."""
+    started = Path("/proc/sys/kernel/random/boot_id")
+    return hashlib.sha256(started.read_bytes() if started.exists() else b"").hexdigest()[:6]
 
 
 def commit() -> str:

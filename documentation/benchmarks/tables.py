@@ -51,23 +51,26 @@ def gain(row: dict[str, float], baseline: dict[str, float]) -> str:
 Values = dict[str, dict[str, dict[str, float]]]  # row -> class -> seed -> Dice
 
 
-def read(pair: str, budget: str) -> tuple[Values, dict[str, dict[str, float]], dict[str, int]]:
-    """Dice; seconds of CPU by row and seed; structures that were not found by row."""
+Cost = dict[str, dict[tuple[str, str], float]]  # row -> (seed, machine) -> seconds of CPU
+
+
+def read(pair: str, budget: str) -> tuple[Values, Cost, dict[str, int]]:
+    """Dice; seconds of CPU by row; structures that were not found by row."""
     dice: Values = defaultdict(lambda: defaultdict(dict))
-    cost: dict[str, dict[str, float]] = defaultdict(dict)
-    failures: dict[str, int] = defaultdict(int)
+    cost: Cost = defaultdict(dict)
+    failures: dict[str, dict[str, int]] = defaultdict(dict)
     for line in results():
         if (line["pair"], line["budget"]) == (pair, budget):
             dice[line["row"]][line["class"]][line["seed"]] = float(line["dice"])
             if line["class"] == "mean":
-                failures[line["row"]] += int(line["failures"])
+                failures[line["row"]][line["seed"]] = int(line["failures"])
                 if line["cpu_seconds"]:
-                    cost[line["row"]][line["seed"]] = float(line["cpu_seconds"])
-    return dice, cost, failures
+                    cost[line["row"]][line["seed"], line["machine"]] = float(line["cpu_seconds"])
+    return dice, cost, {row: sum(seeds.values()) for row, seeds in failures.items()}
 
 
-def relative(cost: dict[str, dict[str, float]], row: str) -> list[float]:
-    """CPU time of a row's trainings against source-only with the same seed."""
+def relative(cost: Cost, row: str) -> list[float]:
+    """CPU time of a row's trainings against source-only with the same seed on the same machine."""
     return [cost[row][seed] / cost["source-only"][seed] for seed in cost[row].keys() & cost["source-only"].keys()]
 
 
