@@ -82,6 +82,14 @@ PLANS_SCHEMA = {
     },
 }
 PLANS = "a plan of nnU-Net's"
+_READ_OF_CONFIGURATIONS = {
+    "data_identifier",
+    "batch_size",
+    "patch_size",
+    "spacing",
+    "normalization_schemes",
+    "use_mask_for_norm",
+}
 _NORMALIZATION = {
     "type": "object",
     "required": [
@@ -96,6 +104,12 @@ _NORMALIZATION = {
         "foreground_intensity_properties_per_channel": {"type": "object"},
         "statistics_from": {"type": "string"},
     },
+}
+_THREE = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 3, "maxItems": 3}
+_GEOMETRY = {
+    "type": "object",
+    "required": ["median_spacing", "median_shape"],
+    "properties": {"median_spacing": _THREE, "median_shape": _THREE, "orientation": {"type": ["string", "null"]}},
 }
 SCHEMA = {
     "type": "object",
@@ -117,7 +131,12 @@ SCHEMA = {
                 "normalization": _NORMALIZATION,
             },
         },
-        "geometry": {"type": "object", "required": ["source", "target"]},
+        "geometry": {
+            "type": "object",
+            "required": ["source", "target"],
+            "properties": dict.fromkeys(("source", "target"), _GEOMETRY),
+        },
+        "memory": {"type": "object", "properties": {"step": {"type": "string"}}},
         "rules": {
             "type": "array",
             "items": {
@@ -177,6 +196,37 @@ def read_key(plans: dict) -> dict:
             f"for {key['source']}. Run: {command}"
         )
     return key
+
+
+def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, Any]:
+    """A configuration of a plan, with what it inherits.
+
+    Args:
+        plans: a plans.json as a dictionary.
+        name: of the configuration.
+        whole: whether it must have all that nnU-Net reads.
+
+    Raises:
+        PlanKeyError: it is not there, inherits from one that is not there or from itself, or lacks something.
+    """
+    parts, wanted, configurations = [], name, plans["configurations"]
+    while wanted is not None:
+        if wanted not in configurations or configurations[wanted] in parts:
+            raise PlanKeyError(
+                f"Plan {plans['plans_name']}, configuration {name}: expected one that "
+                f"{'ends what it inherits' if wanted in configurations else 'is there'}; got {wanted}, and the plan has "
+                f"{', '.join(configurations)}."
+            )
+        parts.insert(0, configurations[wanted])
+        wanted = configurations[wanted].get("inherits_from")
+    merged = {key: value for part in parts for key, value in part.items()}
+    missing = sorted(_READ_OF_CONFIGURATIONS - merged.keys())
+    if whole and missing:
+        raise PlanKeyError(
+            f"Plan {plans['plans_name']}, configuration {name}: expected all that nnU-Net reads of one; it has no "
+            f"{', '.join(missing)}. Take a plan that nnU-Net or nnuda has written."
+        )
+    return merged
 
 
 def chosen_settings(key: dict) -> dict:

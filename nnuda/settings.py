@@ -27,6 +27,7 @@ from nnuda.trainer_files import BASE, package_presets, preset_files
 RECIPE = "training.recipe"
 FIELDS = ("value", "paper", "schema", "source", "help")
 NEEDED = ("value", "schema", "help")  # of a new setting
+LENGTH = ("training.num_epochs", "training.num_iterations_per_epoch")
 STEPS_BEFORE_ADAPTATION, LATEST_START = 400, 0.6  # the latter as a share of the training
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -259,6 +260,15 @@ def validate_overrides(overrides: dict[str, Any]) -> None:
         _check_value(key, value, schemas[key])
 
 
+def check_known(settings: dict[str, Any]) -> None:
+    """Check the values of the settings that there are; others may be another version's.
+
+    Raises:
+        SettingsError: a value that every preset refuses.
+    """
+    validate_overrides({key: value for key, value in settings.items() if key in _schemas()})
+
+
 def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:
     """`--set key=value` arguments as a dictionary; values are JSON, anything that is not JSON is taken as a string.
 
@@ -311,8 +321,7 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
 def _earliest_start(settings: dict[str, Any]) -> float:
     """The share of a training before which the recommended recipe adapts to nothing: a teacher of fewer steps knows too
     little to teach."""
-    steps = settings["training.num_epochs"] * settings["training.num_iterations_per_epoch"]
-    return min(STEPS_BEFORE_ADAPTATION / steps, LATEST_START)
+    return min(STEPS_BEFORE_ADAPTATION / math.prod(settings[key] for key in LENGTH), LATEST_START)
 
 
 def settings_of_all_presets(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, read_key, target_folder
+from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, configuration_of, read_key, target_folder
 
 COMMAND = "nnUDA_plan_and_preprocess -d Dataset501_S -t TARGET -p nnUNetPlans"
 
@@ -33,7 +33,9 @@ def plans() -> dict:
                         "statistics_from": "target images, non-zero voxels",
                     },
                 },
-                "geometry": {"source": {}, "target": {}},
+                "geometry": dict.fromkeys(
+                    ("source", "target"), {"median_spacing": [1.0, 1.0, 1.0], "median_shape": [9, 9, 9]}
+                ),
                 "settings": {},
             },
         }
@@ -99,3 +101,29 @@ def test_the_target_lies_under_nnunets_preprocessed_folder(plans, monkeypatch, t
     for base in (tmp_path / "a", tmp_path / "b"):  # read at each call, as nnU-Net reads it
         monkeypatch.setenv("nnUNet_preprocessed", str(base))
         assert target_folder(plans[KEY]) == str(base / "Dataset501_S" / "nnUDA_target_Dataset502_T")
+
+
+def test_a_configuration_has_what_it_inherits():
+    plans = {
+        "plans_name": "p",
+        "configurations": {
+            "2d": {"batch_size": 2, "spacing": [1, 1]},
+            "wide": {"inherits_from": "2d", "spacing": [3, 3]},
+        },
+    }
+    plans["configurations"]["wider"] = {"inherits_from": "wide", "batch_size": 9}
+    assert configuration_of(plans, "wider") == {"inherits_from": "wide", "batch_size": 9, "spacing": [3, 3]}
+
+
+@pytest.mark.parametrize(
+    "configurations, name, message",
+    [
+        ({"2d": {}}, "3d", "configuration 3d: expected one that is there; got 3d, and the plan has 2d"),
+        ({"2d": {"inherits_from": "1d"}}, "2d", "expected one that is there; got 1d"),
+        ({"a": {"inherits_from": "b"}, "b": {"inherits_from": "a"}}, "a", "ends what it inherits; got a"),
+        ({"2d": {"batch_size": 2}}, "2d", "it has no data_identifier, normalization_schemes, patch_size"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(configurations, name, message):
+    with pytest.raises(PlanKeyError, match=message):
+        configuration_of({"plans_name": "p", "configurations": configurations}, name, whole=True)

@@ -18,7 +18,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 import nnuda
 from nnuda.errors import short
-from nnuda.evaluation.conventions import DEFINITIONS, SHOWN, Rule, class_rules
+from nnuda.evaluation.conventions import DEFAULT_SHOWN, DEFINITIONS, SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
@@ -31,7 +31,7 @@ _NUMBERS = {"type": "object", "required": ["Dice"], "additionalProperties": _NUM
 _STATISTICS = {"type": "object", "required": ["mean", "std", "n"], "additionalProperties": _NUMBER}
 _CASE = {
     "type": "object",
-    "required": ["Dice", "n_reference", "empty"],
+    "required": [*DEFAULT_SHOWN, "n_reference", "empty"],
     "properties": {**dict.fromkeys(METRICS, _NUMBER), "n_reference": {"type": "integer"}, "empty": {"type": "string"}},
 }
 SCORES_SCHEMA = {
@@ -48,7 +48,7 @@ SCORES_SCHEMA = {
             "minProperties": 1,
             "additionalProperties": {
                 "type": "object",
-                "required": ["Dice"],
+                "required": list(DEFAULT_SHOWN),
                 "properties": dict.fromkeys(METRICS, _STATISTICS),
             },
         },

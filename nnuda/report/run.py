@@ -13,7 +13,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import ReportError
 from nnuda.files import read_json
-from nnuda.plan_key import read_key, read_plans, target_folder
+from nnuda.plan_key import configuration_of, read_key, read_plans, target_folder
 from nnuda.results import (
     AS_LEFT,
     CHECKPOINTS,
@@ -29,6 +29,8 @@ from nnuda.results import (
     split_fold,
 )
 from nnuda.selection.history import FILE as SELECTION
+from nnuda.settings import check_known, defaults, load_preset
+from nnuda.trainer_files import BASE
 from nnuda.training.loss_terms import loss_terms
 
 _NUMBER, _TEXTS = {"type": ["number", "null"]}, {"type": "array", "items": {"type": "string"}}
@@ -41,6 +43,7 @@ _RECORD = {
         "agreement",
         "density",
         "source_dice",
+        "agreement_kind",
         "class_shares",
         "vetoed",
         "alarm",
@@ -48,6 +51,7 @@ _RECORD = {
     "properties": {
         "epoch": {"type": "integer", "minimum": 0},
         **dict.fromkeys(("entropy", "class_prior", "agreement", "density", "source_dice"), _NUMBER),
+        "agreement_kind": {"enum": ["teacher", "flip", None]},
         "class_shares": {"type": "array", "items": {"type": "number"}},
         "vetoed": _TEXTS,
         "alarm": _TEXTS,
@@ -63,7 +67,10 @@ SELECTION_SCHEMA = {
             "properties": {
                 "scores": _TEXTS,
                 "classes": _TEXTS,
+                "source_dice": {"type": "number"},
+                "class_share": {"type": "number"},
                 "source_shares": {"type": "array", "items": {"type": "number"}},
+                "watched": {"type": "array", "items": {"type": "boolean"}},
             },
         },
         "epochs": {"type": "array", "items": _RECORD},
@@ -110,8 +117,8 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was trained with."""
-        return self.key["effective_settings"]
+        """What it was trained with; what an earlier version did not have is off, as under the papers' recipe."""
+        return {**defaults(load_preset(BASE), "paper"), **self.key["effective_settings"]}
 
     @property
     def source(self) -> str:
@@ -193,7 +200,7 @@ def read_run(folder: str) -> Run:
     Raises:
         ReportError: it is none, or lacks what training left there.
         ResultsError: it was not made by nnuda, has no checkpoint yet, or a damaged one.
-        FileError: another file of it is damaged.
+        FileError, PlanKeyError, SettingsError: another file of it is damaged.
     """
     folder = os.path.abspath(folder)
     above, _ = split_fold(folder)
@@ -217,6 +224,8 @@ def read_run(folder: str) -> Run:
     lacking = [name for name in _LOGGED_BY_NNUNET if not isinstance(logged, dict) or name not in logged]
     if lacking:
         raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {AS_LEFT}")
+    configuration_of(plans, checkpoint["init_args"]["configuration"], whole=True)
+    check_known(read_key(plans)["effective_settings"])
     selection = join(folder, SELECTION)
     return Run(
         folder,
@@ -236,7 +245,18 @@ def load_selection(path: str) -> dict:
         FileError: damaged, or not what training writes.
     """
     remedy = "Move it away to make the report without it."
-    return read_json(path, "the scores that training writes", SELECTION_SCHEMA, remedy)
+    content = read_json(path, "the scores that training writes", SELECTION_SCHEMA, remedy)
+    rule, epochs = content["rule"], content["epochs"]
+    classes = len(rule["classes"])
+    if any(len(x) != classes for x in (rule["source_shares"], rule["watched"], *(e["class_shares"] for e in epochs))):
+        raise ReportError(f"{path}: expected a share for each of {classes} classes everywhere. {remedy}")
+    numbers = [epoch["epoch"] for epoch in epochs]
+    if numbers != sorted(set(numbers)) or content["selected_epoch"] not in (None, *numbers):
+        raise ReportError(
+            f"{path}: expected epochs in their order, among them the selected one, {content['selected_epoch']}; it has "
+            f"{numbers}. {remedy}"
+        )
+    return content
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -10,17 +10,22 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.find_trainer import find_trainer
 from nnuda.report.page import Folded, Section, Table, Text
 from nnuda.report.run import Run, number
-from nnuda.settings import SettingsError, load_preset
+from nnuda.settings import LENGTH, SettingsError, effective_settings, load_preset
 from nnuda.trainer_files import BASE
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS
 
 
 def preset_entries(run: Run) -> dict[str, dict]:
-    """Defaults and their sources: of the trainer's preset; of the base's where the trainer is not on this machine."""
+    """Defaults for a training of this length, and their sources: of the trainer's preset; of the base's where the
+    trainer is not on this machine."""
     try:
-        return load_preset(find_trainer(run.trainer).preset)
+        preset = find_trainer(run.trainer).preset
     except SettingsError:
-        return load_preset(BASE)
+        preset = BASE
+    entries, length = load_preset(preset), {key: run.settings[key] for key in LENGTH}
+    for key, value in effective_settings(preset, length).items():
+        entries[key]["value"] = entries[key]["value"] if key in length else value
+    return entries
 
 
 def changed_settings(run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnuda.errors import NnudaError, one_message_in_nnunet
 from nnuda.files import read_json
 from nnuda.labels import foreground_names
-from nnuda.plan_key import KEY, chosen_settings, read_key
+from nnuda.plan_key import KEY, chosen_settings, configuration_of, read_key
 from nnuda.results import PLANS_SOURCE
 from nnuda.settings import RECIPE, defaults, effective_settings, load_preset
 from nnuda.text.class_embeddings import ENTRY
@@ -137,9 +137,7 @@ def refuse_other_configuration(
 
 def _facts(plans: dict, configuration: str, reads_embeddings: bool) -> dict[str, Any]:
     key = plans[KEY]
-    plan = {
-        f"{configuration}.{name}": value for name, value in _inherited(plans["configurations"], configuration).items()
-    }
+    plan = {f"{configuration}.{name}": value for name, value in configuration_of(plans, configuration).items()}
     facts = {
         "target": key["target"]["name"],
         "target normalization": key["target"]["normalization"],
@@ -150,8 +148,3 @@ def _facts(plans: dict, configuration: str, reads_embeddings: bool) -> dict[str,
     if reads_embeddings:
         facts["class embeddings (sha256)"] = key.get(ENTRY, {}).get("sha256")
     return facts
-
-
-def _inherited(configurations: dict, name: str) -> dict[str, Any]:
-    own = configurations.get(name, {})
-    return {**_inherited(configurations, own["inherits_from"]), **own} if "inherits_from" in own else own

@@ -57,7 +57,9 @@ def plans() -> dict:
                         "statistics_from": "target images, non-zero voxels",
                     },
                 },
-                "geometry": {"source": {}, "target": {}},
+                "geometry": dict.fromkeys(
+                    ("source", "target"), {"median_spacing": [1.0, 1.0, 1.0], "median_shape": [9, 9, 9]}
+                ),
                 "settings": {"training.num_epochs": 5},
             },
         }
