@@ -218,3 +218,10 @@ def labels_without_image(source: Domain) -> list[str]:
     used = {os.path.basename(path) for path in label_files(source).values()}
     names = (name for name in sorted(os.listdir(folder)) if name.endswith(source.file_ending) and name[0] != ".")
     return [name for name in names if name not in used]
+
+
+def spread(cases: Iterable[str], limit: int) -> list[str]:
+    """At most so many, spread over all."""
+    cases = sorted(cases)
+    count = min(limit, len(cases))
+    return [cases[round(i * (len(cases) - 1) / max(1, count - 1))] for i in range(count)]

@@ -17,9 +17,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnuda.choosing.candidates import FINAL, member_name
-from nnuda.datasets import Domain
+from nnuda.datasets import Domain, spread
 from nnuda.evaluation.quality import SOURCE_CASES
-from nnuda.evaluation.scores import spread
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.results import is_of_nnuda, plans_of_source
 from nnuda.selftraining.members import Member, predictor_of

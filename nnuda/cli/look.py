@@ -77,10 +77,11 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
 
     from nnuda.evaluation.quality import without_nan
     from nnuda.look.judge import judge
-    from nnuda.look.measure import measure_pair
-    from nnuda.look.page import class_sizes, common_areas, look_html
+    from nnuda.look.page import class_sizes, look_html
     from nnuda.look.try_model import find_model, try_model
+    from nnuda.planning.alike import common_areas
     from nnuda.planning.checks import check_domains
+    from nnuda.planning.measure import measure_pair
     from nnuda.planning.warnings import pair_warnings
 
     tried = find_model(args.model, args.f, source) if args.model else None

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
 import nnuda
+from nnuda.datasets import spread
 from nnuda.evaluation.entropy_maps import entropy_map, read_probabilities
 from nnuda.evaluation.estimate import (
     BINS,
@@ -33,7 +34,7 @@ from nnuda.evaluation.estimate import (
     verdict,
 )
 from nnuda.evaluation.reading import EvaluationError, find_reader
-from nnuda.evaluation.scores import find_cases, first_names, spread
+from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.images import read_label
 from nnuda.labels import PSEUDO_LABELS_ONLY, foreground_names
 from nnuda.plan_key import read_plans

@@ -6,13 +6,12 @@ import csv
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
@@ -112,12 +111,6 @@ def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
 def first_names(names: list[str], limit: int = 10) -> str:
     """The first names of a list, for a message."""
     return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
-
-
-def spread(cases: Sequence[str], limit: int) -> list[str]:
-    """At most so many, spread over all."""
-    cases = sorted(cases)
-    return [cases[int(i)] for i in np.linspace(0, len(cases) - 1, min(limit, len(cases))).round()]
 
 
 def evaluate_case(

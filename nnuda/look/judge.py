@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from nnuda.evaluation.estimate import PLAUSIBLE
-from nnuda.look.measure import Side
+from nnuda.planning.alike import differences
+from nnuda.planning.measure import Side
 
 MEND, REORIENT, ADAPT, WORKS, PERHAPS = (
     "mend the data first",
@@ -17,8 +16,6 @@ MEND, REORIENT, ADAPT, WORKS, PERHAPS = (
     "it works as it is",
     "it may work as it is",
 )
-ALIKE = 0.8  # common area of the normalised histograms from which on intensities speak for no adaptation
-RATIO = 1.5  # of median spacings or fields of view, from which on geometry speaks for one
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def judge(
         )
     if estimate is not None:
         return _by_model(estimate)
-    reasons = _differences(source, target, areas)
+    reasons = differences(source, target, areas)
     doubts = [
         "No model was tried: --model FOLDER of a trained nnU-Net tells more than histograms.",
         "Alike histograms do not make alike images: contrast between neighbouring structures is not in them.",
@@ -81,21 +78,3 @@ def _by_model(estimate: dict[str, Any]) -> Verdict:
     reasons = [f"the model on {len(estimate['per_case'])} target cases: {expected}, {estimate['verdict']}"]
     doubts = [estimate["caution"], "A few cases were looked at, not all."]
     return Verdict(WORKS if estimate["verdict"] == PLAUSIBLE else ADAPT, [*reasons, *estimate["reasons"]], doubts)
-
-
-def _differences(source: Side, target: Side, areas: list[float]) -> list[str]:
-    found = []
-    for name, other, area in zip(source.channels, target.channels, areas):
-        if name != other:
-            found.append(f"the channels are called differently, {name} and {other}: another kind of image")
-        if area < ALIKE:
-            found.append(f"intensities of {name} and {other} share {area:.0%} of their area after normalisation")
-    axes = slice(1, 3) if source.flat and target.flat else slice(0, 3)
-    for text, a, b in (
-        ("median spacing", source.median_spacing, target.median_spacing),
-        ("median field of view", np.median(source.fields, 0), np.median(target.fields, 0)),
-    ):
-        ratio = np.maximum(a / b, b / a)[axes].max()
-        if ratio > RATIO:
-            found.append(f"{text} differs by a factor of {ratio:.2g}")
-    return found

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from nnuda.histograms import common_area, shown_limits
 from nnuda.look.judge import ADAPT, MEND, REORIENT, WORKS, Verdict
-from nnuda.look.measure import Side
 from nnuda.planning.geometry import low_resolution_axis
+from nnuda.planning.measure import Side
 from nnuda.planning.normalization import CT
-from nnuda.report.domains import overlap, shown_limits
 from nnuda.report.figures import SOURCE as SOURCE_COLOUR
 from nnuda.report.figures import TARGET as TARGET_COLOUR
 from nnuda.report.figures import histograms, panel, png
@@ -19,12 +19,6 @@ from nnuda.report.page import Fact, Facts, Notes, Picture, Pictures, Section, Ta
 from nnuda.report.run import number
 
 LEVELS = {ADAPT: "bad", MEND: "bad", REORIENT: "bad", WORKS: "good"}
-
-
-def common_areas(source: Side, target: Side) -> list[float]:
-    """Common area of the normalised histograms, a channel."""
-    pairs = ({"source": a, "target": b} for a, b in zip(source.normalised, target.normalised))
-    return [overlap(values, shown_limits(values)) for values in pairs]
 
 
 def look_html(
@@ -89,7 +83,7 @@ def _histograms(source: Side, target: Side) -> list[Picture]:
             limits = shown_limits(values)
             name = f"{'before' if title == 'raw' else 'after'} normalisation"
             name += f", channel {channel}" if len(source.channels) > 1 else ""
-            caption = f"common area {overlap(values, limits):.2f}"
+            caption = f"common area {common_area(values, limits):.2f}"
             pictures.append(Picture(histograms(name, values, limits, ct), f"histogram of intensities {name}", caption))
     return pictures
 

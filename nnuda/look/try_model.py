@@ -10,10 +10,9 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import isdir, join
 
 from nnuda.commands import run_logged
-from nnuda.datasets import Domain, label_files
+from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import LookError
 from nnuda.evaluation.quality import calibrate, estimate_folder, read_model
-from nnuda.evaluation.scores import spread
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5

@@ -21,6 +21,7 @@ def make_key(
     settings: dict,
     plan: str,
     made_with: dict | None = None,
+    areas: list[float] | None = None,
 ) -> dict:
     """The key's content.
 
@@ -34,6 +35,7 @@ def make_key(
         settings: overrides of presets, flat.
         plan: "extended" (made by stock nnU-Net before) or "fresh".
         made_with: the options that a fresh plan was made with.
+        areas: from `look_alike`.
     """
     return {
         **({"made_with": made_with} if made_with else {}),
@@ -51,7 +53,7 @@ def make_key(
         },
         "geometry": geometry,
         "memory": memory,
-        "rules": find(geometry),
+        "rules": find(geometry, areas),
         "settings": settings,
         "weights": pretrained_weights(settings),
     }

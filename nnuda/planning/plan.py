@@ -12,6 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.datasets import Domain
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
+from nnuda.planning.alike import look_alike
 from nnuda.planning.choice import MADE_WITH, PlanChoice, load_plan, plan_file
 from nnuda.planning.geometry import geometry_facts, orientations
 from nnuda.planning.make_key import make_key
@@ -74,7 +75,8 @@ def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprin
     }
     origin = old_key.get("plan", "extended") if base else "fresh"
     made_with = old_key.get(MADE_WITH) if base else choice.made_with
-    key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin, made_with)
+    areas = look_alike(source, target, reader_class)
+    key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin, made_with, areas)
     key = with_class_embeddings(key, request.embeddings, old_key)
     plans = {**plans, "plans_name": choice.name, KEY: key}
     write_json(plans, plan_file(source.name, choice.name))

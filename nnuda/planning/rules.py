@@ -37,14 +37,29 @@ class Finding:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def find(geometry: dict[str, dict]) -> list[dict[str, Any]]:
-    """What all rules say of a pair, for the plan; nothing for domains that are alike.
+def find(geometry: dict[str, dict], areas: list[float] | None = None) -> list[dict[str, Any]]:
+    """What all rules say of a pair, for the plan.
 
     Args:
         geometry: the plan key's: median spacing and shape of "source" and "target".
+        areas: from `look_alike`.
     """
-    findings = (rule(geometry["source"], geometry["target"]) for rule in RULES)
+    findings = [rule(geometry["source"], geometry["target"]) for rule in RULES] + [no_shift(areas)]
     return [asdict(finding) for finding in findings if finding is not None]
+
+
+def no_shift(areas: list[float] | None) -> Finding | None:
+    """Strong augmentation prepares for images that look otherwise; where none do, it only makes the source harder."""
+    if areas is None:
+        return None
+    shown = ", ".join(f"{area:.0%}" for area in areas)
+    return Finding(
+        "no shift to be seen",
+        {"common_area": [float(f"{area:.3g}") for area in areas]},
+        f"Channel names, spacing, field of view and normalised intensities ({shown} of their histograms' area in common) "
+        "are alike in both domains. Strong augmentation costs accuracy where there is no shift, so that it is left away.",
+        {"training.augmentation": "nnunet"},
+    )
 
 
 def field_of_view(source: dict, target: dict) -> Finding | None:

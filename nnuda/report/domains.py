@@ -13,9 +13,9 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
-from nnuda.datasets import Domain, load_dataset
+from nnuda.datasets import Domain, load_dataset, spread
 from nnuda.errors import NnudaError, short
-from nnuda.evaluation.scores import spread
+from nnuda.histograms import common_area, shown_limits
 from nnuda.images import read_case
 from nnuda.plan_key import target_folder
 from nnuda.report.figures import histograms
@@ -23,7 +23,6 @@ from nnuda.report.page import Picture, Pictures, Section, Table, Text
 from nnuda.report.run import ReportError, Run, number
 
 VOXELS_PER_CASE = 50_000
-SHOWN_PERCENTILES = (0.5, 99.5)
 Intensities = list[np.ndarray]  # one array a channel
 
 
@@ -153,19 +152,6 @@ def _raw(run: Run, domain: str, limit: int) -> Intensities | None:
     return _read(spread(list(found.images), limit), lambda case: _raw_case(found, case), f"{domain}, raw")
 
 
-def overlap(values: dict[str, np.ndarray], limits: tuple[float, float]) -> float:
-    """Common area of both histograms, 0 to 1."""
-    edges = np.linspace(*limits, 81)
-    shares = [np.histogram(np.clip(drawn, *limits), edges)[0] / drawn.size for drawn in values.values()]
-    return float(np.minimum(*shares).sum())
-
-
-def shown_limits(values: dict[str, np.ndarray]) -> tuple[float, float]:
-    ends = np.array([np.percentile(drawn, SHOWN_PERCENTILES) for drawn in values.values()])
-    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-    return low, max(high, low + 1e-6)
-
-
 def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
     """Histograms of each channel, before and after normalisation; and sentences on what could not be drawn.
 
@@ -197,7 +183,7 @@ def histogram_pictures(run: Run, limit: int) -> tuple[list[Picture], list[str]]:
             values = {domain: channels[channel] for domain, channels in domains.items()}
             limits = shown_limits(values)
             name = title if len(_channels(run, "source")) == 1 else f"channel {channel}, {title}"
-            shared = f"common area {overlap(values, limits):.2f}" if len(values) == 2 else ""
+            shared = f"common area {common_area(values, limits):.2f}" if len(values) == 2 else ""
             pictures.append(Picture(histograms(name, values, limits, ct), f"histogram of intensities {name}", shared))
     return pictures, missing
 

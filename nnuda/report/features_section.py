@@ -12,11 +12,10 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnuda.datasets import label_files, load_dataset
+from nnuda.datasets import label_files, load_dataset, spread
 from nnuda.errors import NnudaError
 from nnuda.evaluation.class_features import Case, ClassFeatures, collect_features
 from nnuda.evaluation.feature_embedding import draw, embed, neighbours
-from nnuda.evaluation.scores import spread
 from nnuda.report.page import Picture, Pictures, Section, Text
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import ReportError, Run

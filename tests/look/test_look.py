@@ -15,7 +15,7 @@ from toy import SOURCE, TARGET, write_dataset
 from nnuda.cli.look import main
 from nnuda.evaluation.estimate import LOOK, PLAUSIBLE
 from nnuda.look.judge import ADAPT, MEND, PERHAPS, REORIENT, WORKS, judge
-from nnuda.look.measure import Side
+from nnuda.planning.measure import Side
 
 
 def side(name: str, spacing: float = 1.0, codes: str = "LPS") -> Side:
@@ -80,7 +80,7 @@ def test_inverted_contrast_needs_adaptation(raw, tmp_path, capsys):
 def test_the_normalised_sample_is_nnunets(raw, tmp_path):
     """Z-scores of whole images: mean 0 and deviation 1 by construction, sampled here."""
     from nnuda.datasets import load_dataset
-    from nnuda.look.measure import measure_pair
+    from nnuda.planning.measure import measure_pair
 
     source, target = load_dataset(501), load_dataset(502)
     for measured in measure_pair(source, target, source.reader_class(), 2):

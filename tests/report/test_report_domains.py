@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from made_run import make_run
 
-from nnuda.report.domains import domains_section, fingerprint_table, overlap, spread
+from nnuda.datasets import spread
+from nnuda.histograms import common_area
+from nnuda.report.domains import domains_section, fingerprint_table
 from nnuda.report.run import read_run
 
 
@@ -37,9 +39,9 @@ def test_what_lies_elsewhere_by_now_is_said(tmp_path: Path, monkeypatch: pytest.
 
 def test_common_area() -> None:
     values = np.random.default_rng(0).normal(size=10_000)
-    assert overlap({"source": values, "target": values}, (-3, 3)) == pytest.approx(1)
-    assert overlap({"source": values, "target": values + 50}, (-5, 60)) == pytest.approx(0)
-    assert overlap({"source": values, "target": values * 2 + 1}, (-8, 8)) == pytest.approx(0.62, abs=0.03)
+    assert common_area({"source": values, "target": values}, (-3, 3)) == pytest.approx(1)
+    assert common_area({"source": values, "target": values + 50}, (-5, 60)) == pytest.approx(0)
+    assert common_area({"source": values, "target": values * 2 + 1}, (-8, 8)) == pytest.approx(0.62, abs=0.03)
 
 
 def test_cases_are_spread_over_all() -> None:

@@ -12,8 +12,7 @@ from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 from tqdm import tqdm
 
-from nnuda.datasets import Domain, label_files
-from nnuda.evaluation.scores import spread
+from nnuda.datasets import Domain, label_files, spread
 from nnuda.images import read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
