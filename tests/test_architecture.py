@@ -28,6 +28,7 @@ ALLOWED = {
     "results": ["errors", "files"],
     "trainer_files": ["registration"],
     "settings": ["errors", "trainer_files"],
+    "published": ["files"],
     "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
     # mathematics: torch, and the room itself
     "losses": [],
@@ -121,6 +122,7 @@ ALLOWED = {
         "find_trainer",
         "images",
         "planning",
+        "published",
         "report",
         "results",
         "settings",
@@ -138,7 +140,7 @@ ALLOWED = {
         "selection",
         "selftraining",
     ],
-    "convert": ["errors", "files", "processes"],
+    "convert": ["errors", "files", "processes", "published"],
     "selftraining": ["datasets", "errors", "files", "images", "labels", "plan_key", "planning", "processes", "results"],
     # the roofs
     "trainers": [
