@@ -138,7 +138,7 @@ def published_rows(published: Published) -> Rows:
 
 
 def _published_row(published: Published, result: Result, classes: Sequence[str]) -> list[str]:
-    values = [_number(result.dice.get(name, math.nan)) for name in (MEAN, *classes)]
+    values = [_as_published(result.dice.get(name)) for name in (MEAN, *classes)]
     place = published.sources[result.source].place
     number = list(published.sources).index(result.source) + 1
     return [
@@ -147,6 +147,11 @@ def _published_row(published: Published, result: Result, classes: Sequence[str])
         *values,
         f"[{number}] {place}" + (f"; {result.note}" if result.note else ""),
     ]
+
+
+def _as_published(value: float | None) -> str:
+    """Three decimals, or four where the paper has them."""
+    return "-" if value is None else f"{value:.4f}".removesuffix("0")
 
 
 def published_notes(published: Published) -> list[str]:

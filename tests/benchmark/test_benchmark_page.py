@@ -13,8 +13,9 @@ from toy import write_dataset
 
 from nnuda.benchmark.description import read_benchmark
 from nnuda.benchmark.identity import provenance
-from nnuda.benchmark.page import _in_one_line, save_pages
+from nnuda.benchmark.page import _in_one_line, published_rows, save_pages
 from nnuda.benchmark.places import run_folder, write_state
+from nnuda.published.results import load_published
 
 ROWS = [
     {"name": "plain", "trainer": "nnUDATrainerSourceOnly"},
@@ -106,6 +107,13 @@ def test_published_figures_stand_apart(made: tuple[Path, list[str]]) -> None:
     assert "| similarity-based prototypes | target images | 0.775 | 0.817 | 0.643 | [1] comparison on MM-WHS |" in text
     assert "| EntMin | target images | 0.725 | - | - | [1] comparison on MM-WHS |" in text
     assert "EntMin" not in (made[0] / "benchmark.csv").read_text()
+
+
+def test_published_figures_keep_their_decimals() -> None:
+    rows = {row[0]: row for row in published_rows(load_published("crossmoda_cet1_to_hrt2"))}
+    assert rows[""][2:5] == ["mean Dice", "vestibular schwannoma", "cochlea"]
+    assert rows["PAST"][2:] == ["0.8395", "-", "-", "[3] abstract; validation of 2021"]
+    assert rows["COSMOS"][2:5] == ["-", "0.871", "0.842"]
 
 
 def test_an_error_is_said_in_one_line() -> None:
