@@ -55,6 +55,11 @@ class EditableWheelWithPth(editable_wheel):
 setup(
     packages=[*find_packages(include=["nnuda", "nnuda.*"]), "nnuda.trainers", "nnuda.plans"],
     package_dir={"nnuda": "nnuda", "nnuda.trainers": "trainers", "nnuda.plans": "plans"},
-    package_data={"nnuda": ["py.typed"], "nnuda.report": ["*.html"], "nnuda.plans": ["*.json"]},
+    package_data={
+        "nnuda": ["py.typed"],
+        "nnuda.report": ["*.html"],
+        "nnuda.published": ["*.json"],
+        "nnuda.plans": ["*.json"],
+    },
     cmdclass={"build_py": BuildPyWithPth, "editable_wheel": EditableWheelWithPth},
 )

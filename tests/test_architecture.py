@@ -30,6 +30,7 @@ ALLOWED = {
     "predictor": ["errors", "plan_key", "results"],
     "trainer_files": ["registration"],
     "settings": ["errors", "trainer_files"],
+    "published": ["files"],
     "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
     # mathematics: torch, and the room itself
     "losses": [],
@@ -137,6 +138,7 @@ ALLOWED = {
         "find_trainer",
         "images",
         "planning",
+        "published",
         "report",
         "results",
         "settings",
@@ -154,7 +156,7 @@ ALLOWED = {
         "selection",
         "selftraining",
     ],
-    "convert": ["errors", "files", "processes"],
+    "convert": ["errors", "files", "processes", "published"],
     "selftraining": [
         "datasets",
         "errors",

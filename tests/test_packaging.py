@@ -123,7 +123,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     outside = {name for name in names if not name.startswith(("nnuda/", "nnuda-"))}
     assert outside == {PTH}
-    for folder, suffix in (("nnuda", ".py"), ("nnuda", ".html"), ("trainers", ".py"), ("plans", ".json")):
+    for folder, suffix in (
+        ("nnuda", ".py"),
+        ("nnuda", ".html"),
+        ("nnuda", ".json"),
+        ("trainers", ".py"),
+        ("plans", ".json"),
+    ):
         for path in (ROOT / folder).rglob(f"*{suffix}"):
             inside = path.relative_to(ROOT).as_posix()
             assert (inside if folder == "nnuda" else f"nnuda/{inside}") in names

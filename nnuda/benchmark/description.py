@@ -12,6 +12,7 @@ from nnuda.datasets import Domain, find_images, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.files import read_json, schema_complaint
 from nnuda.find_trainer import find_trainer
+from nnuda.published.results import published_pairs
 from nnuda.settings import effective_settings
 
 SOURCE, TARGET = "source", "target"
@@ -39,6 +40,7 @@ SCHEMA = {
                     "labels": {"type": "string"},
                     "images": {"type": "string"},
                     "oracle": _DATASET,
+                    "published": {"type": "string"},
                 },
             },
         },
@@ -98,6 +100,7 @@ class Pair:
         oracle: labelled target cases that are not scored; None without.
         labels: folder of the reference labels.
         images: case -> its files, of every scored case.
+        published: pair whose published figures stand on the page; None: none.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Pair:
     oracle: Domain | None
     labels: str
     images: Mapping[str, Sequence[str]]
+    published: str | None = None
 
     def trained_on(self, on: str) -> Domain:
         return self.oracle if on == TARGET else self.source
@@ -278,7 +282,12 @@ def _pair(file: str, entry: dict) -> Pair:
             f"{file}: pair {entry['name']}: expected labelled cases of the oracle {oracle.name} that are not scored; "
             f"{', '.join(both[:5])} are also in {labels}. Take them out of one of the two."
         )
-    return Pair(entry["name"], source, target, oracle, labels, images)
+    published = entry.get("published")
+    if published is not None and published not in (known := published_pairs()):
+        raise BenchmarkError(
+            f"{file}: pair {entry['name']}: published: expected one of {', '.join(known)}; got {published}."
+        )
+    return Pair(entry["name"], source, target, oracle, labels, images, published)
 
 
 def _beside(file: str, path: str) -> str:

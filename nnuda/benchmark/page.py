@@ -19,12 +19,17 @@ from nnuda.evaluation.comparison import Comparison
 from nnuda.evaluation.scores import load_scores
 from nnuda.evaluation.table import spreadsheet_text
 from nnuda.files import write_text
+from nnuda.published.results import MEAN, Published, Result, load_published
 from nnuda.report.comparison_plots import case_plot
 from nnuda.report.page import Notes, Picture, Pictures, Section, Table, Text, page_html
 from nnuda.stages.progress import duration
 
 PAGE, CSV, MARKDOWN = "benchmark.html", "benchmark.csv", "benchmark.md"
 COLUMNS = ("pair", "row", "seed", "fold", "trainer", "class", "cases", "dice", "dice_sd", "worst", "training_seconds")
+NOT_COMPARABLE = (
+    "Published, other networks and budgets: not comparable line by line. Papers differ in cases, crops, slices and in "
+    "how an epoch is chosen."
+)
 Rows = list[list[str]]
 
 
@@ -122,6 +127,61 @@ def _budget(benchmark: Benchmark) -> str:
     )
 
 
+# ---- figures of papers ----------------------------------------------------------------------------------------------
+
+
+def published_rows(published: Published) -> Rows:
+    """Head and rows: method, what it was trained with, mean Dice, each class, source."""
+    classes = [name for name in published.classes if any(name in result.dice for result in published.results)]
+    head = ["", "trained with", "mean Dice", *classes, "source"]
+    return [head, *(_published_row(published, result, classes) for result in published.results)]
+
+
+def _published_row(published: Published, result: Result, classes: Sequence[str]) -> list[str]:
+    values = [_as_published(result.dice.get(name)) for name in (MEAN, *classes)]
+    place = published.sources[result.source].place
+    number = list(published.sources).index(result.source) + 1
+    return [
+        result.method,
+        result.trained_with,
+        *values,
+        f"[{number}] {place}" + (f"; {result.note}" if result.note else ""),
+    ]
+
+
+def _as_published(value: float | None) -> str:
+    """Three decimals, or four where the paper has them."""
+    return "-" if value is None else f"{value:.4f}".removesuffix("0")
+
+
+def published_notes(published: Published) -> list[str]:
+    """What was scored, what is particular, and the sources by their numbers."""
+    found = [f"Scored: {published.cases}.", *published.notes]
+    for number, source in enumerate(published.sources.values(), 1):
+        note = f" ({source.note})" if source.note else ""
+        found.append(f"[{number}] {source.title}, {source.address}, {source.place}{note}.")
+    return found
+
+
+def published_section(pair: str, name: str) -> Section:
+    """Apart from the benchmark's own rows, under a heading that says so."""
+    rows = published_rows(published := load_published(name))
+    table = Table(rows, words=frozenset({1, len(rows[0]) - 1}))
+    return Section(f"Published: {pair}", [Text(NOT_COMPARABLE), table, Notes(published_notes(published))])
+
+
+def _published_lines(pair: str, published: Published) -> list[str]:
+    rows = published_rows(published)
+    notes_of = [f"- {note}" for note in published_notes(published)]
+    return [f"### Published: {pair}", "", NOT_COMPARABLE, "", *_markdown_table(rows), "", *notes_of]
+
+
+def _markdown_table(rows: Rows) -> list[str]:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    cells.insert(1, ["---", *["---:"] * (len(cells[0]) - 1)])
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +194,7 @@ def _page(folder: str, benchmark: Benchmark, tables: Sequence[PairTable]) -> str
         halves = [[row[:middle] for row in rows], [[row[0], *row[middle:]] for row in rows]]
         blocks = [*map(Table, halves), *_plots(folder, benchmark, table), Notes(notes(benchmark, table))]
         sections.append(Section(name, blocks))
+    sections += [published_section(table.pair.name, table.pair.published) for table in tables if table.pair.published]
     sections.append(Section("Runs", [Table(_run_rows(folder, benchmark), words=frozenset({1, 4, 5}))]))
     made_with = {kind: values for table in tables for kind, values in table.provenance.items()}
     rows = [["", ""], *([kind, "; ".join(values)] for kind, values in made_with.items())]
@@ -224,10 +285,10 @@ def markdown_text(benchmark: Benchmark, tables: Sequence[PairTable]) -> str:
     """A table a pair, and the notes."""
     lines = [f"# {benchmark.title}", "", _budget(benchmark), ""]
     for table in tables:
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in result_rows(table)]
-        rows.insert(1, ["---", *["---:"] * (len(rows[0]) - 1)])
         lines += [f"## {table.pair.name}: {table.pair.source.name} to {table.pair.target.name}", ""]
-        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+        lines += [*_markdown_table(result_rows(table)), ""]
         lines += [*(f"- {note}" for note in notes(benchmark, table)), ""]
+        if table.pair.published:
+            lines += [*_published_lines(table.pair.name, load_published(table.pair.published)), ""]
     made_with = json.dumps({kind: values for table in tables for kind, values in table.provenance.items()})
     return "\n".join([*lines, f"Made with {made_with}.", ""])

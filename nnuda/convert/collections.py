@@ -78,6 +78,7 @@ MSCMR = Collection(
     licence="for research, after registration with the organisers",
     citation=_MSCMR_CITATION,
     orientation=None,
+    configuration="2d",
 )
 
 MSCMR_VARDA = Collection(
@@ -114,6 +115,7 @@ MSCMR_VARDA = Collection(
     licence="the repository's is MIT; the images are MS-CMRSeg's, for research",
     citation=f"Wu and Zhuang, IEEE TMI 40(12), 2021; {_MSCMR_CITATION}",
     orientation=None,
+    configuration="2d",
 )
 
 # ---- MM-WHS 2017 ------------------------------------------------------------------------------------------------------
@@ -422,6 +424,7 @@ MMS = Collection(
     licence="for research, see the challenge's page",
     citation="Campello et al., IEEE TMI 40(12), 2021",
     orientation=None,
+    configuration="2d",
 )
 
 COLLECTIONS = {

@@ -108,6 +108,7 @@ class Collection:
             domains; None: as stored, for oblique stacks of slices.
         same_patients: the domains are images of the same patients: every other patient is source, the rest target.
         skip: case -> why it is left out.
+        configuration: nnU-Net's, that a benchmark begins with: "2d" for stacks of few thick slices.
     """
 
     title: str
@@ -122,3 +123,4 @@ class Collection:
     orientation: str | None = "LPS"
     same_patients: bool = False
     skip: Mapping[str, str] = field(default_factory=dict)
+    configuration: str = "3d_fullres"

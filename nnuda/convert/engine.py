@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,16 @@ from nnuda.convert.layout import Case, LayoutError, find_cases
 from nnuda.errors import NnudaError
 from nnuda.files import folder_aside, read_json, write_json
 from nnuda.processes import run_cases
+from nnuda.published.results import published_pairs
 
 ENDING = ".nii.gz"
 LABELS_TARGET, SPLIT, PROVENANCE = "labels_target", "split.json", "provenance.json"
+LABELS_TEST, BENCHMARK = "labels_test", "benchmark.json"
+ROWS = [
+    {"name": "source-only", "trainer": "nnUDATrainerSourceOnly"},
+    {"name": "strong", "trainer": "nnUDATrainerSourceOnly", "settings": {"training.augmentation": "strong"}},
+    {"name": "adapt", "trainer": "nnUDATrainerAdapt"},
+]
 
 
 class ConversionError(NnudaError, ValueError):
@@ -71,7 +79,7 @@ def convert(request: Request) -> str:
     """Convert a pair; says on the screen what is done.
 
     Returns:
-        the folder with the target's labels, the split and the provenance.
+        the folder with the target's labels, the split, the provenance and the description of a benchmark.
 
     Raises:
         ConversionError: the domains do not fit, or something is in the way.
@@ -91,6 +99,7 @@ def convert(request: Request) -> str:
         records = [_write_side(request, collection, side, folder, made[2]) for side, folder in zip(sides, made)]
         write_json(_split(collection, sides), os.path.join(made[2], SPLIT))
         write_json(_provenance(request, collection, sides, records), os.path.join(made[2], PROVENANCE))
+        _write_benchmark(collection, sides, os.path.basename(pair), made[2])
         _check_free(folders, request)
         for one, folder in zip(made, folders):
             os.rename(one, folder)
@@ -263,6 +272,38 @@ def _provenance(
     }
 
 
+def _write_benchmark(collection: Collection, sides: Sequence[_Side], pair: str, folder: str) -> None:
+    """The description of a benchmark of the pair, and the labels that it scores; none where no target case has one."""
+    source, target = sides
+    labelled = [case for case in target.cases if case.labels]
+    if not labelled:
+        return
+    held = set(_split(collection, sides)["target"].get("test", []))
+    tested = [case for case in labelled if case.name in held]
+    some = 0 < len(tested) < len(labelled)
+    if some:
+        os.makedirs(os.path.join(folder, LABELS_TEST))
+    for case in tested if some else ():
+        file = case.name + ENDING
+        shutil.copyfile(os.path.join(folder, LABELS_TARGET, file), os.path.join(folder, LABELS_TEST, file))
+    entry = {
+        "name": pair.replace("_", "-"),
+        "source": source.dataset,
+        "target": target.dataset,
+        "labels": LABELS_TEST if some else LABELS_TARGET,
+        **({"published": pair} if pair in published_pairs() else {}),
+    }
+    content = {
+        "title": collection.title,
+        "pairs": [entry],
+        "rows": ROWS,
+        "budget": {"configuration": collection.configuration, "settings": {"training.num_epochs": 1000}},
+        "seeds": [1, 2, 3],
+        "against": ROWS[0]["name"],
+    }
+    write_json(content, os.path.join(folder, BENCHMARK))
+
+
 # ---- saying -----------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +339,9 @@ def _say(
     print(
         f"Made: {', '.join(folders)}\nLabels of the target, for scoring alone: {os.path.join(folders[2], LABELS_TARGET)}"
     )
+    benchmark = os.path.join(folders[2], BENCHMARK)
+    if os.path.isfile(benchmark):
+        print(f"For nnUDA_benchmark: {benchmark}")
     numbers = [side.dataset[len("Dataset") :][:3] for side in sides]
     print(
         f"Next, with nnUNet_raw={os.path.dirname(folders[0]) or '.'}: nnUDA_plan_and_preprocess -d {numbers[0]} "

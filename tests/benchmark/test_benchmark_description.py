@@ -30,6 +30,10 @@ PAIR = {"name": "toy", "source": 501, "target": 502, "labels": "labels"}
         ({"pairs": [{**PAIR, "source": 777}]}, "pair toy: No dataset 777"),
         ({"pairs": [{**PAIR, "labels": "nowhere"}]}, "pair toy: labels: expected a folder with reference labels"),
         ({"pairs": [{**PAIR, "oracle": 501}]}, "pair toy: expected labelled cases of the oracle .* case0, case1"),
+        (
+            {"pairs": [{**PAIR, "published": "mmwhs"}]},
+            "pair toy: published: expected one of .*mmwhs_ct_to_mr.*got mmwhs",
+        ),
         ({"rows": [{**ROW, "on": "target"}]}, "row plain is trained on the target, and no pair has an oracle"),
         ({"rows": [{**ROW, "settings": {"training.seed": 3}}]}, "training.seed is set by seeds"),
         ({"against": "oracle"}, "against: expected one of the rows plain, strong; got oracle"),

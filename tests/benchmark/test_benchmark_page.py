@@ -13,8 +13,9 @@ from toy import write_dataset
 
 from nnuda.benchmark.description import read_benchmark
 from nnuda.benchmark.identity import provenance
-from nnuda.benchmark.page import _in_one_line, save_pages
+from nnuda.benchmark.page import _in_one_line, published_rows, save_pages
 from nnuda.benchmark.places import run_folder, write_state
+from nnuda.published.results import load_published
 
 ROWS = [
     {"name": "plain", "trainer": "nnUDATrainerSourceOnly"},
@@ -50,6 +51,7 @@ def made(described: Callable[..., str], tmp_path: Path) -> tuple[Path, list[str]
     for file in oracle.rglob("case*"):
         file.rename(file.with_name(file.name.replace("case", "other")))
     pair = {"name": "toy", "source": 501, "target": 502, "labels": "labels", "oracle": 503}
+    pair["published"] = "mmwhs_mr_to_ct"
     benchmark, folder = read_benchmark(described(rows=ROWS, pairs=[pair], title="A & B")), str(tmp_path / "out")
     for run in benchmark.runs:
         made_with = provenance("cpu") | {"commit": f"c{run.seed}"}
@@ -93,6 +95,25 @@ def test_page_links_reports_and_shows_what_failed(made: tuple[Path, list[str]]) 
     link = "runs/toy_plain_seed1_foldall/report.html"
     assert f'href="{link}"' in text and os.path.isfile(made[0] / link)
     assert "Error: no &lt;luck&gt;" in text and "<b>bold" not in text and "A &amp; B" in text
+
+
+def test_published_figures_stand_apart(made: tuple[Path, list[str]]) -> None:
+    page, text = (made[0] / "benchmark.html").read_text(), (made[0] / "benchmark.md").read_text()
+    for whole, heading in ((page, 'id="published--toy"'), (text, "### Published: toy")):
+        own, papers = whole.split(heading)
+        assert "not comparable line by line" in papers and "not comparable" not in own
+        assert "similarity-based prototypes" in papers and "similarity-based prototypes" not in own
+        assert "https://arxiv.org/abs/2510.20596" in papers
+    assert "| similarity-based prototypes | target images | 0.775 | 0.817 | 0.643 | [1] comparison on MM-WHS |" in text
+    assert "| EntMin | target images | 0.725 | - | - | [1] comparison on MM-WHS |" in text
+    assert "EntMin" not in (made[0] / "benchmark.csv").read_text()
+
+
+def test_published_figures_keep_their_decimals() -> None:
+    rows = {row[0]: row for row in published_rows(load_published("crossmoda_cet1_to_hrt2"))}
+    assert rows[""][2:5] == ["mean Dice", "vestibular schwannoma", "cochlea"]
+    assert rows["PAST"][2:] == ["0.8395", "-", "-", "[3] abstract; validation of 2021"]
+    assert rows["COSMOS"][2:5] == ["-", "0.871", "0.842"]
 
 
 def test_an_error_is_said_in_one_line() -> None:

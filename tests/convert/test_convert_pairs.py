@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from owner_files import EXAMPLES, Example, Made
 
+from nnuda.benchmark.description import read_benchmark
 from nnuda.convert.collections import COLLECTIONS
 from nnuda.convert.engine import LABELS_TARGET, PROVENANCE, SPLIT, Request, convert
 from nnuda.datasets import label_files, load_dataset
+from nnuda.published.results import published_pairs
 
 CHECKED = 60  # voxels a volume
 
@@ -106,6 +108,23 @@ def test_split_and_provenance(done):
     (named,) = provenance["benchmark_pair"].values()
     assert (raw / named["source"] / "labelsTr").is_dir() and (raw / named["target"] / "imagesTr").is_dir()
     assert (raw / named["labels"]).is_dir() == bool(split["target"]["labelled"])
+
+
+def test_the_benchmark_scores_what_is_held_out(done):
+    example, made, raw, pair = done
+    split = json.loads((pair / SPLIT).read_text())["target"]
+    if not split["labelled"]:
+        assert not (pair / "benchmark.json").exists()
+        return
+    benchmark = read_benchmark(str(pair / "benchmark.json"))
+    (scored,) = benchmark.pairs
+    held = set(split.get("test", [])) & set(split["labelled"])
+    assert set(scored.images) == (held or set(split["labelled"]))
+    assert (scored.source.name, scored.target.name) == tuple(d.name for d in (load_dataset(701), load_dataset(702)))
+    assert scored.published == (pair.name if pair.name in published_pairs() else None)
+    assert [row.trainer for row in benchmark.rows][-1] == "nnUDATrainerAdapt" and len(benchmark.runs) == 9
+    stacks = ("mscmr", "mscmr-varda", "mms")
+    assert benchmark.budget["configuration"] == ("2d" if example.collection in stacks else "3d_fullres")
 
 
 def test_a_second_time_nothing_is_done(done, capsys):
