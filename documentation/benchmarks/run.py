@@ -61,7 +61,6 @@ class Pair:
         self.name, self.description, self.data = name, description, data
         self.configuration, self.budget = configuration, budget
         self.root, self.threads = work / name / configuration, threads
-        self.ready_mark = f"ready_{configuration}"
         self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
         self.environment = {
             **os.environ,
@@ -175,13 +174,16 @@ class Pair:
         shutil.copy(source / "dataset.json", predictions)
         return predictions
 
-    def train_and_predict(self, name: str, trainer: str, settings: dict, plan: list[str]) -> tuple[Path, float]:
+    def configure(self, name: str, settings: dict, plan: list[str]) -> None:
+        """The plan of that name, with the settings."""
+        made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
+        if not list((self.root / "preprocessed").glob(f"Dataset{self.source}_*/{name}.json")):
+            self.command("nnUDA_configure", "-d", str(self.source), "-p", "nnUNetPlans", "--as", name, *made, *plan)
+
+    def train_and_predict(self, name: str, trainer: str) -> tuple[Path, float]:
         """Train a plan of that name and predict the scored cases; the folder of predictions, and the training's seconds
         of CPU (NaN where it was continued)."""
         configuration, source = self.configuration, str(self.source)
-        made = [argument for key, value in settings.items() for argument in ("--set", f"{key}={json.dumps(value)}")]
-        if not list((self.root / "preprocessed").glob(f"Dataset{source}_*/{name}.json")):
-            self.command("nnUDA_configure", "-d", source, "-p", "nnUNetPlans", "--as", name, *made, *plan)
         results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
         folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
         common, seconds = ["-p", name, "-tr", trainer], float("nan")
@@ -198,19 +200,26 @@ class Pair:
         self.command("nnUNetv2_predict", *paths, "-d", source, "-c", configuration, "-f", "all", *common, *one_process)
         return predictions, seconds
 
-    def second_round(self, first: str, seed: int) -> Pair:
-        """The pair whose source holds the target's pseudo-labels too, of the model that a row left: as
-        nnUDA_pseudo_label makes them."""
-        again, name = copy(self), f"nnUNetPlans_{first.replace('-', '_')}_{seed}__{self.configuration}"
-        model = next((self.root / "results").glob(f"Dataset{self.source}_*/*__{name}"))
-        again.source = 600 + seed
-        if not list((self.root / "preprocessed").glob(f"Dataset{again.source}_*/{again.ready_mark}")):
-            domains = ["-d", str(self.source), "-t", str(self.target)]
-            options = ["-f", "all", "--disable_tta", "-device", "cpu", "-o", str(again.source)]
-            self.command("nnUDA_pseudo_label", *domains, "-m", str(model), *options)
-            again.plan()
-            (next((self.root / "preprocessed").glob(f"Dataset{again.source}_*")) / again.ready_mark).touch()
-        return again
+    def second_round(self, first: str, settings: dict) -> tuple[Path, float]:
+        """Plain nnU-Net on the source and on the target's pseudo-labels, which the model of a row gives; returned as by
+        `train_and_predict`."""
+        seed = settings["training.seed"]
+        number, plans = str(600 + seed), f"nnUNetPlans_{first.replace('-', '_')}_{seed}"
+        model = next((self.root / "results").glob(f"Dataset{self.source}_*/*__{plans}__{self.configuration}"))
+        domains, again = ["-d", str(self.source), "-t", str(self.target)], copy(self)
+        options = ["-m", str(model), "-f", "all", "--disable_tta", "-device", "cpu", "-o", number]
+        self.command("nnUDA_pseudo_label", *domains, *options)
+        again.source, plan = number, ["-d", number, "-p", "nnUNetPlans"]
+        self.command("nnUNetv2_extract_fingerprint", *plan[:2], "-np", "1")
+        self.command("nnUNetv2_plan_experiment", *plan[:2])
+        again.add_configuration()
+        self.command("nnUNetv2_preprocess", *plan, "-c", self.configuration, "-np", "1")
+        again.environment = {
+            **self.environment,
+            "nnUNet_benchmark": json.dumps(settings),
+            "nnUNet_extTrainer": str(HERE / "trainers"),
+        }
+        return again.train_and_predict("nnUNetPlans", "nnUNetTrainerBudget")
 
     def run(self, row: str, description: dict, seed: int) -> list[dict]:
         """One row with one seed: train, predict, score; returns the lines of the table."""
@@ -220,10 +229,13 @@ class Pair:
             predictions, seconds, name = self.image_free(), float("nan"), "free"
         else:
             self.prepare()
-            trainer, pair = description["trainer"], self
+            trainer = description["trainer"]
             if "round_of" in description:
-                pair = self.second_round(description["round_of"], seed)
-            predictions, seconds = pair.train_and_predict(name, trainer, settings, description.get("plan", []))
+                predictions, seconds = self.second_round(description["round_of"], settings)
+            else:
+                self.configure(name, settings, description.get("plan", []))
+                predictions, seconds = self.train_and_predict(name, trainer)
+            name = predictions.name
         self.command("nnUDA_evaluate", str(self.root / "labels" / name), str(predictions), "-np", "1")
         facts = {
             "pair": self.name,
