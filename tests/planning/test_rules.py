@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import SimpleITK as sitk
 from planning_pairs import SOURCE, TARGET, write_dataset
 
 from nnuda.cli.plan_experiment import main as plan_experiment
@@ -90,3 +91,35 @@ def test_the_plan_holds_what_was_found_and_the_user_counts_more(folders, capsys)
 def test_a_plan_of_an_earlier_version_has_no_rules(folders):
     assert chosen_settings({"settings": {"training.seed": 1}}) == {"training.seed": 1}
     assert effective_settings("source_only", {})["selection.class_share"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "change, alike",
+    [({"seed": 1}, True), ({"seed": 1, "channel_names": ("T2",)}, False), ({"seed": 1, "spacing": (8.0, 1.0, 1.0)}, False)],
+)
+def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, capsys, change, alike):
+    write_dataset(folders.raw, SOURCE, labelled=True)
+    write_dataset(folders.raw, TARGET, labelled=False, **change)
+    plan_experiment(["-d", "701", "-t", "702", "-np", "1"])
+    key = read_key(folders.plan())
+    findings = {rule["rule"]: rule for rule in key["rules"]}
+    assert ("no shift to be seen" in findings) == alike
+    assert ("Sets training.augmentation=nnunet" in capsys.readouterr().out) == alike
+    dataset_json = json.loads((folders.raw / SOURCE / "dataset.json").read_text())
+    used = freeze(folders.plan(), "adapt", dataset_json)
+    assert used["training.augmentation"] == ("nnunet" if alike else "strong") and used["teacher.weight"] == 1
+    write_variant(folders.plan(), "mine", {"training.augmentation": "strong"})
+    assert freeze(folders.plan("mine"), "adapt", dataset_json)["training.augmentation"] == "strong"
+
+
+def test_inverted_images_are_a_shift(folders):
+    write_dataset(folders.raw, SOURCE, labelled=True)
+    write_dataset(folders.raw, TARGET, labelled=False, seed=1)
+    for file in (folders.raw / TARGET / "imagesTr").iterdir():
+        image = sitk.ReadImage(str(file))
+        array = sitk.GetArrayFromImage(image)
+        inverted = sitk.GetImageFromArray(array.max() + array.min() - array**3 / array.max() ** 2)
+        inverted.CopyInformation(image)
+        sitk.WriteImage(inverted, str(file))
+    plan_experiment(["-d", "701", "-t", "702", "-np", "1"])
+    assert "no shift to be seen" not in [rule["rule"] for rule in read_key(folders.plan())["rules"]]
