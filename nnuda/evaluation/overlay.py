@@ -23,6 +23,7 @@ LARGEST = "largest foreground"
 WINDOW_PERCENTILES = (1, 99)
 # Okabe and Ito: told apart by colour-blind readers, ordered here by contrast to grey.
 COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+DOTS = (0, (2, 1.5))  # lengths of dot and gap, in widths of the line: seen on noise and beside an edge
 PANEL_INCHES = 2.3
 LEGEND_INCHES = 1.7
 
@@ -136,7 +137,9 @@ def class_colours(names: Sequence[str]) -> dict[str, str | tuple]:
     return {name: matplotlib.colormaps["hsv"](i / len(names)) for i, name in enumerate(names)}
 
 
-def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping, style: str, thick: float) -> None:
+def _outline(
+    axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping, style: str | tuple, thick: float
+) -> None:
     for name, region in regions.items():
         mask = region_or_label_to_mask(labels, region if np.isscalar(region) else tuple(region))
         if mask.any():  # an edge of zeros closes the outline of what touches the border
@@ -147,8 +150,8 @@ def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping,
                 np.pad(mask, 1).astype(float),
                 [0.5],
                 colors=[colours[name]],
-                linestyles=style,
-                linewidths=thick * (1.3 if style == "solid" else 1.1),
+                linestyles=[style],
+                linewidths=thick * (1.65 if style == DOTS else 1.3),
             )
 
 
@@ -177,7 +180,7 @@ def draw_panel(
     axes.imshow(view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=view.aspect)
     if smooth:
         axes.images[-1].set_interpolation("bilinear")
-    for name, style in ((dotted, "dotted"), (solid, "solid")):
+    for name, style in ((dotted, DOTS), (solid, "solid")):
         if name is not None:
             _outline(axes, view.labels[name], regions, colours, style, thick)
     axes.set_xlim(-0.5, view.image.shape[1] - 0.5)
