@@ -145,20 +145,29 @@ class Browser:
         ]
         return measured | {"requests": [url for url in asked if not url.startswith("data:")]}
 
+    def evaluate(self, expression: str) -> object:
+        """What an expression of JavaScript gives in the page."""
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """A key on the element that has the focus."""
+        code = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
     def screenshot(self, file: Path, height: int, top: int = 0) -> None:
         """Part of the page as PNG."""
-        width = self.call("Runtime.evaluate", expression="innerWidth", returnByValue=True)["result"]["value"]
-        clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+        clip = {"x": 0, "y": top, "width": self.evaluate("innerWidth"), "height": height, "scale": 1}
         data = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)["data"]
         file.write_bytes(base64.b64decode(data))
 
 
-def faults(browser: Browser, page: Path, width: int) -> list[str]:
-    """What is wrong with a page: anything wider than the window, pictures that do not show, scripts, other requests."""
+def faults(browser: Browser, page: Path, width: int, scripts: int = 0) -> list[str]:
+    """What is wrong with a page: wider than the window, pictures that do not show, more scripts, other requests."""
     seen = browser.open(page, width)
     found = [] if seen["width"] == width else [f"the window is {seen['width']} wide, not {width}"]
     found += [] if seen["scroll"] <= seen["room"] else [f"{seen['scroll']} wide in {seen['room']}"]
     found += [f"outside of the window: {element}" for element in seen["outside"]]
     found += [f"picture {index} does not show" for index, natural in enumerate(seen["pictures"]) if natural == 0]
-    found += [f"{seen['scripts']} scripts"] if seen["scripts"] else []
+    found += [f"{seen['scripts']} scripts"] if seen["scripts"] != scripts else []
     return found + [f"asked for {url}" for url in seen["requests"] if url != page.resolve().as_uri()]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
@@ -21,17 +23,44 @@ LARGEST = "largest foreground"
 WINDOW_PERCENTILES = (1, 99)
 # Okabe and Ito: told apart by colour-blind readers, ordered here by contrast to grey.
 COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+DOTS = (0, (2, 1.5))  # lengths of dot and gap, in widths of the line: seen on noise and beside an edge
 PANEL_INCHES = 2.3
 LEGEND_INCHES = 1.7
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of a case: image (H,W), name of outlines -> labels (H,W), height of a pixel over its width."""
+    """One slice of a case: image (H,W), name of outlines -> labels (H,W), height of a pixel over its width.
+
+    `limits`: the grey values drawn black and white. Default: percentiles of the slice.
+    """
 
     image: np.ndarray
     labels: dict[str, np.ndarray]
     aspect: float
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All slices of a case, as `Slice` has one: image (N,H,W), labels (N,H,W)."""
+
+    image: np.ndarray
+    labels: dict[str, np.ndarray]
+    aspect: float
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Percentiles of all slices, so that grey values stay from slice to slice."""
+        low, high = np.percentile(self.image, WINDOW_PERCENTILES)
+        return float(low), float(high)
+
+    def slice(self, index: int, limits: tuple[float, float] | None = None) -> Slice:
+        """One of them."""
+        return Slice(self.image[index], {name: of[index] for name, of in self.labels.items()}, self.aspect, limits)
+
+
+View = TypeVar("View", Slice, Stack)
 
 
 def choose_slice(labels: np.ndarray, axis: int, choice: str | int) -> int:
@@ -52,14 +81,21 @@ def read_slice(
     allowed: Sequence[int],
     choice: str | int = LARGEST,
 ) -> Slice:
-    """The slice of a case across its axis of largest spacing, which for 2D images is the first one, of length one.
+    """The slice of a case that its first labels decide; `choice`: its index, or "largest foreground"."""
+    stack = read_stack(image_file, label_files, reader, allowed)
+    return stack.slice(choose_slice(next(iter(stack.labels.values())), 0, choice if len(stack.image) > 1 else 0))
+
+
+def read_stack(
+    image_file: str, label_files: Mapping[str, str], reader: type[BaseReaderWriter], allowed: Sequence[int]
+) -> Stack:
+    """The slices of a case across its axis of largest spacing, which for 2D images is the first one, of length one.
 
     Args:
         image_file: image; its first channel is shown.
-        label_files: name of outlines -> label file. The first one decides the slice.
+        label_files: name of outlines -> label file.
         reader: nnU-Net's reader class.
         allowed: the labels of dataset.json.
-        choice: index of the slice, or "largest foreground".
     """
     image, properties = read_files(lambda: reader().read_images((image_file,)), [image_file], "an image")
     labels = {name: read_labels(file, reader, allowed).labels for name, file in label_files.items()}
@@ -70,27 +106,28 @@ def read_slice(
             )
     spacing = np.asarray(properties["spacing"], dtype=float)
     axis = int(spacing.argmax())
-    index = choose_slice(next(iter(labels.values())), axis, choice if image.shape[1 + axis] > 1 else 0)
     height, width = np.delete(spacing, axis)
-    return Slice(
-        image[0].take(index, axis),
-        {name: label_map.take(index, axis) for name, label_map in labels.items()},
-        height / width,
-    )
+    across = {name: np.moveaxis(label_map, axis, 0) for name, label_map in labels.items()}
+    return Stack(np.moveaxis(image[0], axis, 0), across, height / width)
 
 
-def crop_to_foreground(view: Slice, margin: float = 0.35) -> Slice:
-    """The square in pixels around all outlines, wider by `margin` of its side each way, as far as the image reaches."""
+def crop_to_foreground(view: View, margin: float = 0.35) -> View:
+    """The square in pixels around all outlines, wider by `margin` of its side each way, as far as the image reaches.
+
+    One square for all slices of a stack.
+    """
     foreground = np.any([labels > 0 for labels in view.labels.values()], axis=0)
+    foreground = foreground.any(axis=tuple(range(foreground.ndim - 2)))
     if not foreground.any():
         return view
     spans = [np.flatnonzero(foreground.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
     half = max(last - first + 1 for first, last in spans) * (0.5 + margin)
-    window = tuple(
+    rows, columns = (
         slice(max(0, int((first + last + 1) / 2 - half)), int(np.ceil((first + last + 1) / 2 + half)))
         for first, last in spans
     )
-    return Slice(view.image[window], {name: labels[window] for name, labels in view.labels.items()}, view.aspect)
+    labels = {name: of[..., rows, columns] for name, of in view.labels.items()}
+    return replace(view, image=view.image[..., rows, columns], labels=labels)
 
 
 def class_colours(names: Sequence[str]) -> dict[str, str | tuple]:
@@ -100,7 +137,9 @@ def class_colours(names: Sequence[str]) -> dict[str, str | tuple]:
     return {name: matplotlib.colormaps["hsv"](i / len(names)) for i, name in enumerate(names)}
 
 
-def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping, style: str) -> None:
+def _outline(
+    axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping, style: str | tuple, thick: float
+) -> None:
     for name, region in regions.items():
         mask = region_or_label_to_mask(labels, region if np.isscalar(region) else tuple(region))
         if mask.any():  # an edge of zeros closes the outline of what touches the border
@@ -111,13 +150,20 @@ def _outline(axes: Axes, labels: np.ndarray, regions: Mapping, colours: Mapping,
                 np.pad(mask, 1).astype(float),
                 [0.5],
                 colors=[colours[name]],
-                linestyles=style,
-                linewidths=1.3 if style == "solid" else 1.1,
+                linestyles=[style],
+                linewidths=thick * (1.65 if style == DOTS else 1.3),
             )
 
 
 def draw_panel(
-    axes: Axes, view: Slice, regions: Mapping, colours: Mapping, solid: str | None, dotted: str | None
+    axes: Axes,
+    view: Slice,
+    regions: Mapping,
+    colours: Mapping,
+    solid: str | None,
+    dotted: str | None,
+    thick: float = 1.0,
+    smooth: bool = False,
 ) -> None:
     """A slice with outlines.
 
@@ -127,12 +173,16 @@ def draw_panel(
         regions: name -> label or labels of a region.
         colours: name -> colour.
         solid, dotted: which of the slice's labels to draw with such lines.
+        thick: times the width of the lines.
+        smooth: interpolate between pixels, which makes files of half the size.
     """
-    low, high = np.percentile(view.image, WINDOW_PERCENTILES)
+    low, high = view.limits or np.percentile(view.image, WINDOW_PERCENTILES)
     axes.imshow(view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=view.aspect)
-    for name, style in ((dotted, "dotted"), (solid, "solid")):
+    if smooth:
+        axes.images[-1].set_interpolation("bilinear")
+    for name, style in ((dotted, DOTS), (solid, "solid")):
         if name is not None:
-            _outline(axes, view.labels[name], regions, colours, style)
+            _outline(axes, view.labels[name], regions, colours, style, thick)
     axes.set_xlim(-0.5, view.image.shape[1] - 0.5)
     axes.set_ylim(view.image.shape[0] - 0.5, -0.5)
     axes.set_xticks([])

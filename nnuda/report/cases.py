@@ -7,19 +7,18 @@ import math
 import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from nnuda.evaluation.overlay import Slice, class_colours, crop_to_foreground, draw_panel, read_slice
+from nnuda.evaluation.overlay import Stack, class_colours, crop_to_foreground, read_stack
 from nnuda.evaluation.reading import find_reader
 from nnuda.evaluation.scores import class_labels, first_names
 from nnuda.evaluation.table import DECIMALS, metric_title, shown_metrics
 from nnuda.plan_key import read_plans
 from nnuda.report.case_scores import DICE, ENTROPY, SIZES, CaseScores, mean_dice
-from nnuda.report.figures import WIDTH_INCHES, jpeg
-from nnuda.report.page import Folded, Legend, Picture, Pictures, Section, Table, Text
+from nnuda.report.page import Folded, Legend, Pictures, Section, Table, Text
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run, number
+from nnuda.report.slices import case_pictures
 
 MEANING = {
     ENTROPY: "the mean entropy of the saved probabilities over the voxels predicted as a class, in nats; a case "
@@ -84,7 +83,7 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
     colours = {name: to_hex(colour) for name, colour in class_colours(list(regions)).items()}
     ending = run.dataset_json["file_ending"]
     reader = find_reader(run.dataset_json, run.plans, next(iter(predictions.images.values()))[0])
-    views: dict[str, Slice] = {}
+    stacks: dict[str, Stack] = {}
     for case in found.shown.values():
         folders = {REFERENCE: predictions.references, THIS: predictions.folder, BEFORE: predictions.before}
         files = {
@@ -92,35 +91,24 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
             for name, folder in folders.items()
             if folder is not None and (name != REFERENCE or isfile(join(folder, case + ending)))
         }
-        views[case] = crop_to_foreground(read_slice(predictions.images[case][0], files, reader, allowed))
+        stacks[case] = crop_to_foreground(read_stack(predictions.images[case][0], files, reader, allowed))
 
     def row(solid: str | None, caption: str) -> Pictures:
         """The shown cases side by side, with the outlines of `solid`."""
         drawn = []
         for place, case in found.shown.items():
-            dotted = REFERENCE if solid is not None and REFERENCE in views[case].labels else None
+            dotted = REFERENCE if solid is not None and REFERENCE in stacks[case].labels else None
             scores = [f"{SHORT[found.kind]} {number(found.values[case])}"]
             scores += [f"Dice {dice[case]:.3f}"] if case in dice else []
             below = "; ".join([f"{place}: {case}", *(scores if solid == THIS else [caption])])
-            image = _panel(views[case], regions, colours, solid, dotted)
-            drawn.append(Picture(image, f"{case}, {place} case, {caption}", below))
+            shows = f"{place} case, {caption}"
+            drawn.append(case_pictures(stacks[case], regions, colours, (solid, dotted), case, shows, below))
         return Pictures(drawn)
 
-    meaning = "dotted: the reference" if any(REFERENCE in view.labels for view in views.values()) else ""
+    meaning = "dotted: the reference" if any(REFERENCE in stack.labels for stack in stacks.values()) else ""
     blocks: list = [Legend(colours, meaning), row(THIS, "this run")]
     blocks += [row(BEFORE, "before")] if predictions.before else []
     return [*blocks, Folded("The same without outlines", [row(None, "image")])]
-
-
-def _panel(view: Slice, regions: dict, colours: dict, solid: str | None, dotted: str | None) -> bytes:
-    height, width = view.image.shape
-    tall = min(1.4, max(0.5, height * view.aspect / width))
-    figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES * tall))
-    axes = figure.add_axes((0, 0, 1, 1))
-    draw_panel(axes, view, regions, colours, solid, dotted)
-    axes.set_axis_off()
-    figure.set_facecolor("black")
-    return jpeg(figure)
 
 
 def _scores_table(found: CaseScores) -> Table:

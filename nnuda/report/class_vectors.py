@@ -128,5 +128,5 @@ def relations_section(run: Run) -> Section | None:
     for folder, text in picture_folders(run).items():
         found = last_picture(join(run.folder, folder))
         if found:
-            blocks.append(Pictures([Picture(found[1], text, f"{text}. {folder}/{found[0]}")], wide=True))
+            blocks.append(Pictures([Picture(found[1], text, f"{text}. {folder}/{found[0]}", scan=True)], wide=True))
     return Section("Classes and pictures", blocks) if blocks else None

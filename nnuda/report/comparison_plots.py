@@ -15,6 +15,7 @@ from nnuda.evaluation.table import metric_title
 WIDTH_INCHES = 3.8
 ROW_INCHES = 0.5
 DOTS_PER_INCH = 200
+LETTERS = 60  # of a row's name that fit; longer names are smaller
 POINT, LINE, MEAN = "#0072B2", "#bbbbbb", "#D55E00"
 
 
@@ -30,7 +31,7 @@ def _draw_row(axes: Axes, row: int, name: str, values: np.ndarray) -> None:
         row - 0.28,
         label,
         transform=axes.get_yaxis_transform(),
-        fontsize=8,
+        fontsize=8 * min(1, LETTERS / len(label)),
         parse_math=False,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
     )

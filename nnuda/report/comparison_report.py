@@ -7,11 +7,13 @@ import io
 import math
 import os
 
-from nnuda.evaluation.comparison import ALL_CLASSES, Comparison, paired_tests, summary
+import numpy as np
+
+from nnuda.evaluation.comparison import ALL_CLASSES, Comparison, case_values, paired_tests, summary
 from nnuda.evaluation.table import DECIMALS, metric_title, spreadsheet_text
 from nnuda.files import write_text
 from nnuda.report.comparison_plots import case_plot
-from nnuda.report.page import PAGE_MARK, Notes, Picture, Pictures, Section, Table, Text, page_html
+from nnuda.report.page import PAGE_MARK, Fact, Facts, Notes, Picture, Pictures, Section, Table, Text, page_html
 
 COLUMNS = ("result", "class", "metric", "mean", "std", "median", "n", "gap", "p", "p_holm", "pairs")
 MARKS = {  # how files of ours begin
@@ -19,6 +21,7 @@ MARKS = {  # how files of ours begin
     "comparison.md": b"# Comparison\n",
     "comparison.html": PAGE_MARK,
 }
+LEVEL = 0.05  # a p below it counts as a difference
 Rows = list[list[str]]
 
 
@@ -114,6 +117,49 @@ def _plots(comparison: Comparison, metric: str) -> Pictures:
     return Pictures([Picture(case_plot(comparison, metric, name), text, text) for name, text in texts.items()])
 
 
+def _facts(comparison: Comparison) -> list[Facts]:
+    """The answers: which result is best by the Dice, where it is bad, and what to do; none without the Dice."""
+    if "Dice" not in comparison.metrics:
+        return []
+    means = {name: summary(comparison, name, "Dice")["mean"] for name in comparison.scores if name != comparison.oracle}
+    best = max(means, key=lambda name: (np.nan_to_num(means[name], nan=-1.0), name == comparison.against))
+    p = paired_tests(comparison, "Dice").get(best, {"p_holm": math.nan})["p_holm"]
+    return [Facts([_best(comparison, best, means, p), _bad(comparison, best), _next(comparison, best, p)])]
+
+
+def _best(comparison: Comparison, best: str, means: dict[str, float], p: float) -> Fact:
+    against = comparison.against
+    more = [f"Dice {_number(means[best], 3)}"]
+    if best != against:
+        other = summary(comparison, against, "Dice")["mean"]
+        more[0] += f", {against} {_number(other, 3)}; p {_p_value(p)} after correction"
+    if comparison.source_only and comparison.oracle and not math.isnan(gap := summary(comparison, best, "Dice")["gap"]):
+        more.append(f"{round(100 * gap)} % of the gap to {comparison.oracle} closed")
+    return Fact("Which is best?", best, more, "good" if p < LEVEL else "")
+
+
+def _bad(comparison: Comparison, best: str) -> Fact:
+    classes = {name: summary(comparison, best, "Dice", name)["mean"] for name in comparison.classes}
+    weakest = min(classes, key=lambda name: np.nan_to_num(classes[name], nan=2.0))
+    cases = sorted(zip(np.nan_to_num(case_values(comparison.scores[best], "Dice"), nan=2.0), comparison.cases))
+    worst = ", ".join(f"{case} {_number(value, 3)}" for value, case in cases[:3] if value <= 1)
+    return Fact(
+        "Where is it bad?", f"{weakest}, Dice {_number(classes[weakest], 3)}", [f"worst cases of {best}: {worst}"]
+    )
+
+
+def _next(comparison: Comparison, best: str, p: float) -> Fact:
+    question = "What next?"
+    if best == comparison.against:
+        unadapted = best == comparison.source_only
+        more = ["What to try: documentation/how-to/when-it-does-not-help.md."] if unadapted else []
+        return Fact(question, f"Nothing is better than {best}", more, "bad" if unadapted else "")
+    look = f"nnUDA_report shows them for {best}, given these predictions and the labels."
+    if p < LEVEL:
+        return Fact(question, "Look at the worst cases", [look])
+    return Fact(question, "More cases: the difference is not shown", [f"It may be chance: p {_p_value(p)}.", look])
+
+
 def html_text(comparison: Comparison) -> str:
     """One page with tables, plots of each case, and then how to read them; it loads nothing."""
     sections = [
@@ -125,7 +171,11 @@ def html_text(comparison: Comparison) -> str:
     ]
     in_plots = "In the plots a dot is a case, a grey line joins the dots of one case, an upright stroke is the mean."
     cases, *others = notes(comparison)
-    return page_html("Comparison", [Text(cases)], [*sections, Section("How to read it", [Notes([*others, in_plots])])])
+    return page_html(
+        "Comparison",
+        [*_facts(comparison), Text(cases)],
+        [*sections, Section("How to read it", [Notes([*others, in_plots])])],
+    )
 
 
 def save_comparison(comparison: Comparison, folder: str) -> list[str]:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH_INCHES = 3.8
 DOTS_PER_INCH = 150
+TILE_DOTS_PER_INCH = 84
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c8c8c")
 SOURCE, TARGET = COLOURS[:2]
 
@@ -28,6 +29,13 @@ def jpeg(figure: Figure) -> bytes:
     """The figure as a JPEG file: a third of the size where it shows an image with noise."""
     stream = io.BytesIO()
     figure.savefig(stream, format="jpeg", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 88})
+    return stream.getvalue()
+
+
+def tile(figure: Figure) -> bytes:
+    """The figure as a small WebP file, for pictures of which a page holds many."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="webp", dpi=TILE_DOTS_PER_INCH, pil_kwargs={"quality": 40})
     return stream.getvalue()
 
 

@@ -12,6 +12,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+FILE_KINDS = {b"\xff\xd8": "jpeg", b"RIFF": "webp"}
 PAGE_MARK = b'<meta name="generator" content="nnuda">'  # how a page of ours begins
 
 
@@ -49,24 +50,47 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or JPEG file, what it shows in words, and what stands below it."""
+    """A PNG, JPEG or WebP file, what it shows in words, and what stands below it.
+
+    `scan`: it shows an image of a case, or some. On a dark page the colours of charts are turned, those of scans stay.
+    """
 
     file: bytes
     alt: str
     caption: str = ""
+    scan: bool = False
+    kind = "picture"
 
     @cached_property
     def address(self) -> str:
         """Its content as the address that a page loads it from."""
-        kind = "jpeg" if self.file.startswith(b"\xff\xd8") else "png"
+        kind = next((name for start, name in FILE_KINDS.items() if self.file.startswith(start)), "png")
         return f"data:image/{kind};base64,{base64.b64encode(self.file).decode()}"
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Pictures of which a slider shows one; sliders of one case move together.
+
+    Attributes:
+        pictures: in order; their captions name the slices.
+        start: index of the one that is shown first, and alone where scripts do not run.
+        case: that they are of.
+        caption: of all.
+    """
+
+    pictures: Sequence[Picture]
+    start: int
+    case: str
+    caption: str = ""
+    kind = "slices"
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Pictures side by side, as many as there is room for; `wide` ones take the whole row."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[Picture | Slices]
     wide: bool = False
     kind = "pictures"
 
@@ -126,7 +150,7 @@ def breakable(name: str) -> Markup:
 
 
 def page_html(title: str, top: Sequence, sections: Sequence[Section], contents: bool = False) -> str:
-    """The page's text. Nothing in it is loaded from anywhere, and no script runs.
+    """The page's text. Nothing in it is loaded from anywhere; no script runs but that of the sliders.
 
     Args:
         title: of the page.

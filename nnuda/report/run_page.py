@@ -80,7 +80,8 @@ def report_html(run: Run, request: Request) -> str:
         _origin(run, request),
     ]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
-    top = [Facts([_adapted(run), _worked(run, found, estimate), _wrong(run, alarms, predictions is not None)])]
+    worked, wrong = _worked(run, found, estimate), _wrong(run, alarms, predictions is not None)
+    top = [Facts([worked, wrong, _next(found, "bad" in (worked.level, wrong.level)), _adapted(run)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
 
 
@@ -113,6 +114,7 @@ def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None)
     lowest = number(classes[worst]["Dice"]["mean"])
     more = [
         f"{found.scores['num_cases']} target cases; weakest class: {worst}, {lowest}",
+        _worst_case(found),
         "oracle: true. Target labels were used for this score; no model may be chosen by it.",
     ]
     if found.before is None:
@@ -121,9 +123,28 @@ def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None)
     before = found.before["foreground_mean"]["Dice"]
     differences = np.array(list(mean_dice(found.scores).values())) - np.array(list(mean_dice(found.before).values()))
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    more.insert(1, f"better than before in {better} of {len(differences)} cases, worse in {worse}")
+    more.insert(2, f"better than before in {better} of {len(differences)} cases, worse in {worse}")
     level = "good" if dice > before else "bad" if dice < before else ""
     return Fact(question, f"Dice {dice:.3f} on the target, {before:.3f} before", more, level)
+
+
+def _worst_case(found: CaseScores) -> str:
+    place, case = next(iter(found.shown.items()))
+    value = number(mean_dice(found.scores)[case])
+    return f"{place} case: {case}, {value}"
+
+
+def _next(found: CaseScores | None, bad: bool) -> Fact:
+    question = "What next?"
+    if found is None:
+        return Fact(question, "Predict target images", ["Nothing is known of single cases before."])
+    place, case = next(iter(found.shown.items()))
+    more = [f"{case} is the {place} case; its pictures are the first below."]
+    if found.scores is None:
+        more.append("Label a few target cases: only then is it known whether it worked.")
+    if bad:
+        more.append("What to try: documentation/how-to/when-it-does-not-help.md.")
+    return Fact(question, "Find out what is wrong before use" if bad else f"Look at the {place} case", more)
 
 
 def _signs(run: Run) -> list[str]:

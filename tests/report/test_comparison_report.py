@@ -12,7 +12,7 @@ import pytest
 from comparison_cases import CASES, result, three_results
 from matplotlib.image import imread
 
-from nnuda.evaluation.comparison import ALL_CLASSES, compare
+from nnuda.evaluation.comparison import ALL_CLASSES, Comparison, compare
 from nnuda.report.comparison_plots import DOTS_PER_INCH, WIDTH_INCHES
 from nnuda.report.comparison_report import csv_text, html_text, markdown_text, save_comparison
 
@@ -78,6 +78,34 @@ def test_the_page_loads_nothing_and_its_pictures_fit_a_telephone() -> None:
         head, data = source.split(",")
         assert head == "data:image/png;base64"
         assert imread(io.BytesIO(base64.b64decode(data))).shape[1] == WIDTH_INCHES * DOTS_PER_INCH
+
+
+def first_screen(comparison: Comparison) -> str:
+    text = html_text(comparison)
+    return re.sub(r"<[^>]+>", "", text[text.index('<div class="facts">') : text.index("<section")])
+
+
+def test_the_page_begins_with_what_is_best_where_it_is_bad_and_what_next() -> None:
+    text = first_screen(compare(three_results(), "source-only", "oracle"))
+    for answer in (
+        "Which is best?method",
+        "Dice 0.720, source-only 0.385; p 0.016 after correction",
+        "80 % of the gap to oracle closed",
+        "Where is it bad?wall, Dice 0.670",
+        "worst cases of method: case0 0.650, case1 0.670, case2 0.690",
+        "What next?Look at the worst cases",
+    ):
+        assert answer in text, answer
+
+
+def test_what_is_not_shown_or_does_not_help_is_said() -> None:
+    few = {"source-only": result([0.5] * 5), "method": result([0.6] * 5)}
+    assert "More cases: the difference is not shown" in first_screen(compare(few, "source-only"))
+    worse = {"source-only": result([0.6] * CASES), "method": result([0.5] * CASES)}
+    assert "Nothing is better than source-only" in first_screen(compare(worse, "source-only"))
+    assert "when-it-does-not-help" not in first_screen(compare(worse))
+    missing = {name: result([0.0] * CASES) for name in ("source-only", "method")}
+    assert "ventricle, Dice 0.000" in first_screen(compare(missing, "source-only"))
 
 
 def test_three_files_and_nothing_else(tmp_path) -> None:

@@ -51,13 +51,17 @@ def test_answers_come_first(page: Path) -> None:
         "What was adapted",
         "nnUDATrainerPrototypes",
         "terms on the target: similarity, contrast",
-        "2 settings differ from the preset",
+        "6 settings differ from the preset",
         "oracle: true",
         "better than before in 3 of 3 cases",
+        "worst case: c, ",
+        "c is the worst case; its pictures are the first below.",
         "2 alarms",
         "disc has vanished (epoch 1).",
     ):
         assert answer in first, answer
+    questions = ("Did it work?", "Is anything wrong?", "What next?", "What was adapted")
+    assert sorted(questions, key=first.index) == list(questions)
     titles = re.findall(r'<section id="([^"]+)">', text)
     assert titles[0] == "target-cases" and all(f'href="#{title}"' in text for title in titles)
 
@@ -67,6 +71,7 @@ def test_without_predictions_the_answer_is_that_nothing_is_known(tmp_path: Path)
         read_run(str(make_run(tmp_path, "checkpoint_latest.pth", with_selection=False))), Request(histogram_cases=0)
     )
     assert "Not known without target labels" in text and NO_PREDICTIONS in text and "oracle" not in text
+    assert "Predict target images" in text
     assert "training is not over" in re.sub(r"<wbr>", "", text) and "nothing watched for a collapse" in text
 
 
