@@ -51,7 +51,7 @@ def test_answers_come_first(page: Path) -> None:
         "What was adapted",
         "nnUDATrainerPrototypes",
         "terms on the target: similarity, contrast",
-        "6 settings differ from the preset",
+        "2 settings differ from the preset",
         "oracle: true",
         "better than before in 3 of 3 cases",
         "worst case: c, ",
