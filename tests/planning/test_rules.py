@@ -95,7 +95,11 @@ def test_a_plan_of_an_earlier_version_has_no_rules(folders):
 
 @pytest.mark.parametrize(
     "change, alike",
-    [({"seed": 1}, True), ({"seed": 1, "channel_names": ("T2",)}, False), ({"seed": 1, "spacing": (8.0, 1.0, 1.0)}, False)],
+    [
+        ({"seed": 1}, True),
+        ({"seed": 1, "channel_names": ("T2",)}, False),
+        ({"seed": 1, "spacing": (8.0, 1.0, 1.0)}, False),
+    ],
 )
 def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, capsys, change, alike):
     write_dataset(folders.raw, SOURCE, labelled=True)
