@@ -98,6 +98,7 @@ ALLOWED = {
         "preprocessing",
         "results",
         "selection",
+        "selftraining",
         "settings",
         "training",
     ],
