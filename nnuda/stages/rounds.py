@@ -148,7 +148,7 @@ def dataset_of(road: Road, number: int, before: Road, taken: Collection[str]) ->
             )
         return name
     for name in subdirs(nnUNet_raw, prefix="Dataset", join=False):
-        if name not in taken and is_made_from(name, road, before):
+        if is_made_from(name, road, before):
             return name
     used = {int(name[7:10]) for name in taken}
     for free in NUMBERS:
