@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ENDING, make_road
+from roads import ENDING, make_road
 
 from nnuda.cli import adapt, pseudo_label
 from nnuda.cli.rounds import advice, read_rounds
