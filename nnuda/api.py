@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from nnuda.cli.run_command import PLANNING_FOLDERS, check_variables
 from nnuda.errors import NnudaError
 from nnuda.files import read_json
 from nnuda.stages.road import Road
+from nnuda.stages.rounds import rounds_of
 from nnuda.stages.walk import walk
 
 
@@ -33,6 +34,7 @@ class Adapted:
         predictions: folder of their label maps and probabilities.
         estimate: content of nnuda_estimate.json: `per_class`, `per_case`, `mean` Dice expected without target labels.
         report: the page to look at.
+        rounds: the same of each self-training round, the last one last.
     """
 
     model: Path
@@ -42,6 +44,7 @@ class Adapted:
     predictions: Path
     estimate: dict[str, Any]
     report: Path
+    rounds: tuple[Adapted, ...] = ()
 
 
 def adapt(
@@ -66,6 +69,7 @@ def adapt(
     gpu_memory: float | None = None,
     target_channels: Sequence[str] | None = None,
     target_name: str | None = None,
+    rounds: int = 0,
 ) -> Adapted:
     """Plan, preprocess, train, choose an epoch without target labels, predict, estimate and report.
 
@@ -92,6 +96,7 @@ def adapt(
         processes: worker processes. Default: each command's own.
         gpu_memory: GB that a fresh plan is made for.
         target_channels, target_name: of a target that is a folder of images.
+        rounds: of self-training after the adaptation, each a plain nnU-Net.
 
     Raises:
         NnudaError: says what was expected, what came and what to do: AdaptArgumentError, DatasetError, SettingsError and
@@ -116,12 +121,14 @@ def adapt(
         "-np": processes,
         "-gpu_memory_target": gpu_memory,
         "--target-name": target_name,
+        "--rounds": rounds,
     }
     words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     words += ["--source-free"] if source_free else []
     if target_channels is not None:
         words += ["--target-channel-names", *target_channels]
-    return _adapted(_walk([*words, *overrides], hours))
+    road = _walk([*words, *overrides], hours)
+    return replace(_adapted(road), rounds=tuple(map(_adapted, rounds_of(road))))
 
 
 def _walk(words: list[str], hours: float | None) -> Road:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 SURE = 20.0  # logit; exp(-20) vanishes beside 1 in float32
 PSEUDO_LABELS_ONLY = "pseudo_labels_only"  # in a dataset.json: every label is a prediction, none was drawn by a person
+PSEUDO_LABELS = "pseudo_labels"  # in a dataset.json: how the names of the cases begin whose labels are predictions
 PSEUDO_LABELLED = "target_"  # how the names of target cases begin in a dataset that holds predictions as labels
 
 

@@ -16,6 +16,7 @@ import nnuda
 from nnuda import api
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
+from nnuda.stages.rounds import rounds_of
 
 SETTINGS = {"training.seed": 3, "training.recipe": "paper", "teacher.mixing": 0.5}
 
@@ -104,6 +105,25 @@ def test_a_folder_of_images_a_model_and_epochs(folders: Path, walked: list) -> N
     assert list(road.planning) == ["-gpu_memory_target", "4.0"]
 
 
+def test_what_each_round_left(folders: Path, walked: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(road, hours):
+        for one in (road, *rounds_of(road)):
+            Path(one.predictions).mkdir(parents=True)
+            Path(one.estimate).write_text(json.dumps({"of": one.source.name}))
+        return road
+
+    monkeypatch.setattr(api, "walk", walk)
+    found = nnuda.adapt(501, 502, "2d", output=folders / "out", epochs=100, rounds=2)
+    assert found.estimate == {"of": "Dataset501_A"} and [one.estimate["of"][:10] for one in found.rounds] == [
+        "Dataset601",
+        "Dataset602",
+    ]
+    last, name = found.rounds[-1], "Dataset602_A_pseudo_B"
+    assert last.model == folders / "results" / name / "nnUNetTrainer_100epochs__nnUNetPlans__2d"
+    assert (last.fold, last.checkpoint) == ("all", "checkpoint_final.pth")
+    assert last.report == folders / "out" / "round_2" / "report.html"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -112,6 +132,8 @@ def test_a_folder_of_images_a_model_and_epochs(folders: Path, walked: list) -> N
         ({"epochs": 3, "hours": 1}, "got both"),
         ({"target": 599}, "599"),
         ({"source_free": True}, "expected a trained model"),
+        ({"source_free": True, "rounds": 1}, "expected a labelled source"),
+        ({"rounds": 10}, "--rounds"),
         ({"settings": {"training.sed": 1}}, "training.sed"),
         ({"trainer": "nnUDATrainerAdpt"}, "nnUDATrainerAdpt"),
     ],

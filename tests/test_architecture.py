@@ -114,6 +114,7 @@ ALLOWED = {
         "preprocessing",
         "results",
         "selection",
+        "selftraining",
         "settings",
         "training",
     ],

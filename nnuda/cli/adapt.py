@@ -16,6 +16,7 @@ from nnuda.cli.estimate import print_estimate
 from nnuda.cli.next_command import RECOMMENDED as TRAINER
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold, gigabytes, number_of_processes, whole
+from nnuda.cli.rounds import add_rounds, check_rounds, print_rounds, read_rounds
 from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
             "-d 501 -t 502 -c 3d_fullres --budget 24",
             "-d 501 -t ./new_scanner --target-name new_scanner \\\n--target-channel-names T1 -c 2d --from MODEL_FOLDER",
             "-d 601 -t 502 -c 2d --source-free --from MODEL_FOLDER",
+            "-d 501 -t 502 -c 2d --rounds 2",
         ],
     )
     add_source(parser)
@@ -103,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_settings(parser)
     add_texts(parser)
+    add_rounds(parser)
     return parser
 
 
@@ -113,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _adapt(args: argparse.Namespace) -> None:
     road = make_road(args)
+    from nnuda.stages.rounds import rounds_of
     from nnuda.stages.walk import print_commands, walk
 
     print_commands(road, "\nThe road, which you can leave at any point and go on by hand:")
@@ -122,6 +126,8 @@ def _adapt(args: argparse.Namespace) -> None:
     print()
     print_estimate(load_json(road.estimate))
     print(f"\nPredictions: {road.predictions}\nEstimate:    {road.estimate}\nReport:      {road.report}")
+    if road.rounds:
+        print_rounds(road, rounds_of(road))
 
 
 def make_road(args: argparse.Namespace) -> Road:
@@ -133,6 +139,7 @@ def make_road(args: argparse.Namespace) -> Road:
     args.f = args.f or ("all" if args.source_free else "0")
     check_folders({"-i": args.i})
     parse_set_arguments(args.settings)
+    check_rounds(args)
     if args.budget is not None and args.epochs is not None:
         raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
     for option, place in (("-o", args.o), *((name, os.environ[name]) for name in WRITTEN)):
@@ -184,6 +191,7 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         checkpoint=args.chk,
         device=device_of(args),
         processes=args.np,
+        rounds=read_rounds(args, source, target),
     )
 
 

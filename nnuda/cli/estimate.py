@@ -52,7 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--other-epoch",
         metavar="FOLDER",
-        help="instead: by another epoch of the same training. It agrees too well: may lower the estimate only",
+        help="instead: by another epoch of the same training, or the model whose predictions it learnt. They agree too "
+        "well: may lower the estimate only",
     )
     parser.add_argument(
         "--source-predictions",
@@ -137,6 +138,8 @@ def _doubts(model: Model, on_trained_cases: bool) -> list[str]:
             "the labels that it is calibrated with are predictions of the model that the training began from: it says how "
             "far the two agree, not how far they are right"
         )
+    elif model.learnt_pseudo_labels:
+        doubts.append("it learnt predictions of the target as labels, and is sure of the errors in them too")
     return doubts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -15,6 +16,9 @@ from nnuda.cli.ranges import decimal, fold
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder
+
+if TYPE_CHECKING:
+    from nnuda.selftraining.round import Options
 
 _share = decimal(0, 1)
 
@@ -54,7 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", required=True, metavar="NUMBER|NAME", help="dataset to write: a free number, or Dataset601_Name"
     )
-    _add_rules(parser)
+    parser.add_argument(
+        "--agreement",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="smallest share of the members with this label (default: 1, all)",
+    )
+    add_rules(parser)
     parser.add_argument(
         "--channel-names",
         nargs="+",
@@ -72,20 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_rules(parser: argparse.ArgumentParser) -> None:
+def add_rules(parser: argparse._ActionsContainer) -> None:
+    """What is kept of a prediction, where one model predicts."""
     parser.add_argument(
         "--confidence",
         nargs="+",
         default=["0.9"],
         metavar="P",
         help="smallest mean probability of the members, or CLASS=P for a class (default: 0.9)",
-    )
-    parser.add_argument(
-        "--agreement",
-        type=_share,
-        default=1.0,
-        metavar="SHARE",
-        help="smallest share of the members with this label (default: 1, all)",
     )
     parser.add_argument(
         "--keep-share",
@@ -130,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _pseudo_label(args: argparse.Namespace) -> None:
-    confidence = parse_confidence(args.confidence)
+    parse_confidence(args.confidence)
     if args.source_free == (args.d is not None):
         raise PlanningError("Expected the labelled source with -d, or --source-free where there are no source images.")
     check_output_folder(os.environ["nnUNet_raw"], "nnUNet_raw")
@@ -139,23 +144,13 @@ def _pseudo_label(args: argparse.Namespace) -> None:
     from nnuda.planning.checks import check_domains
     from nnuda.selftraining.dataset import output_name
     from nnuda.selftraining.members import find_members
-    from nnuda.selftraining.round import Options, make_round
+    from nnuda.selftraining.round import make_round
     from nnuda.selftraining.source_free import reader_of_model, source_of_model, write_moved_plan
 
     source, target = read_domains(args, source_of_model(args.m[0]) if args.source_free else None)
     if args.device == "cuda" and not torch.cuda.is_available():
         raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
-    options = Options(
-        confidence,
-        args.agreement,
-        args.keep_share,
-        not args.all_components,
-        args.size_spread,
-        args.channel_names,
-        args.copy,
-        not args.disable_tta,
-        args.step_size,
-    )
+    options = options_of(args)
     reader = reader_of_model(args.m[0]) if args.source_free else source.reader_class()
     check_domains(source, target, reader)
     name = output_name(args.o, source.name, target.name)
@@ -176,6 +171,23 @@ def _pseudo_label(args: argparse.Namespace) -> None:
             f"  nnUNetv2_plan_and_preprocess -d {int(name[7:10])} -c CONFIGURATION\n"
             f"  nnUNetv2_train {int(name[7:10])} CONFIGURATION all"
         )
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """What the command's options choose."""
+    from nnuda.selftraining.round import Options
+
+    return Options(
+        parse_confidence(args.confidence),
+        args.agreement,
+        args.keep_share,
+        not args.all_components,
+        args.size_spread,
+        args.channel_names,
+        args.copy,
+        not args.disable_tta,
+        args.step_size,
+    )
 
 
 def _report(provenance: dict) -> None:

@@ -36,7 +36,7 @@ from nnuda.evaluation.estimate import (
 from nnuda.evaluation.reading import EvaluationError, find_reader
 from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.images import read_label
-from nnuda.labels import PSEUDO_LABELS_ONLY, foreground_names
+from nnuda.labels import PSEUDO_LABELS, PSEUDO_LABELS_ONLY, foreground_names
 from nnuda.plan_key import read_plans
 from nnuda.results import AS_LEFT, PLANS, read_dataset_json
 
@@ -78,6 +78,16 @@ class Model:
     def learnt_pseudo_labels_only(self) -> bool:
         """Whether the labels that it was trained and validated with are predictions, all of them."""
         return bool(self.dataset_json.get(PSEUDO_LABELS_ONLY))
+
+    @property
+    def learnt_pseudo_labels(self) -> bool:
+        """Whether some of the labels that it was trained with are predictions."""
+        return self.learnt_pseudo_labels_only or PSEUDO_LABELS in self.dataset_json
+
+    def can_calibrate(self, case: str) -> bool:
+        """Whether a person drew a case's labels; where nobody drew any, every case."""
+        prefix = self.dataset_json.get(PSEUDO_LABELS)
+        return prefix is None or self.learnt_pseudo_labels_only or not case.startswith(prefix)
 
     def reader(self, example: str) -> type[BaseReaderWriter]:
         return find_reader(self.dataset_json, self.plans, example)
@@ -182,7 +192,8 @@ def calibrate(folder: str, references: str, model: Model, remedy: str, progress:
     Raises:
         EvaluationError: predictions, probabilities or labels are missing.
     """
-    cases = _with_probabilities(folder, model, "validation case of the source", remedy)
+    found = _with_probabilities(folder, model, "validation case of the source", remedy)
+    cases = [case for case in found if model.can_calibrate(case)]
     labels = {case: os.path.join(references, case + model.ending) for case in cases}
     return calibrate_on({case: [folder] for case in cases}, labels, model, progress)
 

@@ -11,7 +11,7 @@ from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnuda.datasets import DatasetError, Domain, label_files
-from nnuda.labels import PSEUDO_LABELLED, PSEUDO_LABELS_ONLY
+from nnuda.labels import PSEUDO_LABELLED, PSEUDO_LABELS, PSEUDO_LABELS_ONLY
 from nnuda.planning.normalization import normalization_schemes
 from nnuda.selftraining.source_anatomy import ignore_value
 
@@ -80,6 +80,7 @@ def dataset_json_of(source: Domain, channels: dict[str, str], cases: int) -> dic
         **{key: source.dataset_json[key] for key in kept if key in source.dataset_json},
         "numTraining": cases,
         "file_ending": source.file_ending,
+        PSEUDO_LABELS: PSEUDO_LABELLED,
         **({} if source.images else {PSEUDO_LABELS_ONLY: True}),
     }
 

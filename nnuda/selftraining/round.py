@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,11 @@ from nnuda.selftraining.shares import summary
 from nnuda.selftraining.source_anatomy import class_values, ignore_value, measure_source, priors_of, voxel_volume
 
 PROVENANCE = "provenance.json"
+_SCHEMA = {
+    "type": "object",
+    "required": ["request", "classes"],
+    "properties": {"request": {"type": "object"}},
+}
 WORKERS = ("nnuda.selftraining.round",)  # torch comes with it: imported once for all worker processes
 
 
@@ -99,7 +105,7 @@ def make_round(
     Raises:
         RoundError: a dataset of that name is there that was made from something else; no case is kept.
     """
-    request, (folder, aside) = _request(source, target, members, options), place_of(name)
+    request, (folder, aside) = request_of(source, target, members, options), place_of(name)
     if os.path.isdir(folder):
         return _same_round(folder, request)
     names = target_cases(source, target)
@@ -215,7 +221,8 @@ def _names(dataset_json: dict) -> dict[int, str]:
     return {0: class_names(dataset_json)[0], **class_values(dataset_json)}
 
 
-def _request(source: Domain, target: Domain, members: list[Member], options: Options) -> dict:
+def request_of(source: Domain, target: Domain, members: list[Member], options: Options) -> dict:
+    """What a round is made of, as provenance.json has it."""
     asked = asdict(options)
     asked["confidence"] = {str(name or "all"): value for name, value in options.confidence.items()}
     return {
@@ -226,24 +233,37 @@ def _request(source: Domain, target: Domain, members: list[Member], options: Opt
     }
 
 
+def made_otherwise(folder: str, request: dict) -> list[str] | None:
+    """Parts of what a dataset was made of that differ from a request, wherever they lie; None: no round made it."""
+    file = os.path.join(folder, PROVENANCE)
+    if not os.path.isfile(file):
+        return None
+    found = read_json(file, "the provenance of a round", _SCHEMA)["request"]
+    return sorted(part for part in request if _without_folders(found.get(part)) != _without_folders(request[part]))
+
+
+def _without_folders(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_folders(one) for one in part]
+    return {key: part[key] for key in part if key != "folder"} if isinstance(part, dict) else part
+
+
 def _same_round(folder: str, request: dict) -> dict:
     """The provenance of a finished round that was asked for again.
 
     Raises:
         RoundError: it was made from something else.
     """
-    file = os.path.join(folder, PROVENANCE)
-    if not os.path.isfile(file):
+    differing = made_otherwise(folder, request)
+    if differing is None:
         raise RoundError(f"{folder} is there and was not made by nnUDA_pseudo_label. Name a free number with -o.")
-    found = read_json(file, "the provenance of a round", {"type": "object", "required": ["request", "classes"]})
-    differing = sorted(part for part in request if found["request"].get(part) != request[part])
     if differing:
         raise RoundError(
             f"{folder} is there and was made with other {', '.join(differing)}. Name a free number with -o, or remove "
             "it (and what was preprocessed of it); predictions are used again."
         )
     print(f"{folder} is there, made from the same.", flush=True)
-    return found
+    return read_json(os.path.join(folder, PROVENANCE), "the provenance of a round", _SCHEMA)
 
 
 def _histograms(file: str, size: int, values: list[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
@@ -128,9 +129,15 @@ def training_left(road: Road) -> Left | None:
     Raises:
         FrozenConfigurationError: a finished training of another configuration.
     """
+    if isfile(join(road.fold_folder, FINAL)):
+        _refuse_other_configuration(road)
+    return rest_of_training(road)
+
+
+def rest_of_training(road: Road) -> Left | None:
+    """The same for a training that is known to be of this configuration."""
     command, folder = road.train_command(), road.fold_folder
     if isfile(join(folder, FINAL)):
-        _refuse_other_configuration(road)
         return (
             None
             if validated(folder, road.source.file_ending)
@@ -263,6 +270,26 @@ def result_left(command: list[str], result: str, sources: Iterator[str]) -> Left
     """
     fresh = isfile(result) and all(os.path.getmtime(file) <= os.path.getmtime(result) for file in sources)
     return None if fresh else Left(command)
+
+
+def estimate_left(road: Road, second: bool) -> Left | None:
+    """Nothing where the estimate is newer than the predictions and the validation.
+
+    Args:
+        road: whose.
+        second: whether the predictions are compared with others.
+    """
+    return result_left(road.estimate_command(second), road.estimate, _judged_by(road, second))
+
+
+def report_left(road: Road, second: bool) -> Left | None:
+    """Nothing where the report is newer than these and the estimate."""
+    return result_left(road.report_command(), road.report, chain(_judged_by(road, second), [road.estimate]))
+
+
+def _judged_by(road: Road, second: bool) -> Iterator[str]:
+    folders = [road.predictions, *([road.other_predictions] if second else []), join(road.fold_folder, "validation")]
+    return files_of(*folders, endings=(road.source.file_ending, ".npz"))
 
 
 def files_of(*folders: str, endings: tuple[str, ...]) -> Iterator[str]:

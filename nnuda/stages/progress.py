@@ -32,6 +32,7 @@ class TrainingProgress:
         say: prints a line.
         clock: in seconds.
         every: a line at most after so many seconds.
+        validated: what the training is validated on at its end.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class TrainingProgress:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         every: float = EVERY_SECONDS,
+        validated: str = "the source",
     ) -> None:
+        self.validated = validated
         self.epochs, self.say, self.clock, self.every = epochs, say, clock, every
         self.epoch: int | None = None
         self.seconds: deque[float] = deque(maxlen=RECENT)
@@ -61,5 +64,7 @@ class TrainingProgress:
             return
         self.said = now
         mean = sum(self.seconds) / len(self.seconds)
-        rest = f"; at this pace {duration(left * mean)} left" if left > 0 else "; now the validation on the source"
+        rest = (
+            f"; at this pace {duration(left * mean)} left" if left > 0 else f"; now the validation on {self.validated}"
+        )
         self.say(f"epoch {self.epoch + 1} of {self.epochs}, {self.seconds[-1]:.0f} s{rest}")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_results
@@ -15,6 +15,9 @@ from nnuda.datasets import Domain
 from nnuda.results import CHECKPOINTS, FOLD
 from nnuda.selection.history import CHECKPOINT as SELECTED
 
+if TYPE_CHECKING:
+    from nnuda.selftraining.round import Options
+
 FINAL, BEST = CHECKPOINTS[0], CHECKPOINTS[2]
 PREDICTIONS, OTHER_EPOCH, ESTIMATE, REPORT = (
     "predictions",
@@ -22,6 +25,27 @@ PREDICTIONS, OTHER_EPOCH, ESTIMATE, REPORT = (
     "nnuda_estimate.json",
     "report.html",
 )
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What --rounds asks for.
+
+    Attributes:
+        number: of rounds.
+        datasets: names of their datasets; empty: the first free numbers.
+        configuration: of nnU-Net's plan.
+        trainer: nnU-Net's; None: the one that trains about as long as the adaptation.
+        rules: options of nnUDA_pseudo_label.
+        options: the same as it reads them.
+    """
+
+    number: int
+    datasets: Sequence[str]
+    configuration: str
+    trainer: str | None
+    rules: Sequence[str]
+    options: Options
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,7 @@ class Road:
         device: cuda, cpu or mps.
         processes: worker processes; None leaves each command its own default.
         first: command that made the source, where a model's predictions are all there is of it.
+        rounds: of self-training, after all this; None without.
     """
 
     source: Domain
@@ -63,6 +88,7 @@ class Road:
     device: str
     processes: int | None
     first: Sequence[str] = ()
+    rounds: Rounds | None = None
 
     @property
     def model_folder(self) -> str:

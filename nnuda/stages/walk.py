@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
@@ -11,17 +10,18 @@ from nnuda.files import LOCK, locked
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.stages.budget import within_budget
 from nnuda.stages.left import (
-    files_of,
+    estimate_left,
     other_checkpoint,
     planning_left,
     prediction_left,
     read_settings,
     refuse_other_settings,
-    result_left,
+    report_left,
     training_left,
 )
 from nnuda.stages.progress import TrainingProgress
 from nnuda.stages.road import BEST, FINAL, Road
+from nnuda.stages.rounds import rounds_of, walk_rounds
 from nnuda.stages.run_stage import (
     ESTIMATE,
     OTHER,
@@ -51,7 +51,8 @@ def commands(road: Road) -> list[tuple[list[str], str]]:
     ]
     if other:
         listed.append((road.predict_command(other, road.other_predictions), "for the estimate: do two epochs agree?"))
-    return [*listed, (road.estimate_command(other is not None), ""), (road.report_command(), "")]
+    listed += [(road.estimate_command(other is not None), ""), (road.report_command(), "")]
+    return listed + [command for one in rounds_of(road) for command in one.commands()]
 
 
 def print_commands(road: Road, heading: str) -> None:
@@ -62,7 +63,7 @@ def print_commands(road: Road, heading: str) -> None:
 
 
 def walk(road: Road, hours: float | None = None) -> Road:
-    """Do what is left, from planning to the report.
+    """Do what is left, from planning to the report, and the rounds.
 
     Args:
         road: what is asked for.
@@ -92,13 +93,7 @@ def walk(road: Road, hours: float | None = None) -> Road:
             say(f"{title(OTHER)}: left out, training kept no other epoch than that of {chosen}")
         else:
             runner.stage(OTHER, lambda: prediction_left(road, other, road.other_predictions))
-        endings = (road.source.file_ending, ".npz")
-
-        def sources() -> Iterator[str]:
-            second = [road.other_predictions] if other else []
-            return files_of(road.predictions, *second, join(road.fold_folder, "validation"), endings=endings)
-
-        command = road.estimate_command(other is not None)
-        runner.stage(ESTIMATE, lambda: result_left(command, road.estimate, sources()))
-        runner.stage(REPORT, lambda: result_left(road.report_command(), road.report, iter([*sources(), road.estimate])))
+        runner.stage(ESTIMATE, lambda: estimate_left(road, other is not None))
+        runner.stage(REPORT, lambda: report_left(road, other is not None))
+        walk_rounds(road, runner)
     return road

@@ -62,6 +62,54 @@ def test_ended_in_training_gone_on_to_the_end_and_nothing_twice(toy: Toy, tmp_pa
     assert "trained on" in " ".join(estimate["reasons"]) or estimate["verdict"] == "do not use"  # fold all
     again = run(command, toy.environment)
     assert again.count("there already") >= 5 and "$ nn" not in again
+    a_round_after_it(toy, tmp_path, command)
+
+
+PLAIN = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class nnUNetTrainerBrief(nnUNetTrainer):
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch, self.save_every = 8, 1, 1, 1
+"""
+
+
+def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
+    """A self-training round after this very training: ended in its own training, gone on to the end, nothing twice."""
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "nnUNetTrainerBrief.py").write_text(PLAIN)
+    # stock planning divides by the number of augmentation processes
+    environment = {**toy.environment, "nnUNet_extTrainer": str(tmp_path / "trainers"), "nnUNet_n_proc_DA": "1"}
+    command = [*command, "--rounds", "1", "--round-configuration", "2d", "--round-trainer", "nnUNetTrainerBrief"]
+    command += ["--confidence", "0", "--size-spread", "0"]  # hardly trained, it is sure of nothing
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    name = "Dataset601_ToySource_pseudo_ToyTarget"
+    fold = toy.results.parent / name / "nnUNetTrainerBrief__nnUNetPlans__2d" / "fold_all"
+    while process.poll() is None and not (fold / "checkpoint_latest.pth").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 143 and "[6/6] report: there already" in printed, printed
+    output = run(command, environment)
+    assert "[round 1, 1/6] pseudo-labels: there already" in output
+    assert "[round 1, 2/6] plan and preprocess: there already" in output
+    assert "[round 1, 3/6] train: goes on from its last checkpoint" in output
+    assert f"{fold.parent}, fold all, checkpoint_final.pth" in output and "round 1: " in output
+    last = tmp_path / "out" / "round_1"
+    estimate = json.loads((last / "predictions" / "nnuda_estimate.json").read_text())
+    assert sorted(estimate["calibration"]["cases"]) == [f"case{i}" for i in range(4)]  # the source's alone
+    assert len(estimate["per_case"]) == 4 and estimate["second"] == [str(tmp_path / "out" / "predictions")]
+    assert name in (last / "report.html").read_text()
+    again = run(command, environment)
+    assert again.count("there already") >= 5 + 6 and "$ nn" not in again
 
 
 def test_the_model_to_start_from(tmp_path: Path) -> None:

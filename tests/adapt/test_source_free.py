@@ -47,6 +47,7 @@ def test_an_estimate_calibrated_on_itself_is_doubted() -> None:
     source_free = Model({"pseudo_labels_only": True}, {})
     assert _doubts(Model({}, {}), False) == [] and len(_doubts(source_free, True)) == 2
     assert "how far the two agree, not how far they are right" in _doubts(source_free, False)[0]
+    assert "sure of the errors in them" in _doubts(Model({"pseudo_labels": "target_"}, {}), False)[0]
 
 
 @pytest.mark.slow

@@ -74,6 +74,20 @@ def test_it_is_the_true_dice_where_the_calibration_holds(tmp_path, model, confid
         assert row["low"] <= row["value"] <= row["high"] and row["agreement"] is None
 
 
+def test_cases_with_pseudo_labels_do_not_calibrate(tmp_path):
+    """A self-training round is validated on both kinds: the model agrees with its own labels."""
+    predict(tmp_path, "source", 0)
+    plans, dataset_json = {"image_reader_writer": "SimpleITKIO"}, {"labels": CLASSES, "file_ending": ".nii.gz"}
+    alone = calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), Model(dataset_json, plans), "")
+    predict(tmp_path, "more", 1, confident=5.0)
+    for folder in ("", "_labels"):
+        for file in (tmp_path / f"more{folder}").iterdir():
+            file.rename(tmp_path / f"source{folder}" / f"target_{file.name}")
+    of_round = Model({**dataset_json, "pseudo_labels": "target_"}, plans)
+    assert calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), of_round, "") == alone
+    assert of_round.learnt_pseudo_labels and not Model(dataset_json, plans).learnt_pseudo_labels
+
+
 def test_a_network_that_is_certain_and_wrong_fools_it(tmp_path, model):
     """What the page calls confident collapse, so that nobody believes otherwise."""
     predict(tmp_path, "source", 0)

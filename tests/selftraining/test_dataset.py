@@ -56,6 +56,7 @@ def test_the_dataset_json():
         "labels": {"background": 0, "liver": 1, "ignore": 2},
         "numTraining": 7,
         "file_ending": ".nii.gz",
+        "pseudo_labels": "target_",
     }
     reader = domain("CT", overwrite_image_reader_writer="NibabelIO", labels={"background": 0, "ignore": 1})
     content = dataset_json_of(reader, {"0": "CT"}, 7)
