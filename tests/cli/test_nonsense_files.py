@@ -20,7 +20,7 @@ from made_run import make_run, write_images, write_predictions  # noqa: E402
 
 from nnuda.cli import compare, report  # noqa: E402
 
-SEEDS = range(int(os.environ.get("nnUDA_FUZZ", "8")))
+SEEDS = range(int(os.environ.get("nnUDA_FUZZ", "3")))
 pytestmark = pytest.mark.slow
 
 
