@@ -318,6 +318,12 @@ def effective_settings(preset: str, overrides: dict[str, Any]) -> dict[str, Any]
     return settings
 
 
+def usual_settings(preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a preset gives a training of the same length."""
+    length = {key: settings[key] for key in LENGTH}
+    return {**effective_settings(preset, length), **{key: load_preset(preset)[key]["value"] for key in LENGTH}}
+
+
 def _earliest_start(settings: dict[str, Any]) -> float:
     """The share of a training before which the recommended recipe adapts to nothing: a teacher of fewer steps knows too
     little to teach."""

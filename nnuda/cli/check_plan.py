@@ -18,7 +18,7 @@ from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import chosen_settings, read_key
 from nnuda.planning.choice import load_plan
 from nnuda.results import read_dataset_json
-from nnuda.settings import defaults, effective_settings, load_preset
+from nnuda.settings import effective_settings, usual_settings
 from nnuda.stages.progress import duration
 from nnuda.trainer_files import BASE_TRAINER
 
@@ -85,8 +85,8 @@ def _print_sizes(plans: dict, dataset_json: dict, trainer: str, configurations: 
 def _print_time(trainer: str, chosen: dict) -> None:
     trainer_class = find_trainer(trainer)
     settings = effective_settings(trainer_class.preset, chosen)
-    preset = defaults(load_preset(trainer_class.preset), "recommended")
-    changed = [name for name, value in settings.items() if value != preset[name]]
+    usual = usual_settings(trainer_class.preset, settings)
+    changed = [name for name, value in settings.items() if value != usual[name]]
     if trainer_class.step_time is None:
         _say(f"The time of a step of {trainer} against nnU-Net's was not measured.")
     else:

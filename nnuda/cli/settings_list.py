@@ -6,7 +6,7 @@ import json
 import textwrap
 from typing import Any
 
-from nnuda.settings import RECIPE, SettingsError, allowed, defaults, load_preset
+from nnuda.settings import RECIPE, SettingsError, allowed, defaults, effective_settings, load_preset
 
 WIDTH = 80
 COLUMNS = (42, 14, 24)  # setting, value, allowed
@@ -25,14 +25,14 @@ def settings_list(preset: str, chosen: dict[str, Any], begin: str = "") -> str:
     """
     entries = load_preset(preset)
     values = defaults(entries, chosen.get(RECIPE, entries[RECIPE]["value"]))
-    keys = [key for key in entries if key.startswith(begin)]
+    of_preset = {key: value for key, value in chosen.items() if key in entries}
+    now, keys = effective_settings(preset, of_preset), [key for key in entries if key.startswith(begin)]
     if not keys:
         groups = dict.fromkeys(key.partition(".")[0] for key in entries)
         raise SettingsError(f"--list: expected how a setting begins, such as {', '.join(groups)}; got {begin!r}.")
     lines = _row("SETTING", "VALUE", "ALLOWED")
     for key in keys:
-        changed = key in chosen and chosen[key] != values[key]
-        value = _text(chosen.get(key, values[key])) + (f" (preset: {_text(values[key])})" if changed else "")
+        value = _text(now[key]) + (f" (preset: {_text(values[key])})" if now[key] != values[key] else "")
         lines += ["", *_row(key, value, allowed(entries[key]["schema"])), *_fill(entries[key]["help"])]
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.find_trainer import find_trainer
 from nnuda.report.page import Folded, Section, Table, Text
 from nnuda.report.run import Run, number
-from nnuda.settings import LENGTH, SettingsError, effective_settings, load_preset
+from nnuda.settings import SettingsError, load_preset, usual_settings
 from nnuda.trainer_files import BASE
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS
 
@@ -22,10 +22,8 @@ def preset_entries(run: Run) -> dict[str, dict]:
         preset = find_trainer(run.trainer).preset
     except SettingsError:
         preset = BASE
-    entries, length = load_preset(preset), {key: run.settings[key] for key in LENGTH}
-    for key, value in effective_settings(preset, length).items():
-        entries[key]["value"] = entries[key]["value"] if key in length else value
-    return entries
+    usual = usual_settings(preset, run.settings)
+    return {key: {**entry, "value": usual[key]} for key, entry in load_preset(preset).items()}
 
 
 def changed_settings(run: Run) -> list[str]:
