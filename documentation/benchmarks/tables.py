@@ -83,11 +83,11 @@ def markdown(head: list[str], body: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *body]) + "\n"
 
 
-def table(pair: str, budget: str) -> str:
-    """Rows with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
+def table(pair: str, budget: str, chosen: str = "") -> str:
+    """Rows, all or `chosen` with + between them, with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
     dice, cost, failures = read(pair, budget)
     of_row = described("rows")
-    rows = [row for row in of_row if row in dice]
+    rows = [row for row in of_row if row in dice and (not chosen or row in chosen.split("+"))]
     if not rows:
         return "Not measured yet.\n"
     classes = [name for name in dice[rows[0]] if name != "mean"]
@@ -139,7 +139,7 @@ def costs() -> str:
     for pair, budget in product(described("pairs"), described("budgets")):
         cost = read(pair, budget)[1]
         for row, facts in described("rows").items():
-            if "trainer" in facts and "on" not in facts and "teacher.weight" not in facts.get("settings", {}):
+            if "trainer" in facts and not {"on", "round_of"} & facts.keys() and "teacher.weight" not in facts.get("settings", {}):
                 times[facts["trainer"]] += relative(cost, row)
     presets = {file.stem.replace("_", ""): json.loads(file.read_text()) for file in (ROOT / "plans").glob("*.json")}
     body = []
@@ -154,8 +154,8 @@ def costs() -> str:
 
 def content(name: str) -> str:
     """What stands between the marks of this name."""
-    first, _, budget = name.partition("/")
-    return costs() if first == "costs" else summary(budget) if first == "summary" else table(first, budget)
+    first, *others = name.split("/")
+    return costs() if first == "costs" else summary(*others) if first == "summary" else table(first, *others)
 
 
 # ---- estimates ------------------------------------------------------------------------------------------------------
