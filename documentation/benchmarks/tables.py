@@ -139,7 +139,11 @@ def costs() -> str:
     for pair, budget in product(described("pairs"), described("budgets")):
         cost = read(pair, budget)[1]
         for row, facts in described("rows").items():
-            if "trainer" in facts and not {"on", "round_of"} & facts.keys() and "teacher.weight" not in facts.get("settings", {}):
+            if (
+                "trainer" in facts
+                and not {"on", "round_of"} & facts.keys()
+                and "teacher.weight" not in facts.get("settings", {})
+            ):
                 times[facts["trainer"]] += relative(cost, row)
     presets = {file.stem.replace("_", ""): json.loads(file.read_text()) for file in (ROOT / "plans").glob("*.json")}
     body = []

@@ -17,7 +17,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 import nnuda
 from nnuda.errors import short
-from nnuda.evaluation.conventions import DEFAULT_SHOWN, DEFINITIONS, SHOWN, Rule, class_rules
+from nnuda.evaluation.conventions import DEFINITIONS, SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import summarize
@@ -30,7 +30,7 @@ _NUMBERS = {"type": "object", "required": ["Dice"], "additionalProperties": _NUM
 _STATISTICS = {"type": "object", "required": ["mean", "std", "n"], "additionalProperties": _NUMBER}
 _CASE = {
     "type": "object",
-    "required": [*DEFAULT_SHOWN, "n_reference", "empty"],
+    "required": ["Dice", "n_reference", "empty"],
     "properties": {**dict.fromkeys(METRICS, _NUMBER), "n_reference": {"type": "integer"}, "empty": {"type": "string"}},
 }
 SCORES_SCHEMA = {
@@ -47,7 +47,7 @@ SCORES_SCHEMA = {
             "minProperties": 1,
             "additionalProperties": {
                 "type": "object",
-                "required": list(DEFAULT_SHOWN),
+                "required": ["Dice"],
                 "properties": dict.fromkeys(METRICS, _STATISTICS),
             },
         },
@@ -244,7 +244,7 @@ def save_scores(scores: dict, path: str) -> None:
 
 
 def load_scores(path: str) -> dict:
-    """Reads what `save_scores` wrote; null in the scores becomes NaN again.
+    """Reads what `save_scores` wrote; null in the scores becomes NaN again, and so does a metric that is missing.
 
     Raises:
         FileError: damaged, or no scores of nnUDA_evaluate.
@@ -257,6 +257,15 @@ def load_scores(path: str) -> dict:
                 f"{path}: expected the classes {', '.join(scores['per_class'])} in each case; {case} has "
                 f"{', '.join(classes)}. Score the predictions with nnUDA_evaluate again."
             )
+    unknown, nothing = dict.fromkeys(METRICS), {"mean": None, "std": None, "n": 0}
+    scores["foreground_mean"] = {**unknown, **scores["foreground_mean"]}
+    scores["per_class"] = {
+        name: {**dict.fromkeys(METRICS, nothing), **found} for name, found in scores["per_class"].items()
+    }
+    scores["per_case"] = {
+        case: {name: {**unknown, **found} for name, found in classes.items()}
+        for case, classes in scores["per_case"].items()
+    }
     scored = ("per_class", "foreground_mean", "per_case")
     return {key: _replace(value, None, math.nan) if key in scored else value for key, value in scores.items()}
 

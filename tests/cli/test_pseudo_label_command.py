@@ -21,8 +21,8 @@ from nnuda.selftraining import predict
 from nnuda.selftraining.keeping import Vote
 from nnuda.selftraining.members import Member
 
-NAME = "Dataset601_ToySource_pseudo_ToyTarget"
-OPTIONS = ["-d", "501", "-t", "502", "-m", "model", "-o", "601", "-device", "cpu", "-np", "1"]
+NAME = "Dataset651_ToySource_pseudo_ToyTarget"
+OPTIONS = ["-d", "501", "-t", "502", "-m", "model", "-o", "651", "-device", "cpu", "-np", "1"]
 
 
 def labels_of(file: Path) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_the_dataset_is_nnunet_s(made: Path, tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out
     folder = tmp_path / "raw" / NAME
     verify_dataset_integrity(str(folder), 1)
-    loaded = load_dataset("601")
+    loaded = load_dataset("651")
     assert len(loaded.images) == 10 and loaded.dataset_json["labels"]["ignore"] == 3
     assert (folder / "imagesTr" / "target_case0_0000.nii.gz").is_symlink()
     source_label = tmp_path / "raw" / SOURCE / "labelsTr" / "case1.nii.gz"
@@ -77,7 +77,7 @@ def test_the_dataset_is_nnunet_s(made: Path, tmp_path: Path, capsys: pytest.Capt
     assert provenance["request"]["members"][0]["sha256"] == "0" * 64
     counts = provenance["per_class"]["left box"]
     assert counts["voxel"] - counts["component"] == 4 and counts["share_kept"] == counts["kept"] / counts["predicted"]
-    assert "nnUNetv2_plan_and_preprocess -d 601" in printed and "left box" in printed
+    assert "nnUNetv2_plan_and_preprocess -d 651" in printed and "left box" in printed
     assert [path.name for path in (tmp_path / "raw").iterdir() if "pseudo_label" in path.name] == []
 
 
@@ -99,7 +99,7 @@ def test_without_source_images(made: Path, tmp_path: Path, capsys: pytest.Captur
     shutil.rmtree(tmp_path / "raw" / SOURCE)
     words = ["--source-free", *OPTIONS[2:5], str(model), *OPTIONS[6:]]
     pseudo_label.main(words)
-    loaded = load_dataset("601", labelled=True)
+    loaded = load_dataset("651", labelled=True)
     assert sorted(loaded.images) == [f"target_case{case}" for case in range(5)]
     assert loaded.dataset_json["pseudo_labels_only"] and loaded.dataset_json["labels"]["ignore"] == 3
     expected = labels_of(made / "case0.nii.gz")
@@ -109,7 +109,7 @@ def test_without_source_images(made: Path, tmp_path: Path, capsys: pytest.Captur
     moved = json.loads((tmp_path / "preprocessed" / NAME / "deployed.json").read_text())
     del plans["domain_adaptation"]
     assert moved == {**plans, "dataset_name": NAME, "nnuda_model": SOURCE}
-    assert f"nnUDA_adapt -d 601 -t 502 -f all -c CONFIGURATION --from {model}" in capsys.readouterr().out
+    assert f"nnUDA_adapt -d 651 -t 502 -f all -c CONFIGURATION --from {model}" in capsys.readouterr().out
     pseudo_label.main(words)  # again: nothing is replaced
     with pytest.raises(SystemExit, match="Expected the labelled source with -d, or --source-free"):
         pseudo_label.main(words[1:])
@@ -180,7 +180,7 @@ def test_a_trained_model_to_a_plain_training(toy_environment) -> None:
     toy = toy_environment
     trainers = ("nnUDATrainerAdapt", "nnUDATrainerSourceOnly")
     models = [str(toy.trained(trainer, "2d_toy", "nnUNetPlans")) for trainer in trainers]
-    command = ["nnUDA_pseudo_label", "-d", "501", "-t", "502", "-m", *models, "-o", "601", "-device", "cpu", "-np", "1"]
+    command = ["nnUDA_pseudo_label", "-d", "501", "-t", "502", "-m", *models, "-o", "651", "-device", "cpu", "-np", "1"]
     printed = run(
         [*command, "--disable_tta", "--confidence", "0.3", "--agreement", "0.5", "--size-spread", "0"], toy.environment
     )
@@ -193,7 +193,7 @@ def test_a_trained_model_to_a_plain_training(toy_environment) -> None:
         [
             "nnUNetv2_plan_and_preprocess",
             "-d",
-            "601",
+            "651",
             "-c",
             "2d",
             "-npfp",

@@ -290,3 +290,14 @@ def test_a_name_that_a_spreadsheet_would_run_is_quoted(folders: tuple[Path, Path
     save_table(evaluate_folder(*map(str, folders), dataset_json), str(tmp_path / "scores.csv"))
     rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
     assert {row["class"] for row in rows} == {"'=1+1", "'@x"} and rows[0]["case"] == "a"
+
+
+def test_a_metric_that_is_missing_is_not_known(folders, tmp_path):
+    scores = evaluate_folder(*map(str, folders), DATASET_JSON)
+    for values in (scores["per_class"]["liver"], scores["per_case"]["a"]["liver"], scores["foreground_mean"]):
+        del values["HD95"]
+    save_scores(scores, str(tmp_path / "scores.json"))
+    loaded = load_scores(str(tmp_path / "scores.json"))
+    assert np.isnan(loaded["per_case"]["a"]["liver"]["HD95"]) and np.isnan(loaded["foreground_mean"]["HD95"])
+    assert np.isnan(loaded["per_class"]["liver"]["HD95"]["mean"]) and loaded["per_class"]["liver"]["HD95"]["n"] == 0
+    assert loaded["per_class"]["liver"]["Dice"] == scores["per_class"]["liver"]["Dice"]
