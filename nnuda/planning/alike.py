@@ -21,7 +21,8 @@ def look_alike(source: Domain, target: Domain, reader: type[BaseReaderWriter]) -
         return None
     sides = measure_pair(source, target, reader, CASES)
     areas = common_areas(*sides)
-    return None if differences(*sides, areas) else areas
+    turned = set(sides[0].orientations) != set(sides[1].orientations)
+    return None if turned or differences(*sides, areas) else areas
 
 
 def common_areas(source: Side, target: Side) -> list[float]:

@@ -56,7 +56,7 @@ def no_shift(areas: list[float] | None) -> Finding | None:
     return Finding(
         "no shift to be seen",
         {"common_area": [float(f"{area:.3g}") for area in areas]},
-        f"Channel names, spacing, field of view and normalised intensities ({shown} of their histograms' area in common) "
+        f"Channel names, orientation, spacing, field of view and normalised intensities ({shown} of their histograms' area in common) "
         "are alike in both domains. Strong augmentation costs accuracy where there is no shift, so that it is left away.",
         {"training.augmentation": "nnunet"},
     )

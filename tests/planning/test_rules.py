@@ -4,7 +4,7 @@ import json
 
 import pytest
 import SimpleITK as sitk
-from planning_pairs import SOURCE, TARGET, write_dataset
+from planning_pairs import RAS, SOURCE, TARGET, write_dataset
 
 from nnuda.cli.plan_experiment import main as plan_experiment
 from nnuda.plan_key import KEY, chosen_settings, read_key
@@ -99,6 +99,7 @@ def test_a_plan_of_an_earlier_version_has_no_rules(folders):
         ({"seed": 1}, True),
         ({"seed": 1, "channel_names": ("T2",)}, False),
         ({"seed": 1, "spacing": (8.0, 1.0, 1.0)}, False),
+        ({"seed": 1, "direction": RAS}, False),
     ],
 )
 def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, capsys, change, alike):
