@@ -79,9 +79,11 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     from nnuda.look.judge import judge
     from nnuda.look.page import class_sizes, look_html
     from nnuda.look.try_model import find_model, try_model
-    from nnuda.planning.alike import common_areas
+    from nnuda.planning.alike import alike, common_areas
     from nnuda.planning.checks import check_domains
     from nnuda.planning.measure import measure_pair
+    from nnuda.planning.rules import find, in_words
+    from nnuda.planning.twins import find_twins
     from nnuda.planning.warnings import pair_warnings
 
     tried = find_model(args.model, args.f, source) if args.model else None
@@ -97,6 +99,8 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
             raise  # nothing can be set side by side
     sides = measure_pair(source, target, reader, args.cases)
     areas = common_areas(*sides)
+    geometry = dict(zip(("source", "target"), (side.geometry for side in sides)))
+    rules = [] if error else find(geometry, alike(*sides), find_twins(source, reader))
     estimate = None
     if tried is not None and error is None:
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,14 +114,18 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
         "target": sides[1].facts(),
         "common_area": areas,
         "warnings": warnings,
+        "rules": rules,
         "estimate": estimate,
     }
-    write_text(look_html(*sides, verdict, [*([error] if error else []), *warnings], estimate), args.o)
+    said = [*([error] if error else []), *warnings]
+    write_text(look_html(*sides, verdict, said, [in_words(rule) for rule in rules], estimate), args.o)
     json_file = os.path.splitext(args.o)[0] + ".json"
     write_json(without_nan(content), json_file)
     print(f"\n{verdict.answer.upper()}: {'; '.join(verdict.reasons)}")
     for doubt in verdict.doubts:
         print(doubt)
+    for rule in rules:
+        print(f"Planning: {in_words(rule)}")
     print(f"Written: {args.o}, {json_file}")
     words = ["nnUDA_adapt", "-d", args.d, *target_words(args), "-c"]
     print_next("adapt", f"{shlex.join(words)} CONFIGURATION")

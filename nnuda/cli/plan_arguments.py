@@ -163,6 +163,8 @@ def make_plan(args: argparse.Namespace, request: PlanRequest) -> dict:
 
 
 def _print_plan(plans: dict, choice: PlanChoice) -> None:
+    from nnuda.planning.rules import in_words
+
     key = plans[KEY]
     origin = {None: f"made by {choice.planner}", choice.name: "existing plan, extended"}.get(
         choice.base, f"copy of {choice.base}"
@@ -178,7 +180,6 @@ def _print_plan(plans: dict, choice: PlanChoice) -> None:
     expected = ", ".join(f"{name} {gb:g} GB" for name, gb in memory["expected_gb_per_configuration"].items())
     print(f"Expected GPU memory of a step of {memory['step']}{aim}: {expected}")
     for rule in key["rules"]:
-        values = ", ".join(f"{name}={value}" for name, value in rule["settings"].items() if name not in key["settings"])
-        print(f"Rule {rule['rule']}: {rule['reason']}{f' Sets {values}; --set changes it.' if values else ''}")
+        print(f"Rule {in_words(rule, key['settings'])}")
     if key["settings"]:
         print(f"Settings: {', '.join(f'{name}={value}' for name, value in key['settings'].items())}", flush=True)

@@ -22,9 +22,14 @@ LEVELS = {ADAPT: "bad", MEND: "bad", REORIENT: "bad", WORKS: "good"}
 
 
 def look_html(
-    source: Side, target: Side, verdict: Verdict, warnings: Sequence[str], estimate: dict[str, Any] | None
+    source: Side,
+    target: Side,
+    verdict: Verdict,
+    warnings: Sequence[str],
+    rules: Sequence[str],
+    estimate: dict[str, Any] | None,
 ) -> str:
-    """The page: the answer, then what it rests on."""
+    """The page: the answer, then what it rests on; `warnings` and `rules` are planning's."""
     facts = [
         Fact("What to do", verdict.answer, verdict.reasons, LEVELS.get(verdict.answer, "")),
         Fact("How sure is this?", "Not certain", verdict.doubts),
@@ -33,7 +38,8 @@ def look_html(
         Section("Intensities", [Pictures(_histograms(source, target)), Text(_read(source, target))]),
         Section("Geometry", [_geometry(source, target), Pictures(_extents(source, target))]),
         Section(
-            "What planning says", [*([Notes(warnings)] if warnings else []), Notes(planning_notes(source, target))]
+            "What planning says",
+            [*(Notes(said) for said in (warnings, rules) if said), Notes(planning_notes(source, target))],
         ),
     ]
     if estimate is not None:
@@ -42,7 +48,7 @@ def look_html(
 
 
 def planning_notes(source: Side, target: Side) -> list[str]:
-    """What the rules of planning would set, and why."""
+    """Normalisation, slices and spacing of a plan."""
     notes = []
     for name, other, scheme_s, scheme_t in zip(source.channels, target.channels, source.schemes, target.schemes):
         origin = (

@@ -15,14 +15,17 @@ CASES = 8  # of each domain, read for their intensities
 
 
 def look_alike(source: Domain, target: Domain, reader: type[BaseReaderWriter]) -> list[float] | None:
-    """Common area of each channel where nothing speaks of another kind of image; else None. Images are read where the
-    channels have the same names."""
+    """As `alike`; images are read where the channels have the same names."""
     if list(source.channel_names.values()) != list(target.channel_names.values()):
         return None
-    sides = measure_pair(source, target, reader, CASES)
-    areas = common_areas(*sides)
-    turned = set(sides[0].orientations) != set(sides[1].orientations)
-    return None if turned or differences(*sides, areas) else areas
+    return alike(*measure_pair(source, target, reader, CASES))
+
+
+def alike(source: Side, target: Side) -> list[float] | None:
+    """Common area of each channel where nothing speaks of another kind of image; else None."""
+    areas = common_areas(source, target)
+    turned = set(source.orientations) != set(target.orientations)
+    return None if turned or differences(source, target, areas) else areas
 
 
 def common_areas(source: Side, target: Side) -> list[float]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import nnuda
 from nnuda.datasets import Domain
 from nnuda.plan_key import SCHEMA_VERSION, relative_target_folder
 from nnuda.planning.normalization import target_normalization
 from nnuda.planning.rules import find
+from nnuda.planning.twins import Twins
 from nnuda.settings import settings_of_all_presets
 from nnuda.text.pretrained import resolve_pretrained
 
@@ -22,6 +25,7 @@ def make_key(
     plan: str,
     made_with: dict | None = None,
     areas: list[float] | None = None,
+    twins: Sequence[Twins] = (),
 ) -> dict:
     """The key's content.
 
@@ -36,6 +40,7 @@ def make_key(
         plan: "extended" (made by stock nnU-Net before) or "fresh".
         made_with: the options that a fresh plan was made with.
         areas: from `look_alike`.
+        twins: from `find_twins`.
     """
     return {
         **({"made_with": made_with} if made_with else {}),
@@ -53,7 +58,7 @@ def make_key(
         },
         "geometry": geometry,
         "memory": memory,
-        "rules": find(geometry, areas),
+        "rules": find(geometry, areas, twins),
         "settings": settings,
         "weights": pretrained_weights(settings),
     }

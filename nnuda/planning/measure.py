@@ -59,6 +59,11 @@ class Side:
         """Whether its images are 2D."""
         return bool((self.shapes[:, 0] == 1).all())
 
+    @property
+    def geometry(self) -> dict[str, list[float]]:
+        """As in a plan's key, of the cases that were read."""
+        return {"median_spacing": self.median_spacing.tolist(), "median_shape": np.median(self.shapes, axis=0).tolist()}
+
     def facts(self) -> dict[str, Any]:
         """For the JSON file: everything but the intensities."""
         found = {key: value for key, value in asdict(self).items() if key not in ("raw", "normalised")}

@@ -6,12 +6,13 @@ reason. What they find stands in the plan under `rules`; `--set` counts more. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from nnuda.planning.twins import Twins
 from nnuda.settings import load_preset
 from nnuda.trainer_files import BASE
 
@@ -37,15 +38,32 @@ class Finding:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def find(geometry: dict[str, dict], areas: list[float] | None = None) -> list[dict[str, Any]]:
+def find(
+    geometry: dict[str, dict], areas: list[float] | None = None, twins: Sequence[Twins] = ()
+) -> list[dict[str, Any]]:
     """What all rules say of a pair, for the plan.
 
     Args:
         geometry: the plan key's: median spacing and shape of "source" and "target".
         areas: from `look_alike`.
+        twins: from `find_twins`.
     """
-    findings = [rule(geometry["source"], geometry["target"]) for rule in RULES] + [no_shift(areas)]
+    findings = [rule(geometry["source"], geometry["target"]) for rule in RULES] + [
+        no_shift(areas),
+        left_and_right(twins),
+    ]
     return [asdict(finding) for finding in findings if finding is not None]
+
+
+def in_words(finding: dict[str, Any], given: Collection[str] = ()) -> str:
+    """A finding in a line.
+
+    Args:
+        finding: as in the plan.
+        given: settings that the user has given other values.
+    """
+    values = ", ".join(f"{name}={value}" for name, value in finding["settings"].items() if name not in given)
+    return f"{finding['rule']}: {finding['reason']}{f' Sets {values}; --set changes it.' if values else ''}"
 
 
 def no_shift(areas: list[float] | None) -> Finding | None:
@@ -59,6 +77,25 @@ def no_shift(areas: list[float] | None) -> Finding | None:
         f"Channel names, orientation, spacing, field of view and normalised intensities ({shown} of their histograms' area in common) "
         "are alike in both domains. Strong augmentation costs accuracy where there is no shift, so that it is left away.",
         {"training.augmentation": "nnunet"},
+    )
+
+
+def left_and_right(twins: Sequence[Twins]) -> Finding | None:
+    """An image and its mirror image, with the same labels: the network has no way to tell twins apart."""
+    if not twins:
+        return None
+    shown = "; ".join(
+        f"{first} and {second} lie on two sides along array axis {pair.axis} and cover each other by {pair.dice:.0%} (Dice) "
+        "in the mirror"
+        for pair in twins
+        for first, second in [pair.names]
+    )
+    return Finding(
+        "left and right",
+        {"twins": [[*pair.names, pair.axis, float(f"{pair.dice:.2g}")] for pair in twins]},
+        f"In the source's labels {shown}. A network that sees mirrored images can tell them apart by what lies around "
+        "them alone: images are not mirrored, in training and in prediction (augmentation.mirroring=nnunet mirrors them).",
+        {"planning.twins": True},
     )
 
 

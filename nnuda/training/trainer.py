@@ -391,7 +391,8 @@ class nnUDATrainer(nnUNetTrainer):
         rotation, dummy_2d, initial_patch, mirror_axes = (
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
-        if self.settings["augmentation.mirroring"] == "none":
+        mirroring = self.settings["augmentation.mirroring"]
+        if mirroring == "none" or (mirroring == "planned" and self.settings["planning.twins"]):
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, initial_patch, mirror_axes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,18 @@ def test_a_trained_model_is_tried(toy_environment, toy, tmp_path):
     assert found["verdict"]["answer"] in (ADAPT, WORKS) and len(found["estimate"]["per_case"]) == 2
     assert set(found["estimate"]["sizes"]) == {"left box", "right box"}
     assert "The model on the target" in (tmp_path / "look.html").read_text()
+
+
+def test_the_rules_of_planning_are_said_before_it(raw, tmp_path, capsys):
+    """Two boxes of one size on the two sides of an axis, in every label map."""
+    for file in (raw / SOURCE / "labelsTr").iterdir():
+        label = sitk.ReadImage(str(file))
+        array = np.zeros_like(sitk.GetArrayFromImage(label))
+        array[3:9, 10:30, 4:12], array[3:9, 10:30, 28:36] = 1, 2
+        changed = sitk.GetImageFromArray(array)
+        changed.CopyInformation(label)
+        sitk.WriteImage(changed, str(file))
+    assert [rule["rule"] for rule in look(tmp_path)["rules"]] == ["left and right"]
+    reason = "In the source's labels left box and right box lie on two sides along array axis 2"
+    assert reason in " ".join(capsys.readouterr().out.split())
+    assert reason in unescape((tmp_path / "look.html").read_text())

@@ -90,6 +90,24 @@ def test_without_mirroring_a_trainer_equals_nnunets_without_mirroring(toy_enviro
     assert differences(trainer.network.state_dict(), mirrored) != []
 
 
+@pytest.mark.parametrize(
+    "name, chosen, mirrors",
+    [
+        ("nnUDATrainerAdapt", {}, True),
+        ("nnUDATrainerAdapt", {"planning.twins": True}, False),
+        ("nnUDATrainerAdapt", {"planning.twins": True, "augmentation.mirroring": "nnunet"}, True),
+        ("nnUDATrainerSourceOnly", {"planning.twins": True}, True),
+        ("nnUDATrainerSourceOnly", {"planning.twins": True, "augmentation.mirroring": "planned"}, False),
+    ],
+)
+def test_mirroring_as_planned(toy_environment, name, chosen, mirrors):
+    """Nothing is mirrored where planning found twins, unless the user says so, or the trainer is the baseline."""
+    settings = {"training.recipe": "recommended", **chosen}
+    trainer = make_trainer(toy_environment, name, "2d_toy", "mirroring_planned", settings)
+    axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[-1]
+    assert axes == trainer.inference_allowed_mirroring_axes == ((0, 1) if mirrors else None)
+
+
 def test_without_mirroring_target_patches_are_only_turned(toy_environment):
     """Every window of a patch is found in an image that was turned by quarters; none that was mirrored besides."""
     settings = {"training.recipe": "recommended", "augmentation.mirroring": "none"}
