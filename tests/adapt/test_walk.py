@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy import write_dataset
 
+from nnuda.cli import adapt, plan_and_preprocess
 from nnuda.commands import CommandFailed
 from nnuda.files import LOCK, LockedError, locked
+from nnuda.planning.choice import choose_plan
 from nnuda.stages import budget, left, run_stage, walk
 from nnuda.stages.budget import epochs_within
 from nnuda.stages.left import AdaptError
@@ -179,6 +182,27 @@ def test_the_planning_command_has_what_was_asked_for(road):
         "-overwrite_plans_name mine --set training.seed=1 --set training.recipe=paper -pl nnUDAPlanner -np 2"
     )
     assert "-overwrite_plans_name" not in road.plan_command() and "-p" not in road.plan_command()
+
+
+@pytest.mark.parametrize(
+    ("words", "plans"),
+    [
+        ([], "nnUNetPlans"),
+        (["-pl", "nnUDAPlannerResEncM"], "nnUNetResEncUNetMPlans"),
+        (["-pl", "nnUDAPlannerResEncM", "-overwrite_plans_name", "mine"], "mine"),
+    ],
+)
+def test_the_plan_that_is_written_is_the_one_that_is_trained(tmp_path, monkeypatch, words, plans):
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    for name, labelled in (("Dataset501_S", True), ("Dataset502_T", False)):
+        write_dataset(tmp_path / "raw" / name, labelled=labelled, inverted=False, cases=1)
+    made = adapt.make_road(adapt.build_parser().parse_args(["-d", "501", "-t", "502", "-c", "2d", *words]))
+    planned = plan_and_preprocess.build_parser().parse_args(made.plan_command()[1:])
+    written = choose_plan(
+        "Dataset501_S", "Dataset502_T", planned.p, planned.pl, planned.gpu_memory_target, planned.overwrite_plans_name
+    )
+    assert made.plans == written.name == plans
 
 
 def test_planning_warnings_are_passed_on(road, commands, monkeypatch, capsys):
