@@ -35,6 +35,7 @@ STEPS = ("pseudo-labels", "plan and preprocess", "train", "predict", "estimate",
 NUMBERS = range(601, 1000)  # of datasets, where none are named
 PLANS, TRAINER = "nnUNetPlans", "nnUNetTrainer"
 ITERATIONS = 250  # of an epoch of nnU-Net's
+THREADS = "nnUNet_n_proc_DA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Round(Road):
         """As a user would type them, and a remark."""
         return [
             (self.label_command(), f"round {self.number}: what the model before is sure of becomes labels"),
-            (self.plan_command(), ""),
+            (self.plan_command(), planner_note()),
             (self.train_command(), "" if self.adapted.rounds.trainer else "about as many steps as the adaptation"),
             (self.predict_command(FINAL, self.predictions), ""),
             (self.estimate_command(True), ""),
@@ -242,8 +243,9 @@ def planning_left(this: Round) -> Left | None:
         AdaptError: the plan lacks the configuration.
     """
     name = this.source.name
+    todo = Left(this.plan_command(), planner_note(), environment=planner_environment())
     if not isfile(plan_file(name, this.plans)):
-        return Left(this.plan_command())
+        return todo
     plans = load_plan(name, this.plans)
     if this.configuration not in plans["configurations"]:
         raise AdaptError(
@@ -255,4 +257,14 @@ def planning_left(this: Round) -> Left | None:
     cases = load_dataset(name).images
     labels = (join(folder, "gt_segmentations", case + this.source.file_ending) for case in cases)
     there = cases.keys() <= preprocessed_cases(join(folder, identifier)) and all(map(isfile, labels))
-    return None if there else Left(this.plan_command())
+    return None if there else todo
+
+
+def planner_environment() -> dict[str, str]:
+    """Variables that nnU-Net's planner needs other values of: without processes for augmentation, which suits training,
+    it asks torch for 0 threads and fails."""
+    return {THREADS: "1"} if int(os.environ.get(THREADS, "1")) == 0 else {}
+
+
+def planner_note() -> str:
+    return f"with {THREADS}=1, since nnU-Net's planner fails with 0" if planner_environment() else ""

@@ -80,8 +80,8 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     """A self-training round after this very training: ended in its own training, gone on to the end, nothing twice."""
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "nnUNetTrainerBrief.py").write_text(PLAIN)
-    # stock planning divides by the number of augmentation processes
-    environment = {**toy.environment, "nnUNet_extTrainer": str(tmp_path / "trainers"), "nnUNet_n_proc_DA": "1"}
+    environment = {**toy.environment, "nnUNet_extTrainer": str(tmp_path / "trainers")}
+    assert environment["nnUNet_n_proc_DA"] == "0"  # with which nnU-Net's planner alone fails
     command = [*command, "--rounds", "1", "--round-configuration", "2d", "--round-trainer", "nnUNetTrainerBrief"]
     command += ["--confidence", "0", "--size-spread", "0"]  # hardly trained, it is sure of nothing
     process = subprocess.Popen(

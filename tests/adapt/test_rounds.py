@@ -16,7 +16,7 @@ from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
 from nnuda.stages import rounds, run_stage, walk
-from nnuda.stages.left import AdaptError
+from nnuda.stages.left import AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
 
@@ -75,7 +75,7 @@ class Commands:
     def __init__(self, road: Road) -> None:
         self.road, self.ran, self.fail = road, [], ""
 
-    def __call__(self, words, log, watch=None, held=()):
+    def __call__(self, words, log, environment=None, watch=None, held=()):
         self.ran.append(f"{words[0]} {log.name.split('_')[1]}")
         if self.ran[-1] == self.fail:
             raise AdaptError("ended")
@@ -224,6 +224,22 @@ def test_a_plan_without_the_configuration_is_said(road: Road, monkeypatch: pytes
     monkeypatch.setattr(rounds, "load_plan", lambda *names: {"configurations": {"2d": {}, "3d_fullres": {}}})
     with pytest.raises(AdaptError, match="Expected 3d_lowres .* it has 2d, 3d_fullres. Name one .* --round-conf"):
         planning_left(first)
+
+
+@pytest.mark.parametrize(("given", "threads"), [("0", "1"), ("3", "3"), (None, None)])
+def test_only_the_planner_gets_a_thread_where_there_are_none(road: Road, monkeypatch, capsys, given, threads) -> None:
+    monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
+    if given is not None:
+        monkeypatch.setenv("nnUNet_n_proc_DA", given)
+    seen = []
+    monkeypatch.setattr(run_stage, "run_logged", lambda *_, environment, **__: seen.append(environment) or 1.0)
+    first, runner = rounds_of(road)[0], run_stage.Runner(road, None)
+    for step, left in (("plan", lambda: planning_left(first)), ("train", lambda: rest_of_training(first))):
+        runner.run(step, left, once=True)
+    assert [environment.get("nnUNet_n_proc_DA") for environment in seen] == [threads, given]
+    remarks = [remark for words, remark in first.commands() if words == first.plan_command()]
+    assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == ("with nnUNet_n_proc_DA=1" in capsys.readouterr().out)
+    assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == (given == "0")
 
 
 # ---- what is asked and said -------------------------------------------------------------------------------------------

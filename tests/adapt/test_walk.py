@@ -34,7 +34,7 @@ class Commands:
     def __init__(self, road: Road) -> None:
         self.road, self.ran, self.fail = road, [], ""
 
-    def __call__(self, words, log, watch=None, held=()):
+    def __call__(self, words, log, environment=None, watch=None, held=()):
         with pytest.raises(BlockingIOError), open(Path(self.road.folder) / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert [os.path.samestat(os.fstat(file), os.stat(lock.name)) for file in held] == [True]
@@ -151,7 +151,7 @@ def test_the_budget_is_measured_once_by_a_pilot(road, commands, monkeypatch):
     monkeypatch.setattr(budget, "plan_file", lambda *names: str(Path(road.folder) / "no such plan"))
     pilot = Path(road.model_folder.replace("nnUNetPlans", "nnUNetPlans_pilot")) / "fold_0"
 
-    def run(words, log, watch=None, held=()):
+    def run(words, log, environment=None, watch=None, held=()):
         if "nnUNetPlans_pilot" in words and words[0] == "nnUNetv2_train":
             (pilot / "validation").mkdir(parents=True)
             (pilot / FINAL).touch()
@@ -160,7 +160,7 @@ def test_the_budget_is_measured_once_by_a_pilot(road, commands, monkeypatch):
             watch("2026-11-26 21:17:06.7: Epoch time: 10.0 s ")
             commands.ran.append("pilot")
             return 30.0  # 20 s besides the epoch, six times as many predictions
-        return commands(words, log, watch, held)
+        return commands(words, log, environment, watch, held)
 
     monkeypatch.setattr(run_stage, "run_logged", run)
     gone = walk.walk(road, hours=0.1)
@@ -206,7 +206,7 @@ def test_the_plan_that_is_written_is_the_one_that_is_trained(tmp_path, monkeypat
 
 
 def test_planning_warnings_are_passed_on(road, commands, monkeypatch, capsys):
-    def run(words, log, watch=None, held=()):
+    def run(words, log, environment=None, watch=None, held=()):
         watch("WARNING: Orientation codes differ")
         return commands(words, log, held=held)
 
