@@ -29,11 +29,12 @@ from nnuda.settings import effective_settings
 from nnuda.stages.left import Left, estimate_left, prediction_left, report_left, rest_of_training
 from nnuda.stages.progress import TrainingProgress
 from nnuda.stages.road import FINAL, Road
+from nnuda.stages.round_plan import plan_like
 from nnuda.stages.run_stage import Runner
 
 STEPS = ("pseudo-labels", "plan and preprocess", "train", "predict", "estimate", "report")
 NUMBERS = range(601, 1000)  # of datasets, where none are named
-PLANS, TRAINER = "nnUNetPlans", "nnUNetTrainer"
+TRAINER = "nnUNetTrainer"
 ITERATIONS = 250  # of an epoch of nnU-Net's
 THREADS = "nnUNet_n_proc_DA"
 
@@ -46,11 +47,13 @@ class Round(Road):
         number: from 1 on.
         adapted: the road before all rounds.
         before: that of the model that labels the target.
+        plan_remark: in what its plan may differ from the adaptation's.
     """
 
     number: int
     adapted: Road
     before: Road
+    plan_remark: str
 
     @property
     def other_predictions(self) -> str:
@@ -65,7 +68,7 @@ class Round(Road):
         return [*words, *(["-np", str(self.processes)] if self.processes else [])]
 
     def plan_command(self) -> list[str]:
-        words = ["nnUNetv2_plan_and_preprocess", *self.source_words, "-c", self.configuration]
+        words = ["nnUNetv2_plan_and_preprocess", *self.source_words, "-c", self.configuration, *self.planning]
         return [*words, *(["-npfp", str(self.processes), "-np", str(self.processes)] if self.processes else [])]
 
     def report_command(self) -> list[str]:
@@ -78,7 +81,7 @@ class Round(Road):
         """As a user would type them, and a remark."""
         return [
             (self.label_command(), f"round {self.number}: what the model before is sure of becomes labels"),
-            (self.plan_command(), planner_note()),
+            (self.plan_command(), "; ".join(filter(None, (self.plan_remark, planner_note())))),
             (self.train_command(), "" if self.adapted.rounds.trainer else "about as many steps as the adaptation"),
             (self.predict_command(FINAL, self.predictions), ""),
             (self.estimate_command(True), ""),
@@ -91,6 +94,7 @@ def rounds_of(road: Road) -> list[Round]:
 
     Raises:
         AdaptError, DatasetError: a number belongs to another dataset.
+        FileError, PlanningError: the adaptation's plan is damaged.
     """
     made: list[Round] = []
     for number in range(1, 1 + (road.rounds.number if road.rounds else 0)):
@@ -110,20 +114,22 @@ def next_round(road: Road, number: int, before: Road, taken: Collection[str]) ->
 
     Raises:
         AdaptError, DatasetError: its number belongs to another dataset.
+        FileError, PlanningError: the adaptation's plan is damaged.
     """
-    name = dataset_of(road, number, before, taken)
+    name, plan = dataset_of(road, number, before, taken), plan_like(road)
     own = {
         "source": Domain(name, join(nnUNet_raw, name), road.source.dataset_json, {}),
         "source_words": ["-d", str(int(name[7:10]))],
         "configuration": road.rounds.configuration,
         "fold": "all",
         "trainer": road.rounds.trainer or trainer_as_long(road),
-        "plans": PLANS,
+        "plans": plan.name,
+        "planning": plan.options,
         "output": join(road.folder, f"round_{number}"),
         "checkpoint": FINAL,
     }
     shared = {field.name: getattr(road, field.name) for field in fields(Road) if field.name not in own}
-    return Round(**shared, **own, number=number, adapted=road, before=before)
+    return Round(**shared, **own, number=number, adapted=road, before=before, plan_remark=plan.remark)
 
 
 # ---- its dataset ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from nnuda.errors import NnudaError
 from nnuda.stages import rounds, run_stage, walk
 from nnuda.stages.left import AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
+from nnuda.stages.round_plan import RoundPlan
 from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
 
 WORDS = ["-d", "501", "-t", "502", "-c", "2d"]
@@ -224,6 +225,19 @@ def test_a_plan_without_the_configuration_is_said(road: Road, monkeypatch: pytes
     monkeypatch.setattr(rounds, "load_plan", lambda *names: {"configurations": {"2d": {}, "3d_fullres": {}}})
     with pytest.raises(AdaptError, match="Expected 3d_lowres .* it has 2d, 3d_fullres. Name one .* --round-conf"):
         planning_left(first)
+
+
+def test_a_round_trains_the_plan_of_the_adaptation_s_kind(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = replace(road, plans="nnUNetResEncUNetLPlans", planning=["-pl", "nnUDAPlannerResEncL"])
+    for one in rounds_of(large):
+        listed = {words[0]: words for words, _ in one.commands()}
+        assert listed["nnUNetv2_plan_and_preprocess"][-2:] == ["-pl", "nnUNetPlannerResEncL"]
+        for command in ("nnUNetv2_train", "nnUNetv2_predict"):
+            assert listed[command][listed[command].index("-p") + 1] == "nnUNetResEncUNetLPlans"
+    plan = RoundPlan("nnUNetPlans", [], "otherwise than the adaptation")
+    monkeypatch.setattr(rounds, "plan_like", lambda road: plan)
+    first = rounds_of(road)[0]
+    assert {words[0]: remark for words, remark in first.commands()}[first.plan_command()[0]] == plan.remark
 
 
 @pytest.mark.parametrize(("given", "threads"), [("0", "1"), ("3", "3"), (None, None)])
