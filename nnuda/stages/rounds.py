@@ -74,8 +74,8 @@ class Round(Road):
     def report_command(self) -> list[str]:
         """The adapted model's page, with these predictions beside its own."""
         words = ["nnUDA_report", self.adapted.fold_folder, "--predictions", self.predictions]
-        words += ["--before-predictions", self.adapted.predictions, "-i", self.images, "-o", self.report]
-        return words
+        words += ["--before-predictions", self.adapted.predictions, "--names", f"round {self.number}", "adapted"]
+        return [*words, "-i", self.images, "-o", self.report]
 
     def commands(self) -> list[tuple[list[str], str]]:
         """As a user would type them, and a remark."""

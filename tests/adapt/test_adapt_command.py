@@ -107,7 +107,8 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     estimate = json.loads((last / "predictions" / "nnuda_estimate.json").read_text())
     assert sorted(estimate["calibration"]["cases"]) == [f"case{i}" for i in range(4)]  # the source's alone
     assert len(estimate["per_case"]) == 4 and estimate["second"] == [str(tmp_path / "out" / "predictions")]
-    assert name in (last / "report.html").read_text()
+    page = (last / "report.html").read_text()
+    assert "; round 1; " in page and "; adapted<" in page and "not with this run" not in page
     again = run(command, environment)
     assert again.count("there already") >= 5 + 6 and "$ nn" not in again
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from roads import ENDING, make_road
 
-from nnuda.cli import adapt, pseudo_label
+from nnuda.cli import adapt, pseudo_label, report
 from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
@@ -131,6 +131,9 @@ def test_each_round_is_labelled_by_the_model_before_it(road: Road, monkeypatch: 
     assert second.o == "Dataset602_S_pseudo_T" and second.d == "501"
     assert listed[7][:5] == ["nnUNetv2_plan_and_preprocess", "-d", "602", "-c", "2d"]
     assert listed[2][:6] == ["nnUNetv2_train", "601", "2d", "all", "-tr", "nnUNetTrainer_100epochs"]
+    for number, words in ((1, listed[5]), (2, listed[11])):
+        page = report.build_parser().parse_args(words[1:])
+        assert page.names == [f"round {number}", "adapted"] and page.before_predictions == road.predictions
     compared = listed[10]
     assert compared[compared.index("--other-epoch") + 1] == f"{road.folder}/round_1/predictions"
     monkeypatch.setattr(walk, "other_checkpoint", lambda road: None)
