@@ -182,7 +182,7 @@ def other_checkpoint(road: Road) -> str | None:
 
 
 def _epoch(road: Road, name: str) -> int:
-    return load_checkpoint(join(road.fold_folder, name)).get("current_epoch", -1)
+    return load_checkpoint(join(road.fold_folder, name), mapped=True).get("current_epoch", -1)
 
 
 # ---- predicting -----------------------------------------------------------------------------------------------------
