@@ -59,6 +59,7 @@ _TAKEN_OVER = {
             },
         },
         "settings": {"type": "object"},
+        "made_with": {"type": "object", "properties": {"gpu_memory_target": {"type": ["number", "null"]}}},
         "memory": {
             "type": "object",
             "required": ["target_gb"],
@@ -74,6 +75,7 @@ PLANS_SCHEMA = {
         "dataset_name": {"type": "string", "minLength": 1},
         "plans_name": {"type": "string", "minLength": 1},
         "image_reader_writer": {"type": "string"},
+        "experiment_planner_used": {"type": "string"},
         "transpose_forward": _AXES,
         "transpose_backward": _AXES,
         "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},

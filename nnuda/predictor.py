@@ -45,7 +45,8 @@ def load_predictor(
     read_plans(os.path.join(folder, PLANS), AS_LEFT)
     read_dataset_json(os.path.join(folder, "dataset.json"), AS_LEFT)
     for fold in folds:  # plain values: nnU-Net unpickles it after this
-        load_checkpoint(find_checkpoint(find_fold(folder, str(fold)), checkpoint), needed=("trainer_name", "init_args"))
+        file = find_checkpoint(find_fold(folder, str(fold)), checkpoint)
+        load_checkpoint(file, needed=("trainer_name", "init_args"), mapped=True)
     predictor = nnUNetPredictor(tile_step_size=step_size, use_mirroring=mirroring, device=device, allow_tqdm=progress)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -172,7 +173,7 @@ def find_checkpoint(path: str, name: str | None = None, option: str = "-chk") ->
     )
 
 
-def load_checkpoint(path: str, device: str = "cpu", needed: Sequence[str] = ()) -> dict[str, Any]:
+def load_checkpoint(path: str, device: str = "cpu", needed: Sequence[str] = (), mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint of nnU-Net's without running any code that is in it: tensors, plain Python values and NumPy's
     numbers and arrays are all that nnU-Net and nnuda store.
 
@@ -180,6 +181,7 @@ def load_checkpoint(path: str, device: str = "cpu", needed: Sequence[str] = ()) 
         path: of the checkpoint.
         device: to put the tensors on.
         needed: entries that it must have besides network_weights.
+        mapped: tensors stay in the file until they are used; for a look at the rest of a file that nobody changes.
 
     Returns:
         nnU-Net's entries (network_weights, init_args, trainer_name, ...).
@@ -194,7 +196,7 @@ def load_checkpoint(path: str, device: str = "cpu", needed: Sequence[str] = ()) 
     plain = [scalar, _reconstruct, np.dtype, np.ndarray, *(getattr(np.dtypes, name) for name in np.dtypes.__all__)]
     try:
         with torch.serialization.safe_globals(plain):
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(path, map_location=device, weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if "Unsupported operand" not in str(error) and ("Unsupported" in str(error) or "GLOBAL" in str(error)):
             raise ResultsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,13 @@ import torch
 from nnuda.errors import NnudaError
 from nnuda.predictor import PredictorError, load_predictor
 
-CPU = torch.device("cpu")
+CPU, IO = torch.device("cpu"), Path("/proc/self/io")
 TRAINER = "nnUDATrainerSourceOnly"
+
+
+def bytes_read() -> int:
+    """By this process, so far."""
+    return int(IO.read_text().split()[1])
 
 
 def kernels(arch):
@@ -78,6 +84,19 @@ def test_a_damaged_file_is_named(model, tmp_path, name):
     (folder / name).write_bytes(b"{")
     with pytest.raises(NnudaError, match=name):
         load_predictor(str(folder), ["all"], "checkpoint_final.pth", CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IO.exists(), reason="the system does not count what a process reads")
+def test_a_checkpoint_is_read_once(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / model.name)
+    file = folder / "fold_all" / "checkpoint_final.pth"
+    content = torch.load(file, weights_only=False)
+    torch.save({**content, "optimizer_state": {"momentum": torch.zeros(16, 1024, 1024)}}, file)
+    load_predictor(str(model), ["all"], "checkpoint_final.pth", CPU)  # reads what is imported too
+    before = bytes_read()
+    load_predictor(str(folder), ["all"], "checkpoint_final.pth", CPU)
+    assert 0.9 < (bytes_read() - before) / file.stat().st_size < 1.5
 
 
 @pytest.mark.slow

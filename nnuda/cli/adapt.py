@@ -24,6 +24,7 @@ from nnuda.errors import AdaptError
 from nnuda.files import check_output_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import read_plans
+from nnuda.planning.choice import default_name
 from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, split_fold
 from nnuda.settings import parse_set_arguments
 
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-p",
         metavar="PLANS",
-        help="an existing plan, extended and never re-planned (default: nnUNetPlans, or that of --from)",
+        help="an existing plan, extended and never re-planned (default: that of --from, else of -pl)",
     )
     parser.add_argument("-overwrite_plans_name", metavar="NAME", help="name of the plan to write and train")
     parser.add_argument("-pl", metavar="PLANNER", help="planner of a fresh plan (default: nnUDAPlanner)")
@@ -153,9 +154,9 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     """What the options ask for, checked before any work.
 
     Raises:
-        AdaptError, DatasetError, ResultsError, SettingsError: with what to do.
+        AdaptError, DatasetError, PlanningError, ResultsError, SettingsError: with what to do.
     """
-    settings = parse_set_arguments(args.settings)
+    settings, of_planner = parse_set_arguments(args.settings), default_name(args.pl)
     find_trainer(args.tr)
     from nnuda.stages.road import Road
     from nnuda.training.init_from import SETTING as INIT_FROM
@@ -181,7 +182,7 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         configuration=args.c,
         fold=args.f,
         trainer=args.tr,
-        plans=args.overwrite_plans_name or args.p or "nnUNetPlans",
+        plans=args.overwrite_plans_name or args.p or of_planner,
         base=args.p,
         settings=settings or None,
         planning=planning,

@@ -62,6 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --predictions: the same images as another model labels them, such as source-only",
     )
     parser.add_argument(
+        "--names",
+        nargs=2,
+        metavar=("PREDICTIONS", "BEFORE"),
+        help="with --before-predictions: what the page calls both, where they are not this run's and those before it, "
+        "such as 'round 1' adapted (default: 'this run' before)",
+    )
+    parser.add_argument(
         "--epoch-predictions",
         metavar="FOLDER",
         help="with -gt: folder with a folder epoch_N of predictions of the same images for "
@@ -114,7 +121,7 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     """What the options ask for, checked before any long work."""
     from nnuda.evaluation.scores import first_names
     from nnuda.report.features_section import find_before, is_cheap
-    from nnuda.report.predictions import find_predictions
+    from nnuda.report.predictions import BEFORE, THIS, find_predictions
     from nnuda.report.run_page import Request
 
     with_predictions = {"-i": arguments.i, "-gt": arguments.gt, "--before-predictions": arguments.before_predictions}
@@ -123,6 +130,8 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
         raise ReportError(f"Expected --predictions with {', '.join(given)}.")
     if arguments.epoch_predictions and not arguments.gt:
         raise ReportError("Expected -gt with --epoch-predictions: they are scored with reference labels.")
+    if arguments.names and not arguments.before_predictions:
+        raise ReportError("Expected --before-predictions with --names: they tell two models apart.")
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     scored = {record["epoch"] for record in run.selection["epochs"]} if run.selection else set()
     if folders and not scored & folders.keys():
@@ -133,7 +142,12 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     predictions = None
     if arguments.predictions:
         predictions = find_predictions(
-            run, arguments.predictions, arguments.before_predictions, arguments.gt, arguments.i
+            run,
+            arguments.predictions,
+            arguments.before_predictions,
+            arguments.gt,
+            arguments.i,
+            tuple(arguments.names or (THIS, BEFORE)),
         )
         for folder in folders.values():
             find_predictions(run, folder, references=arguments.gt)

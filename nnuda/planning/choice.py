@@ -46,6 +46,17 @@ class PlanChoice:
         return {"planner": self.planner, "gpu_memory_target": self.gpu_memory_target}
 
 
+def default_name(planner: str | None) -> str:
+    """Name of the plan of a planner (-pl).
+
+    Raises:
+        PlanningError: nnuda has no such planner.
+    """
+    if planner is not None and planner not in DEFAULT_NAMES:
+        raise PlanningError(f"-pl: expected one of {', '.join(DEFAULT_NAMES)}; got {planner}.")
+    return DEFAULT_NAMES[planner or DEFAULT_PLANNER]
+
+
 def plan_file(source_name: str, plans_name: str) -> str:
     return join(nnUNet_preprocessed, source_name, f"{plans_name}.json")
 
@@ -146,11 +157,10 @@ def choose_plan(
         PlanningError: the options would remake, overwrite or redirect an existing plan.
         DatasetError: a new name that is no file name.
     """
-    if planner is not None and planner not in DEFAULT_NAMES:
-        raise PlanningError(f"-pl: expected one of {', '.join(DEFAULT_NAMES)}; got {planner}.")
+    of_planner = default_name(planner)
     if new_name is not None:
         check_name(new_name, "-overwrite_plans_name")
-    name = plans_name or DEFAULT_NAMES[planner or DEFAULT_PLANNER]
+    name = plans_name or of_planner
     choice = PlanChoice(new_name or name, None, planner or DEFAULT_PLANNER, gpu_memory_target)
     if planner is not None or gpu_memory_target is not None:
         if isfile(plan_file(source_name, choice.name)) and _was_made_with(source_name, choice):

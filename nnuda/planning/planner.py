@@ -125,8 +125,7 @@ class TwoDomainPlanning:
 
     def save_plans(self, plans: dict) -> None:
         """Give the plan the name of a planner that stock nnU-Net can find. The caller writes it, with its key."""
-        stock = type(self).__mro__[type(self).__mro__.index(TwoDomainPlanning) + 1]
-        plans["experiment_planner_used"] = stock.__name__
+        plans["experiment_planner_used"] = stock_planner(type(self)).__name__
 
 
 class nnUDAPlanner(TwoDomainPlanning, ExperimentPlanner):
@@ -149,3 +148,8 @@ PLANNERS = {
     planner.__name__: planner
     for planner in (nnUDAPlanner, nnUDAPlannerResEncM, nnUDAPlannerResEncL, nnUDAPlannerResEncXL)
 }
+
+
+def stock_planner(planner: type[TwoDomainPlanning]) -> type[ExperimentPlanner]:
+    """nnU-Net's planner that one of nnuda's is a variant of."""
+    return planner.__mro__[planner.__mro__.index(TwoDomainPlanning) + 1]

@@ -17,7 +17,7 @@ from nnuda.text.pretrained import model_of_weights
 
 
 def _checkpoint(key: str, path: str, settings: dict[str, Any]) -> str:
-    load_checkpoint(find_checkpoint(os.path.expanduser(path), option=f"Setting {key}"))
+    load_checkpoint(find_checkpoint(os.path.expanduser(path), option=f"Setting {key}"), mapped=True)
     return os.path.abspath(os.path.expanduser(path))  # a training starts in another folder than planning
 
 

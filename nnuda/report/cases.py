@@ -16,7 +16,7 @@ from nnuda.evaluation.table import DECIMALS, metric_title, shown_metrics
 from nnuda.plan_key import read_plans
 from nnuda.report.case_scores import DICE, ENTROPY, SIZES, CaseScores, mean_dice
 from nnuda.report.page import Folded, Legend, Pictures, Section, Table, Text
-from nnuda.report.predictions import Predictions
+from nnuda.report.predictions import BEFORE, THIS, Predictions
 from nnuda.report.run import Run, number
 from nnuda.report.slices import case_pictures
 
@@ -34,11 +34,11 @@ NO_IMAGES = (
     "Name their folder with -i."
 )
 SMALL = 0.1  # of the median size: a class is as good as missing
-THIS, BEFORE, REFERENCE = "this run", "before", "reference"
+REFERENCE = "reference"
 
 
 def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[str]:
-    """Classes that are missing or nearly so, and predictions of another model."""
+    """Classes that are missing or nearly so, and predictions of another model that are not named as such."""
     alarms, small, total = [], {}, len(predictions.cases)
     for index, name in enumerate(run.classes):
         sizes = {case: of_case[index] for case, of_case in found.sizes.items()}
@@ -55,7 +55,7 @@ def cases_alarms(run: Run, predictions: Predictions, found: CaseScores) -> list[
         if cases
     ]
     beside = join(predictions.folder, "plans.json")
-    if isfile(beside):
+    if isfile(beside) and predictions.names[0] == THIS:
         plans = read_plans(beside, "Move it away to make the report without it.")
         if (plans["dataset_name"], plans["plans_name"]) != (run.plans["dataset_name"], run.plans["plans_name"]):
             alarms.append(
@@ -72,7 +72,7 @@ def cases_section(run: Run, predictions: Predictions, found: CaseScores) -> Sect
     names = ", ".join(found.shown)
     blocks.append(Text(f"{names[0].upper()}{names[1:]}: by {MEANING[found.shown_by]}."))
     if found.scores:
-        blocks += [_scores_table(found), Text(f"oracle: true. {found.scores['oracle_note']}")]
+        blocks += [_scores_table(found, predictions.names[1]), Text(f"oracle: true. {found.scores['oracle_note']}")]
         blocks += _correlation(found, dice)
     blocks.append(Folded(f"All {len(predictions.cases)} cases", [_cases_table(run, found, dice)]))
     return Section("Target cases", blocks)
@@ -100,21 +100,22 @@ def _pictures(run: Run, predictions: Predictions, found: CaseScores, dice: dict[
             dotted = REFERENCE if solid is not None and REFERENCE in stacks[case].labels else None
             scores = [f"{SHORT[found.kind]} {number(found.values[case])}"]
             scores += [f"Dice {dice[case]:.3f}"] if case in dice else []
-            below = "; ".join([f"{place}: {case}", *(scores if solid == THIS else [caption])])
+            below = "; ".join([f"{place}: {case}", caption, *(scores if solid == THIS else [])])
             shows = f"{place} case, {caption}"
             drawn.append(case_pictures(stacks[case], regions, colours, (solid, dotted), case, shows, below))
         return Pictures(drawn)
 
     meaning = "dotted: the reference" if any(REFERENCE in stack.labels for stack in stacks.values()) else ""
-    blocks: list = [Legend(colours, meaning), row(THIS, "this run")]
-    blocks += [row(BEFORE, "before")] if predictions.before else []
+    this, before = predictions.names
+    blocks: list = [Legend(colours, meaning), row(THIS, this)]
+    blocks += [row(BEFORE, before)] if predictions.before else []
     return [*blocks, Folded("The same without outlines", [row(None, "image")])]
 
 
-def _scores_table(found: CaseScores) -> Table:
+def _scores_table(found: CaseScores, name_before: str) -> Table:
     metrics, scores = shown_metrics({"": found.scores}), found.scores
     titles = [metric_title(metric, scores["unit"]) for metric in metrics]
-    head = ["", *titles, *(["Dice before"] if found.before else []), "empty predictions"]
+    head = ["", *titles, *([f"Dice {name_before}"] if found.before else []), "empty predictions"]
     rows = []
     for name, values in scores["per_class"].items():
         cells = [_spread(values[metric], metric) for metric in metrics]

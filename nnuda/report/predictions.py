@@ -14,6 +14,8 @@ from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.files import read_json
 from nnuda.report.run import ReportError, Run
 
+THIS, BEFORE = "this run", "before"
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -25,6 +27,7 @@ class Predictions:
         before: a folder with predictions of the same cases by another model, or None.
         references: a folder with reference labels of some of the cases, or None.
         images: case -> image files, one per channel; empty where they were not found.
+        names: what the page calls these predictions, and those before.
     """
 
     folder: str
@@ -32,10 +35,16 @@ class Predictions:
     before: str | None
     references: str | None
     images: dict[str, list[str]]
+    names: tuple[str, str] = (THIS, BEFORE)
 
 
 def find_predictions(
-    run: Run, folder: str, before: str | None = None, references: str | None = None, images: str | None = None
+    run: Run,
+    folder: str,
+    before: str | None = None,
+    references: str | None = None,
+    images: str | None = None,
+    names: tuple[str, str] = (THIS, BEFORE),
 ) -> Predictions:
     """Checks the folders before any long work.
 
@@ -45,6 +54,7 @@ def find_predictions(
         before: of predictions by another model.
         references: of reference labels.
         images: of the images that were predicted. Default: those that nnU-Net noted, else the target's in nnUNet_raw.
+        names: what the page calls the predictions, and those before.
 
     Raises:
         EvaluationError: a folder or a case is missing.
@@ -65,7 +75,8 @@ def find_predictions(
             raise EvaluationError(
                 f"Expected the same cases before and after; {before} lacks {first_names(sorted(missing))}."
             )
-    return Predictions(folder, sorted(cases), before, references, _find_images(run, folder, images, sorted(cases)))
+    found = _find_images(run, folder, images, sorted(cases))
+    return Predictions(folder, sorted(cases), before, references, found, names)
 
 
 def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> dict[str, list[str]]:

@@ -80,7 +80,7 @@ def report_html(run: Run, request: Request) -> str:
         _origin(run, request),
     ]
     alarms = [*training_alarms(run), *(cases_alarms(run, predictions, found) if predictions else [])]
-    worked, wrong = _worked(run, found, estimate), _wrong(run, alarms, predictions is not None)
+    worked, wrong = _worked(run, predictions, found, estimate), _wrong(run, alarms, predictions is not None)
     top = [Facts([worked, wrong, _next(found, "bad" in (worked.level, wrong.level)), _adapted(run)])]
     return page_html(f"{run.source} → {run.target}", top, list(filter(None, sections)), contents=True)
 
@@ -103,7 +103,9 @@ def _adapted(run: Run) -> Fact:
     return Fact("What was adapted", run.trainer, [*more, state])
 
 
-def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None) -> Fact:
+def _worked(
+    run: Run, predictions: Predictions | None, found: CaseScores | None, estimate: dict[str, Any] | None
+) -> Fact:
     question = "Did it work?"
     if found is None or found.scores is None:
         line, level = estimate_sign(estimate) if estimate else ("", "")
@@ -120,12 +122,12 @@ def _worked(run: Run, found: CaseScores | None, estimate: dict[str, Any] | None)
     if found.before is None:
         more.append("Nothing to compare it with: no predictions before the adaptation were given.")
         return Fact(question, f"Dice {dice:.3f} on the target", more)
-    before = found.before["foreground_mean"]["Dice"]
+    before, name = found.before["foreground_mean"]["Dice"], predictions.names[1]
     differences = np.array(list(mean_dice(found.scores).values())) - np.array(list(mean_dice(found.before).values()))
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    more.insert(2, f"better than before in {better} of {len(differences)} cases, worse in {worse}")
+    more.insert(2, f"better than {name} in {better} of {len(differences)} cases, worse in {worse}")
     level = "good" if dice > before else "bad" if dice < before else ""
-    return Fact(question, f"Dice {dice:.3f} on the target, {before:.3f} before", more, level)
+    return Fact(question, f"Dice {dice:.3f} on the target, {before:.3f} {name}", more, level)
 
 
 def _worst_case(found: CaseScores) -> str:
@@ -181,12 +183,12 @@ def _origin(run: Run, request: Request) -> Section:
     rows = [["", ""], ["fold folder", run.folder], ["checkpoint", f"{run.checkpoint_name}, after {run.epochs} epochs"]]
     if request.predictions:
         given = request.predictions
-        folders = {
-            "predictions": given.folder,
-            "predictions before": given.before,
-            "reference labels": given.references,
-        }
-        rows += [[name, os.path.abspath(folder)] for name, folder in folders.items() if folder]
+        folders = (
+            (f"predictions, {given.names[0]}", given.folder),
+            (f"predictions, {given.names[1]}", given.before),
+            ("reference labels", given.references),
+        )
+        rows += [[name, os.path.abspath(folder)] for name, folder in folders if folder]
     packages = f"nnuda {nnuda.__version__}, nnunetv2 {version('nnunetv2')}, python {platform.python_version()}"
     rows += [
         ["planned by", run.key["planned_by"]],

@@ -87,7 +87,7 @@ def find_members(
         for fold in wanted:
             for name in dict.fromkeys(checkpoints):
                 file = find_checkpoint(find_fold(folder, fold), name)
-                load_checkpoint(file)  # nnU-Net's predictor would run any code that is in it
+                load_checkpoint(file, mapped=True)  # nnU-Net's predictor would run any code that is in it
                 members.append(Member(folder, fold, name, sha256(file)))
     return members
 

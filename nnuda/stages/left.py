@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -55,12 +55,14 @@ class Left:
         note: how it goes on, in few words.
         prepare: called before it.
         done: called after it ended well.
+        environment: variables that it gets other values of.
     """
 
     command: list[str]
     note: str = ""
     prepare: Callable[[], None] = lambda: None
     done: Callable[[], None] = lambda: None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---- planning -------------------------------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ def other_checkpoint(road: Road) -> str | None:
 
 
 def _epoch(road: Road, name: str) -> int:
-    return load_checkpoint(join(road.fold_folder, name)).get("current_epoch", -1)
+    return load_checkpoint(join(road.fold_folder, name), mapped=True).get("current_epoch", -1)
 
 
 # ---- predicting -----------------------------------------------------------------------------------------------------

@@ -29,12 +29,14 @@ from nnuda.settings import effective_settings
 from nnuda.stages.left import Left, estimate_left, prediction_left, report_left, rest_of_training
 from nnuda.stages.progress import TrainingProgress
 from nnuda.stages.road import FINAL, Road
+from nnuda.stages.round_plan import plan_like
 from nnuda.stages.run_stage import Runner
 
 STEPS = ("pseudo-labels", "plan and preprocess", "train", "predict", "estimate", "report")
 NUMBERS = range(601, 1000)  # of datasets, where none are named
-PLANS, TRAINER = "nnUNetPlans", "nnUNetTrainer"
+TRAINER = "nnUNetTrainer"
 ITERATIONS = 250  # of an epoch of nnU-Net's
+THREADS = "nnUNet_n_proc_DA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +47,13 @@ class Round(Road):
         number: from 1 on.
         adapted: the road before all rounds.
         before: that of the model that labels the target.
+        plan_remark: in what its plan may differ from the adaptation's.
     """
 
     number: int
     adapted: Road
     before: Road
+    plan_remark: str
 
     @property
     def other_predictions(self) -> str:
@@ -64,20 +68,20 @@ class Round(Road):
         return [*words, *(["-np", str(self.processes)] if self.processes else [])]
 
     def plan_command(self) -> list[str]:
-        words = ["nnUNetv2_plan_and_preprocess", *self.source_words, "-c", self.configuration]
+        words = ["nnUNetv2_plan_and_preprocess", *self.source_words, "-c", self.configuration, *self.planning]
         return [*words, *(["-npfp", str(self.processes), "-np", str(self.processes)] if self.processes else [])]
 
     def report_command(self) -> list[str]:
         """The adapted model's page, with these predictions beside its own."""
         words = ["nnUDA_report", self.adapted.fold_folder, "--predictions", self.predictions]
-        words += ["--before-predictions", self.adapted.predictions, "-i", self.images, "-o", self.report]
-        return words
+        words += ["--before-predictions", self.adapted.predictions, "--names", f"round {self.number}", "adapted"]
+        return [*words, "-i", self.images, "-o", self.report]
 
     def commands(self) -> list[tuple[list[str], str]]:
         """As a user would type them, and a remark."""
         return [
             (self.label_command(), f"round {self.number}: what the model before is sure of becomes labels"),
-            (self.plan_command(), ""),
+            (self.plan_command(), "; ".join(filter(None, (self.plan_remark, planner_note())))),
             (self.train_command(), "" if self.adapted.rounds.trainer else "about as many steps as the adaptation"),
             (self.predict_command(FINAL, self.predictions), ""),
             (self.estimate_command(True), ""),
@@ -90,6 +94,7 @@ def rounds_of(road: Road) -> list[Round]:
 
     Raises:
         AdaptError, DatasetError: a number belongs to another dataset.
+        FileError, PlanningError: the adaptation's plan is damaged.
     """
     made: list[Round] = []
     for number in range(1, 1 + (road.rounds.number if road.rounds else 0)):
@@ -109,20 +114,22 @@ def next_round(road: Road, number: int, before: Road, taken: Collection[str]) ->
 
     Raises:
         AdaptError, DatasetError: its number belongs to another dataset.
+        FileError, PlanningError: the adaptation's plan is damaged.
     """
-    name = dataset_of(road, number, before, taken)
+    name, plan = dataset_of(road, number, before, taken), plan_like(road)
     own = {
         "source": Domain(name, join(nnUNet_raw, name), road.source.dataset_json, {}),
         "source_words": ["-d", str(int(name[7:10]))],
         "configuration": road.rounds.configuration,
         "fold": "all",
         "trainer": road.rounds.trainer or trainer_as_long(road),
-        "plans": PLANS,
+        "plans": plan.name,
+        "planning": plan.options,
         "output": join(road.folder, f"round_{number}"),
         "checkpoint": FINAL,
     }
     shared = {field.name: getattr(road, field.name) for field in fields(Road) if field.name not in own}
-    return Round(**shared, **own, number=number, adapted=road, before=before)
+    return Round(**shared, **own, number=number, adapted=road, before=before, plan_remark=plan.remark)
 
 
 # ---- its dataset ----------------------------------------------------------------------------------------------------
@@ -242,8 +249,9 @@ def planning_left(this: Round) -> Left | None:
         AdaptError: the plan lacks the configuration.
     """
     name = this.source.name
+    todo = Left(this.plan_command(), planner_note(), environment=planner_environment())
     if not isfile(plan_file(name, this.plans)):
-        return Left(this.plan_command())
+        return todo
     plans = load_plan(name, this.plans)
     if this.configuration not in plans["configurations"]:
         raise AdaptError(
@@ -255,4 +263,14 @@ def planning_left(this: Round) -> Left | None:
     cases = load_dataset(name).images
     labels = (join(folder, "gt_segmentations", case + this.source.file_ending) for case in cases)
     there = cases.keys() <= preprocessed_cases(join(folder, identifier)) and all(map(isfile, labels))
-    return None if there else Left(this.plan_command())
+    return None if there else todo
+
+
+def planner_environment() -> dict[str, str]:
+    """Variables that nnU-Net's planner needs other values of: without processes for augmentation, which suits training,
+    it asks torch for 0 threads and fails."""
+    return {THREADS: "1"} if int(os.environ.get(THREADS, "1")) == 0 else {}
+
+
+def planner_note() -> str:
+    return f"with {THREADS}=1, since nnU-Net's planner fails with 0" if planner_environment() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,8 @@ class Runner:
         self.indented(f"$ {shlex.join(todo.command)}")
         todo.prepare()
         log = self._free_log(prefix + todo.command[0])
-        seconds = run_logged(todo.command, log, watch=watch or self.warn, held=self.held)
+        environment = {**os.environ, **todo.environment}
+        seconds = run_logged(todo.command, log, environment=environment, watch=watch or self.warn, held=self.held)
         todo.done()
         if not once and left() is not None:
             raise AdaptError(

@@ -80,8 +80,8 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     """A self-training round after this very training: ended in its own training, gone on to the end, nothing twice."""
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "nnUNetTrainerBrief.py").write_text(PLAIN)
-    # stock planning divides by the number of augmentation processes
-    environment = {**toy.environment, "nnUNet_extTrainer": str(tmp_path / "trainers"), "nnUNet_n_proc_DA": "1"}
+    environment = {**toy.environment, "nnUNet_extTrainer": str(tmp_path / "trainers")}
+    assert environment["nnUNet_n_proc_DA"] == "0"  # with which nnU-Net's planner alone fails
     command = [*command, "--rounds", "1", "--round-configuration", "2d", "--round-trainer", "nnUNetTrainerBrief"]
     command += ["--confidence", "0", "--size-spread", "0"]  # hardly trained, it is sure of nothing
     process = subprocess.Popen(
@@ -107,7 +107,8 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     estimate = json.loads((last / "predictions" / "nnuda_estimate.json").read_text())
     assert sorted(estimate["calibration"]["cases"]) == [f"case{i}" for i in range(4)]  # the source's alone
     assert len(estimate["per_case"]) == 4 and estimate["second"] == [str(tmp_path / "out" / "predictions")]
-    assert name in (last / "report.html").read_text()
+    page = (last / "report.html").read_text()
+    assert "; round 1; " in page and "; adapted<" in page and "not with this run" not in page
     again = run(command, environment)
     assert again.count("there already") >= 5 + 6 and "$ nn" not in again
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from roads import ENDING, make_road
 
-from nnuda.cli import adapt, pseudo_label
+from nnuda.cli import adapt, pseudo_label, report
 from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
 from nnuda.stages import rounds, run_stage, walk
-from nnuda.stages.left import AdaptError
+from nnuda.stages.left import AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
+from nnuda.stages.round_plan import RoundPlan
 from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
 
 WORDS = ["-d", "501", "-t", "502", "-c", "2d"]
@@ -75,7 +76,7 @@ class Commands:
     def __init__(self, road: Road) -> None:
         self.road, self.ran, self.fail = road, [], ""
 
-    def __call__(self, words, log, watch=None, held=()):
+    def __call__(self, words, log, environment=None, watch=None, held=()):
         self.ran.append(f"{words[0]} {log.name.split('_')[1]}")
         if self.ran[-1] == self.fail:
             raise AdaptError("ended")
@@ -130,6 +131,9 @@ def test_each_round_is_labelled_by_the_model_before_it(road: Road, monkeypatch: 
     assert second.o == "Dataset602_S_pseudo_T" and second.d == "501"
     assert listed[7][:5] == ["nnUNetv2_plan_and_preprocess", "-d", "602", "-c", "2d"]
     assert listed[2][:6] == ["nnUNetv2_train", "601", "2d", "all", "-tr", "nnUNetTrainer_100epochs"]
+    for number, words in ((1, listed[5]), (2, listed[11])):
+        page = report.build_parser().parse_args(words[1:])
+        assert page.names == [f"round {number}", "adapted"] and page.before_predictions == road.predictions
     compared = listed[10]
     assert compared[compared.index("--other-epoch") + 1] == f"{road.folder}/round_1/predictions"
     monkeypatch.setattr(walk, "other_checkpoint", lambda road: None)
@@ -224,6 +228,35 @@ def test_a_plan_without_the_configuration_is_said(road: Road, monkeypatch: pytes
     monkeypatch.setattr(rounds, "load_plan", lambda *names: {"configurations": {"2d": {}, "3d_fullres": {}}})
     with pytest.raises(AdaptError, match="Expected 3d_lowres .* it has 2d, 3d_fullres. Name one .* --round-conf"):
         planning_left(first)
+
+
+def test_a_round_trains_the_plan_of_the_adaptation_s_kind(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = replace(road, plans="nnUNetResEncUNetLPlans", planning=["-pl", "nnUDAPlannerResEncL"])
+    for one in rounds_of(large):
+        listed = {words[0]: words for words, _ in one.commands()}
+        assert listed["nnUNetv2_plan_and_preprocess"][-2:] == ["-pl", "nnUNetPlannerResEncL"]
+        for command in ("nnUNetv2_train", "nnUNetv2_predict"):
+            assert listed[command][listed[command].index("-p") + 1] == "nnUNetResEncUNetLPlans"
+    plan = RoundPlan("nnUNetPlans", [], "otherwise than the adaptation")
+    monkeypatch.setattr(rounds, "plan_like", lambda road: plan)
+    first = rounds_of(road)[0]
+    assert {words[0]: remark for words, remark in first.commands()}[first.plan_command()[0]] == plan.remark
+
+
+@pytest.mark.parametrize(("given", "threads"), [("0", "1"), ("3", "3"), (None, None)])
+def test_only_the_planner_gets_a_thread_where_there_are_none(road: Road, monkeypatch, capsys, given, threads) -> None:
+    monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
+    if given is not None:
+        monkeypatch.setenv("nnUNet_n_proc_DA", given)
+    seen = []
+    monkeypatch.setattr(run_stage, "run_logged", lambda *_, environment, **__: seen.append(environment) or 1.0)
+    first, runner = rounds_of(road)[0], run_stage.Runner(road, None)
+    for step, left in (("plan", lambda: planning_left(first)), ("train", lambda: rest_of_training(first))):
+        runner.run(step, left, once=True)
+    assert [environment.get("nnUNet_n_proc_DA") for environment in seen] == [threads, given]
+    remarks = [remark for words, remark in first.commands() if words == first.plan_command()]
+    assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == ("with nnUNet_n_proc_DA=1" in capsys.readouterr().out)
+    assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == (given == "0")
 
 
 # ---- what is asked and said -------------------------------------------------------------------------------------------

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy import write_dataset
 
+from nnuda.cli import adapt, plan_and_preprocess
 from nnuda.commands import CommandFailed
 from nnuda.files import LOCK, LockedError, locked
+from nnuda.planning.choice import choose_plan
 from nnuda.stages import budget, left, run_stage, walk
 from nnuda.stages.budget import epochs_within
 from nnuda.stages.left import AdaptError
@@ -31,7 +34,7 @@ class Commands:
     def __init__(self, road: Road) -> None:
         self.road, self.ran, self.fail = road, [], ""
 
-    def __call__(self, words, log, watch=None, held=()):
+    def __call__(self, words, log, environment=None, watch=None, held=()):
         with pytest.raises(BlockingIOError), open(Path(self.road.folder) / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert [os.path.samestat(os.fstat(file), os.stat(lock.name)) for file in held] == [True]
@@ -148,7 +151,7 @@ def test_the_budget_is_measured_once_by_a_pilot(road, commands, monkeypatch):
     monkeypatch.setattr(budget, "plan_file", lambda *names: str(Path(road.folder) / "no such plan"))
     pilot = Path(road.model_folder.replace("nnUNetPlans", "nnUNetPlans_pilot")) / "fold_0"
 
-    def run(words, log, watch=None, held=()):
+    def run(words, log, environment=None, watch=None, held=()):
         if "nnUNetPlans_pilot" in words and words[0] == "nnUNetv2_train":
             (pilot / "validation").mkdir(parents=True)
             (pilot / FINAL).touch()
@@ -157,7 +160,7 @@ def test_the_budget_is_measured_once_by_a_pilot(road, commands, monkeypatch):
             watch("2026-11-26 21:17:06.7: Epoch time: 10.0 s ")
             commands.ran.append("pilot")
             return 30.0  # 20 s besides the epoch, six times as many predictions
-        return commands(words, log, watch, held)
+        return commands(words, log, environment, watch, held)
 
     monkeypatch.setattr(run_stage, "run_logged", run)
     gone = walk.walk(road, hours=0.1)
@@ -181,8 +184,29 @@ def test_the_planning_command_has_what_was_asked_for(road):
     assert "-overwrite_plans_name" not in road.plan_command() and "-p" not in road.plan_command()
 
 
+@pytest.mark.parametrize(
+    ("words", "plans"),
+    [
+        ([], "nnUNetPlans"),
+        (["-pl", "nnUDAPlannerResEncM"], "nnUNetResEncUNetMPlans"),
+        (["-pl", "nnUDAPlannerResEncM", "-overwrite_plans_name", "mine"], "mine"),
+    ],
+)
+def test_the_plan_that_is_written_is_the_one_that_is_trained(tmp_path, monkeypatch, words, plans):
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    for name, labelled in (("Dataset501_S", True), ("Dataset502_T", False)):
+        write_dataset(tmp_path / "raw" / name, labelled=labelled, inverted=False, cases=1)
+    made = adapt.make_road(adapt.build_parser().parse_args(["-d", "501", "-t", "502", "-c", "2d", *words]))
+    planned = plan_and_preprocess.build_parser().parse_args(made.plan_command()[1:])
+    written = choose_plan(
+        "Dataset501_S", "Dataset502_T", planned.p, planned.pl, planned.gpu_memory_target, planned.overwrite_plans_name
+    )
+    assert made.plans == written.name == plans
+
+
 def test_planning_warnings_are_passed_on(road, commands, monkeypatch, capsys):
-    def run(words, log, watch=None, held=()):
+    def run(words, log, environment=None, watch=None, held=()):
         watch("WARNING: Orientation codes differ")
         return commands(words, log, held=held)
 

@@ -59,6 +59,7 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
     for arguments, message in [
         ((tmp_path / "nothing",), "Error: fold_folder: expected a folder; .*nothing"),
         ((folder, "-gt", predictions), "Expected --predictions with -gt"),
+        ((folder, *scored[:2], "--names", "one", "other"), "Expected --before-predictions with --names"),
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from made_run import make_run, plans, write_images, write_predictions
 from nnuda.datasets import DatasetError
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.report.case_scores import ENTROPY, SIZES, CaseScores, dice_of_epochs, evaluate, score_cases
-from nnuda.report.cases import BEFORE, cases_alarms, cases_section
+from nnuda.report.cases import cases_alarms, cases_section
 from nnuda.report.page import Folded, Legend, Pictures, Table, Text
-from nnuda.report.predictions import find_predictions
+from nnuda.report.predictions import BEFORE, find_predictions
 from nnuda.report.run import ReportError, Run, read_run
 
 SHIFTS = {"a": 0, "b": 2, "c": 8, "d": 4}
@@ -86,6 +87,22 @@ def test_pictures_and_scores(run: Run, folders: dict[str, str]) -> None:
     assert table.rows[0][1] == "Dice" and table.rows[0][-2] == "Dice before"
     assert table.rows[-1][1] == f"{found.scores['foreground_mean']['Dice']:.3f}"
     assert found.scores == evaluate(run, folders["labels"], folders["predictions"], 1)
+
+
+def test_the_rows_have_the_names_that_are_given(run: Run, folders: dict[str, str]) -> None:
+    (Path(folders["predictions"]) / "plans.json").write_text(json.dumps({**plans(), "plans_name": "of a round"}))
+    given = find_predictions(run, *(folders[name] for name in ("predictions", "before", "labels", "images")))
+    found = score_cases(run, given, 1)
+    for predictions, names, alarms in (
+        (given, ("this run", "before"), 1),
+        (replace(given, names=("round 1", "adapted")), ("round 1", "adapted"), 0),
+    ):
+        _, *rows, _ = cases_section(run, predictions, found).blocks[:4]
+        for row, name in zip(rows, names):
+            assert all(f"; {name}" in picture.caption and picture.alt.endswith(name) for picture in row.pictures)
+        table = next(block for block in cases_section(run, predictions, found).blocks if isinstance(block, Table))
+        assert table.rows[0][-2] == f"Dice {names[1]}"
+        assert sum("not with this run's" in alarm for alarm in cases_alarms(run, predictions, found)) == alarms
 
 
 def test_without_references_nothing_is_said_of_an_oracle(run: Run, folders: dict[str, str]) -> None:

@@ -29,9 +29,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = write_predictions(root / "labels", dict.fromkeys(cases, 0))
     predictions = write_predictions(root / "predictions", cases, dict.fromkeys(cases, 0.8))
     before = write_predictions(root / "before", dict.fromkeys(cases, 9))
-    given = find_predictions(
-        run, str(predictions), str(before), str(labels), str(write_images(root / "images", list(cases)))
-    )
+    images = write_images(root / "images", list(cases))
+    names = ("this run", "source-only")
+    given = find_predictions(run, *map(str, (predictions, before, labels, images)), names)
     request = Request(given, {0: str(before), 1: str(predictions)}, histogram_cases=0)
     write_text(report_html(run, request), str(root / "report.html"))
     return root / "report.html"
@@ -53,7 +53,7 @@ def test_answers_come_first(page: Path) -> None:
         "terms on the target: similarity, contrast",
         "2 settings differ from the preset",
         "oracle: true",
-        "better than before in 3 of 3 cases",
+        "better than source-only in 3 of 3 cases",
         "worst case: c, ",
         "c is the worst case; its pictures are the first below.",
         "2 alarms",
