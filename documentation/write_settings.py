@@ -34,7 +34,7 @@ nnUDA_configure -d 501 -p nnUNetPlans --as nnUNetPlans_strong --set training.aug
 - The values that a training ran with lie in its results folder, see [the plan's key](plan-key.md). They never change after the start.
 
 "Share of the training" is counted in epochs: 0.1 of 1000 epochs is 100 epochs.
-What the recommended recipe starts at 0.25 starts later in a training of fewer than 1600 steps: after 400 of them, or at 0.6 of the training where that comes first. A start that you give stays.
+What the recommended recipe starts at 0.25 starts later in a training of fewer than 1600 steps: after 400 of them, or at 0.6 of the training where that comes first; not where it starts from a trained model (`training.init_from`). A start that you give stays.
 """
 
 

@@ -8,6 +8,7 @@ from nnuda.settings import (
     load_preset,
     parse_set_arguments,
     preset_names,
+    usual_settings,
     validate_overrides,
 )
 
@@ -134,6 +135,15 @@ def test_a_short_training_adapts_after_400_steps_or_at_60_percent(epochs, iterat
         assert paper["teacher.start"] == 0.1
     given = effective_settings("uuds", {**length, "uuds.contrast.start": 0.1})
     assert given["uuds.contrast.start"] == 0.1 and given["teacher.start"] == pytest.approx(start)
+
+
+def test_a_short_training_from_a_trained_model_does_not_wait():
+    """Its teacher knows the source from the first step on."""
+    given = {"training.num_epochs": 5, "training.num_iterations_per_epoch": 40}
+    settings = effective_settings("adapt", {**given, "training.init_from": "model.pth"})
+    assert settings["teacher.start"] == 0.25 and effective_settings("adapt", given)["teacher.start"] == 0.6
+    usual = usual_settings("adapt", settings)
+    assert {key for key in settings if settings[key] != usual[key]} == {*given, "training.init_from"}
 
 
 def test_a_single_setting_counts_under_either_recipe():

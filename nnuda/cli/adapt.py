@@ -26,7 +26,7 @@ from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import read_plans
 from nnuda.planning.choice import default_name
 from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, split_fold
-from nnuda.settings import parse_set_arguments
+from nnuda.settings import INIT_FROM, parse_set_arguments
 
 if TYPE_CHECKING:
     from nnuda.stages.road import Road
@@ -159,7 +159,6 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     settings, of_planner = parse_set_arguments(args.settings), default_name(args.pl)
     find_trainer(args.tr)
     from nnuda.stages.road import Road
-    from nnuda.training.init_from import SETTING as INIT_FROM
 
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])

@@ -8,9 +8,9 @@ from torch import nn
 
 from nnuda.errors import NnudaError, runs_nnunet
 from nnuda.results import ResultsError, find_checkpoint, load_checkpoint
+from nnuda.settings import INIT_FROM
 from nnuda.training.checkpoint import unwrapped
 
-SETTING = "training.init_from"
 NNUNETS_OPTION = "-pretrained_weights"
 
 
@@ -32,11 +32,11 @@ def init_from(network: nn.Module, path: str) -> str:
         ResultsError: no file.
         InitFromError: no checkpoint of nnU-Net's, or nothing agrees.
     """
-    checkpoint = find_checkpoint(path, option=SETTING)
+    checkpoint = find_checkpoint(path, option=INIT_FROM)
     try:
         given = unwrapped(load_checkpoint(checkpoint)["network_weights"])
     except ResultsError as error:
-        raise InitFromError(f"{SETTING}: {error}") from error
+        raise InitFromError(f"{INIT_FROM}: {error}") from error
     own = network.state_dict()
     taken = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not taken:
@@ -76,7 +76,7 @@ def check_pretrained_weights(network: nn.Module) -> None:
         raise InitFromError(
             f"{NNUNETS_OPTION}: expected all weights of this network but the segmentation heads'; {len(wrong)} of "
             f"{len(own)} are not in {path}, or of another shape: {_short(wrong)}. To take what fits, use "
-            f"nnUDA_configure --set {SETTING}={path}"
+            f"nnUDA_configure --set {INIT_FROM}={path}"
         )
 
 

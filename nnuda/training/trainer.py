@@ -45,6 +45,7 @@ from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint, load_che
 from nnuda.selection.agreement import mirrored
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.selection.history import FILE as SELECTION_FILE
+from nnuda.settings import INIT_FROM
 from nnuda.statistics.class_confidence import ClassConfidence
 from nnuda.training.checkpoint import (
     STATE,
@@ -64,7 +65,6 @@ from nnuda.training.distributed import average_gradients, broadcast_from_first, 
 from nnuda.training.divergence import Divergence
 from nnuda.training.forward import forward_together
 from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
-from nnuda.training.init_from import SETTING as INIT_FROM
 from nnuda.training.init_from import check_pretrained_weights, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule, steps_on_cpu
@@ -124,7 +124,7 @@ class nnUDATrainer(nnUNetTrainer):
         self.check(self.settings, class_names(dataset_json))
         self.read_plan(plans, dataset_json)
         trained = folder is not None and isfile(join(folder, f"fold_{fold}", "checkpoint_final.pth"))
-        if self.settings["training.init_from"] and not (trained or self.continues):
+        if self.settings[INIT_FROM] and not (trained or self.continues):
             find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
@@ -279,8 +279,8 @@ class nnUDATrainer(nnUNetTrainer):
 
     def load_initial_weights(self) -> None:
         """Weights that a new training starts from, besides nnU-Net's random ones."""
-        if self.settings["training.init_from"]:
-            self.print_to_log_file(init_from(self.bare_network, self.settings["training.init_from"]))
+        if self.settings[INIT_FROM]:
+            self.print_to_log_file(init_from(self.bare_network, self.settings[INIT_FROM]))
 
     def configure_optimizers(self) -> tuple[Any, Any]:
         """nnU-Net's own while nothing adapts."""
