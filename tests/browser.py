@@ -162,12 +162,12 @@ class Browser:
         file.write_bytes(base64.b64decode(data))
 
 
-def faults(browser: Browser, page: Path, width: int, scripts: int = 0) -> list[str]:
-    """What is wrong with a page: wider than the window, pictures that do not show, more scripts, other requests."""
+def faults(browser: Browser, page: Path, width: int) -> list[str]:
+    """What is wrong with a page: wider than the window, pictures that do not show, scripts, other requests."""
     seen = browser.open(page, width)
     found = [] if seen["width"] == width else [f"the window is {seen['width']} wide, not {width}"]
     found += [] if seen["scroll"] <= seen["room"] else [f"{seen['scroll']} wide in {seen['room']}"]
     found += [f"outside of the window: {element}" for element in seen["outside"]]
     found += [f"picture {index} does not show" for index, natural in enumerate(seen["pictures"]) if natural == 0]
-    found += [f"{seen['scripts']} scripts"] if seen["scripts"] != scripts else []
+    found += [f"{seen['scripts']} scripts"] if seen["scripts"] else []
     return found + [f"asked for {url}" for url in seen["requests"] if url != page.resolve().as_uri()]

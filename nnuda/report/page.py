@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -74,7 +74,7 @@ class Slices:
 
     Attributes:
         pictures: in order; their captions name the slices.
-        start: index of the one that is shown first, and alone where scripts do not run.
+        start: index of the one that is shown first, and alone where a browser is too old for the slider.
         case: that they are of.
         caption: of all.
     """
@@ -150,7 +150,8 @@ def breakable(name: str) -> Markup:
 
 
 def page_html(title: str, top: Sequence, sections: Sequence[Section], contents: bool = False) -> str:
-    """The page's text. Nothing in it is loaded from anywhere; no script runs but that of the sliders.
+    """The page's text. Nothing in it is loaded from anywhere, and it has no script: a slider is a group of radio buttons,
+    by which the style sheet shows a slice.
 
     Args:
         title: of the page.
@@ -161,4 +162,14 @@ def page_html(title: str, top: Sequence, sections: Sequence[Section], contents: 
     template = resources.files("nnuda.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["breakable"] = breakable
-    return environment.from_string(template).render(title=title, top=top, sections=sections, contents=contents)
+    sliders = {found.case: len(found.pictures) for found in _slices([*top, *sections])}
+    content = {"title": title, "top": top, "sections": sections, "contents": contents, "sliders": sliders}
+    return environment.from_string(template).render(content)
+
+
+def _slices(blocks: Sequence) -> Iterator[Slices]:
+    for block in blocks:
+        if isinstance(block, Pictures):
+            yield from (picture for picture in block.pictures if isinstance(picture, Slices))
+        elif isinstance(block, (Folded, Section)):
+            yield from _slices(block.blocks)
