@@ -83,7 +83,7 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     from nnuda.planning.checks import check_domains
     from nnuda.planning.measure import measure_pair
     from nnuda.planning.rules import find, in_words
-    from nnuda.planning.twins import find_twins
+    from nnuda.planning.sides import find_sides
     from nnuda.planning.warnings import pair_warnings
 
     tried = find_model(args.model, args.f, source) if args.model else None
@@ -100,7 +100,7 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     sides = measure_pair(source, target, reader, args.cases)
     areas = common_areas(*sides)
     geometry = dict(zip(("source", "target"), (side.geometry for side in sides)))
-    rules = [] if error else find(geometry, alike(*sides), find_twins(source, reader))
+    rules = [] if error else find(geometry, alike(*sides), find_sides(source, reader))
     estimate = None
     if tried is not None and error is None:
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,7 @@ from nnuda.datasets import Domain
 from nnuda.plan_key import SCHEMA_VERSION, relative_target_folder
 from nnuda.planning.normalization import target_normalization
 from nnuda.planning.rules import find
-from nnuda.planning.twins import Twins
+from nnuda.planning.sides import Sides
 from nnuda.settings import settings_of_all_presets
 from nnuda.text.pretrained import resolve_pretrained
 
@@ -25,7 +25,7 @@ def make_key(
     plan: str,
     made_with: dict | None = None,
     areas: list[float] | None = None,
-    twins: Sequence[Twins] = (),
+    sides: Sequence[Sides] = (),
 ) -> dict:
     """The key's content.
 
@@ -40,7 +40,7 @@ def make_key(
         plan: "extended" (made by stock nnU-Net before) or "fresh".
         made_with: the options that a fresh plan was made with.
         areas: from `look_alike`.
-        twins: from `find_twins`.
+        sides: from `find_sides`.
     """
     return {
         **({"made_with": made_with} if made_with else {}),
@@ -58,7 +58,7 @@ def make_key(
         },
         "geometry": geometry,
         "memory": memory,
-        "rules": find(geometry, areas, twins),
+        "rules": find(geometry, areas, sides),
         "settings": settings,
         "weights": pretrained_weights(settings),
     }

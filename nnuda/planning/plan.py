@@ -19,7 +19,7 @@ from nnuda.planning.make_key import make_key
 from nnuda.planning.memory import expected_memory, memory_factor
 from nnuda.planning.plan_embeddings import with_class_embeddings
 from nnuda.planning.planner import PLANNERS
-from nnuda.planning.twins import find_twins
+from nnuda.planning.sides import find_sides
 from nnuda.text.class_embeddings import ClassEmbeddings
 from nnuda.trainer_files import BASE_TRAINER
 
@@ -76,7 +76,7 @@ def write_plan(request: PlanRequest, source_fingerprint: dict, target_fingerprin
     }
     origin = old_key.get("plan", "extended") if base else "fresh"
     made_with = old_key.get(MADE_WITH) if base else choice.made_with
-    measured = look_alike(source, target, reader_class), find_twins(source, reader_class)
+    measured = look_alike(source, target, reader_class), find_sides(source, reader_class)
     key = make_key(plans, source, target, target_fingerprint, geometry, memory, settings, origin, made_with, *measured)
     key = with_class_embeddings(key, request.embeddings, old_key)
     plans = {**plans, "plans_name": choice.name, KEY: key}

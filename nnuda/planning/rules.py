@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nnuda.planning.twins import Twins
+from nnuda.planning.sides import Sides
 from nnuda.settings import load_preset
 from nnuda.trainer_files import BASE
 
@@ -39,19 +39,17 @@ class Finding:
 
 
 def find(
-    geometry: dict[str, dict], areas: list[float] | None = None, twins: Sequence[Twins] = ()
+    geometry: dict[str, dict], areas: list[float] | None = None, sides: Sequence[Sides] = ()
 ) -> list[dict[str, Any]]:
     """What all rules say of a pair, for the plan.
 
     Args:
         geometry: the plan key's: median spacing and shape of "source" and "target".
         areas: from `look_alike`.
-        twins: from `find_twins`.
+        sides: from `find_sides`.
     """
-    findings = [rule(geometry["source"], geometry["target"]) for rule in RULES] + [
-        no_shift(areas),
-        left_and_right(twins),
-    ]
+    findings = [rule(geometry["source"], geometry["target"]) for rule in RULES]
+    findings.append(left_and_right(sides) if areas is None else no_shift(areas))
     return [asdict(finding) for finding in findings if finding is not None]
 
 
@@ -66,10 +64,8 @@ def in_words(finding: dict[str, Any], given: Collection[str] = ()) -> str:
     return f"{finding['rule']}: {finding['reason']}{f' Sets {values}; --set changes it.' if values else ''}"
 
 
-def no_shift(areas: list[float] | None) -> Finding | None:
+def no_shift(areas: list[float]) -> Finding:
     """Strong augmentation prepares for images that look otherwise; where none do, it only makes the source harder."""
-    if areas is None:
-        return None
     shown = ", ".join(f"{area:.0%}" for area in areas)
     return Finding(
         "no shift to be seen",
@@ -80,22 +76,20 @@ def no_shift(areas: list[float] | None) -> Finding | None:
     )
 
 
-def left_and_right(twins: Sequence[Twins]) -> Finding | None:
-    """An image and its mirror image, with the same labels: the network has no way to tell twins apart."""
-    if not twins:
+def left_and_right(sides: Sequence[Sides]) -> Finding | None:
+    """A mirrored image shows a body as no image does; in the plane, where nnU-Net turns freely, along either axis."""
+    if not sides:
         return None
-    shown = "; ".join(
-        f"{first} and {second} lie on two sides along array axis {pair.axis} and cover each other by {pair.dice:.0%} (Dice) "
-        "in the mirror"
-        for pair in twins
-        for first, second in [pair.names]
+    shown = ", ".join(
+        f"{first} before {second} along array axis {pair.axis}" for pair in sides for first, second in [pair.names]
     )
     return Finding(
         "left and right",
-        {"twins": [[*pair.names, pair.axis, float(f"{pair.dice:.2g}")] for pair in twins]},
-        f"In the source's labels {shown}. A network that sees mirrored images can tell them apart by what lies around "
-        "them alone: images are not mirrored, in training and in prediction (augmentation.mirroring=nnunet mirrors them).",
-        {"planning.twins": True},
+        {"apart": [[*pair.names, pair.axis, float(f"{pair.apart:.2g}")] for pair in sides]},
+        f"The source's classes lie on the same sides of each other in every case: {shown}. A mirrored image shows what no "
+        "image does, so that patches and predictions are not mirrored where a patch has such an axis "
+        "(augmentation.mirroring=nnunet mirrors them).",
+        {"planning.sided_axes": [pair.axis for pair in sides]},
     )
 
 

@@ -392,7 +392,9 @@ class nnUDATrainer(nnUNetTrainer):
             super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         )
         mirroring = self.settings["augmentation.mirroring"]
-        if mirroring == "none" or (mirroring == "planned" and self.settings["planning.twins"]):
+        axes = self.plans_manager.transpose_forward[-len(self.configuration_manager.patch_size) :]
+        sided = bool(set(axes) & set(self.settings["planning.sided_axes"]))
+        if mirroring == "none" or (mirroring == "planned" and sided):
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, initial_patch, mirror_axes
 

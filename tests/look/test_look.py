@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -131,7 +132,9 @@ def test_a_trained_model_is_tried(toy_environment, toy, tmp_path):
 
 
 def test_the_rules_of_planning_are_said_before_it(raw, tmp_path, capsys):
-    """Two boxes of one size on the two sides of an axis, in every label map."""
+    """Two boxes on the two sides of an axis, in each of six label maps."""
+    shutil.rmtree(raw / SOURCE)
+    write_dataset(raw / SOURCE, labelled=True, inverted=False, cases=6)
     for file in (raw / SOURCE / "labelsTr").iterdir():
         label = sitk.ReadImage(str(file))
         array = np.zeros_like(sitk.GetArrayFromImage(label))
@@ -140,6 +143,6 @@ def test_the_rules_of_planning_are_said_before_it(raw, tmp_path, capsys):
         changed.CopyInformation(label)
         sitk.WriteImage(changed, str(file))
     assert [rule["rule"] for rule in look(tmp_path)["rules"]] == ["left and right"]
-    reason = "In the source's labels left box and right box lie on two sides along array axis 2"
+    reason = "left box before right box along array axis 2"
     assert reason in " ".join(capsys.readouterr().out.split())
     assert reason in unescape((tmp_path / "look.html").read_text())

@@ -94,14 +94,15 @@ def test_without_mirroring_a_trainer_equals_nnunets_without_mirroring(toy_enviro
     "name, chosen, mirrors",
     [
         ("nnUDATrainerAdapt", {}, True),
-        ("nnUDATrainerAdapt", {"planning.twins": True}, False),
-        ("nnUDATrainerAdapt", {"planning.twins": True, "augmentation.mirroring": "nnunet"}, True),
-        ("nnUDATrainerSourceOnly", {"planning.twins": True}, True),
-        ("nnUDATrainerSourceOnly", {"planning.twins": True, "augmentation.mirroring": "planned"}, False),
+        ("nnUDATrainerAdapt", {"planning.sided_axes": [2]}, False),
+        ("nnUDATrainerAdapt", {"planning.sided_axes": [0]}, True),
+        ("nnUDATrainerAdapt", {"planning.sided_axes": [2], "augmentation.mirroring": "nnunet"}, True),
+        ("nnUDATrainerSourceOnly", {"planning.sided_axes": [2]}, True),
+        ("nnUDATrainerSourceOnly", {"planning.sided_axes": [2], "augmentation.mirroring": "planned"}, False),
     ],
 )
 def test_mirroring_as_planned(toy_environment, name, chosen, mirrors):
-    """Nothing is mirrored where planning found twins, unless the user says so, or the trainer is the baseline."""
+    """Nothing is mirrored where an axis of the patch is sided, unless the user says so, or the trainer is the baseline."""
     settings = {"training.recipe": "recommended", **chosen}
     trainer = make_trainer(toy_environment, name, "2d_toy", "mirroring_planned", settings)
     axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[-1]
