@@ -100,7 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HOURS",
         help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
     )
-    parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    parser.add_argument(
+        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
+    )
     parser.add_argument(
         "-np", type=number_of_processes, metavar="N", help="worker processes (default: each command's own)"
     )
