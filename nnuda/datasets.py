@@ -83,9 +83,10 @@ def dataset_name(dataset: str | int) -> str:
             raise ValueError(f"{name} is a path.")
         return name
     except (RuntimeError, ValueError) as error:
-        unknown = str(error).startswith("Could not find a dataset")  # nnU-Net goes on with its three folders
+        # nnU-Net's own words for these go on with its three folders, or speak of its code
+        unknown = str(error).startswith(("Could not find a dataset", "dataset_name_or_id"))
         raise DatasetError(
-            f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
+            f"No dataset {dataset}: give the number or name of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
             f"{f'There are: {first_of(_datasets_there(), 10)}.' if unknown else error}"
         ) from error
 

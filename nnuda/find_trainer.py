@@ -52,7 +52,7 @@ def find_trainer(name: str) -> type:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    nearest = difflib.get_close_matches(name, [one for one in known if one != BASE_TRAINER], n=1, cutoff=0.8)
     return (
         f"-tr: expected one of nnuda's trainers ({', '.join(known)}) or a subclass of one in a folder of {VARIABLE}; "
         f"got {name}. {f'Did you mean {nearest[0]}?' if nearest else f'The recommended one is {RECOMMENDED}.'}"
