@@ -83,9 +83,18 @@ def dataset_name(dataset: str | int) -> str:
             raise ValueError(f"{name} is a path.")
         return name
     except (RuntimeError, ValueError) as error:
+        # nnU-Net's own words for these go on with its three folders, or speak of its code
+        unknown = str(error).startswith(("Could not find a dataset", "dataset_name_or_id"))
         raise DatasetError(
-            f"No dataset {dataset}: give the number of one dataset in nnUNet_raw={nnUNet_raw.get()}. {error}"
+            f"No dataset {dataset}: give the number or name of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
+            f"{f'There are: {first_of(_datasets_there(), 10)}.' if unknown else error}"
         ) from error
+
+
+def _datasets_there() -> list[str]:
+    folder = nnUNet_raw.get()
+    names = sorted(os.listdir(folder)) if folder and isdir(folder) else []
+    return [name for name in names if re.match(r"Dataset\d{3}_", name)] or ["none"]
 
 
 def check_name(name: str, option: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import warnings
 from contextlib import redirect_stdout
@@ -9,7 +10,7 @@ from importlib import import_module
 
 from nnuda.registration import VARIABLE
 from nnuda.settings import SettingsError
-from nnuda.trainer_files import BASE_TRAINER, known_trainers
+from nnuda.trainer_files import BASE_TRAINER, RECOMMENDED, known_trainers
 
 _BASE_MODULE = "nnuda.training.trainer"
 
@@ -51,7 +52,8 @@ def find_trainer(name: str) -> type:
 
 
 def _unknown(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, [one for one in known if one != BASE_TRAINER], n=1, cutoff=0.8)
     return (
         f"-tr: expected one of nnuda's trainers ({', '.join(known)}) or a subclass of one in a folder of {VARIABLE}; "
-        f"got {name}. Leave -tr out to plan for {BASE_TRAINER}'s two-domain step."
+        f"got {name}. {f'Did you mean {nearest[0]}?' if nearest else f'The recommended one is {RECOMMENDED}.'}"
     )

@@ -11,6 +11,7 @@ from importlib import resources
 from nnuda.registration import VARIABLE, trainers_folder
 
 BASE_TRAINER = "nnUDATrainer"
+RECOMMENDED = "nnUDATrainerAdapt"
 BASE = "base"
 
 

@@ -100,7 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HOURS",
         help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
     )
-    parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    parser.add_argument(
+        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
+    )
     parser.add_argument(
         "-np", type=number_of_processes, metavar="N", help="worker processes (default: each command's own)"
     )
@@ -258,7 +260,8 @@ def model_to_start_from(path: str, fold: str, only_fold: bool = False) -> tuple[
     """
     path = os.path.abspath(path)
     if folds := folds_in(path):
-        path = find_fold(path, folds[0] if only_fold and len(folds) == 1 else fold, "--from")
+        fold = folds[0] if only_fold and len(folds) == 1 else fold
+        path = find_fold(path, fold, f"--from with -f {fold}")
     checkpoint = find_checkpoint(path, option="--from")
     plans = join(split_fold(os.path.dirname(checkpoint))[0], PLANS)
     return path, read_plans(plans, AS_LEFT)["plans_name"] if os.path.isfile(plans) else None

@@ -45,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model-cases", type=whole(1), default=3, metavar="N", help="target cases for the model (default: 3)"
     )
-    parser.add_argument("--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    parser.add_argument(
+        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
+    )
     add_force(parser)
     parser.add_argument(
         "-o",
@@ -127,8 +129,19 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     for rule in rules:
         print(f"Planning: {in_words(rule)}")
     print(f"Written: {args.o}, {json_file}")
-    words = ["nnUDA_adapt", "-d", args.d, *target_words(args), "-c"]
-    print_next("adapt", f"{shlex.join(words)} CONFIGURATION")
+    _print_way_on(args, verdict.answer)
+
+
+def _print_way_on(args: argparse.Namespace, answer: str) -> None:
+    from nnuda.look.judge import MEND, REORIENT, WORKS
+
+    domains = shlex.join(["-d", args.d, *target_words(args)])
+    if answer in (MEND, REORIENT):
+        print_next("the same again, once the data is mended", f"nnUDA_look {domains}")
+    elif answer == WORKS:
+        print_next("look at the cases before you use them; nothing has to be trained")
+    else:
+        print_next("adapt", f"nnUDA_adapt {domains} -c CONFIGURATION")
 
 
 def existing_plan(source: Domain) -> dict | None:

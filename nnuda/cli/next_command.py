@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from nnuda.plan_key import read_key
-from nnuda.trainer_files import BASE_TRAINER
-
-RECOMMENDED = "nnUDATrainerAdapt"
+from nnuda.trainer_files import BASE_TRAINER, RECOMMENDED
 
 
 def print_next(what: str, *commands: str) -> None:

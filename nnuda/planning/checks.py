@@ -90,7 +90,7 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"Channels: source {source.name} has {expected} "
             f"({', '.join(source.channel_names.values())}), target {target.name} {got} "
             f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
-            "order."
+            "order: take the channels that the other lacks out of a copy of that dataset, and train a model on the rest."
         )
     usual = Counter(len(files) for files in (source.images or target.images).values()).most_common(1)[0][0]
     for which, domain in (("source", source), ("target", target)):
@@ -100,7 +100,8 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
     found = len(read_case(reader_class, files)[0])
     if found != expected:
         raise PlanningError(
-            f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), got {found}."
+            f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), got {found}. "
+            "Correct channel_names in the dataset.json, or the file."
         )
 
 

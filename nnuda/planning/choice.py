@@ -70,10 +70,11 @@ def load_plan(source_name: str, plans_name: str) -> dict:
     """
     file = plan_file(source_name, plans_name)
     if not isfile(file):
+        there = existing_plans(source_name)
         raise PlanningError(
-            f"No plan {plans_name} of {source_name} ({file}). There are: "
-            f"{', '.join(existing_plans(source_name)) or 'none'}. Leave -p out for a fresh one, and "
-            "name that with -overwrite_plans_name."
+            f"No plan {plans_name} of {source_name} ({file}). There are: {', '.join(there) or 'none'}. "
+            f"{'Name one of them with -p, or make one' if there else 'Make one'}: nnUDA_plan_and_preprocess -d "
+            f"{source_name} -t TARGET, without -p; -overwrite_plans_name names it."
         )
     plans = read_plans(file, "Put the plan back as it was, or plan under another name with -overwrite_plans_name.")
     _check_names_of_nnunet(plans, file)

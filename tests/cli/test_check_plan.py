@@ -103,7 +103,7 @@ def test_the_first_step_does_not_count(monkeypatch):
         (["-d", "701"], "Expected --plan with -d"),
         (["--plan", "-d", "701", "-c", "4d"], "has no such configuration"),
         (["--plan", "-d", "701", "-tr", "X"], "expected one of nnuda's trainers"),
-        (["--plan", "-d", "701", "-p", "none"], "No plan none"),
+        (["--plan", "-d", "701", "-p", "none"], "No plan none .* Name one of them with -p, or make one: nnUDA_plan"),
     ],
 )
 def test_errors(planned, arguments, says):

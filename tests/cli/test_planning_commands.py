@@ -161,7 +161,7 @@ def test_a_folder_of_images(pair, tmp_path):
     "arguments, message",
     [
         (["-d", "799", "-t", "702"], "No dataset 799"),
-        (["-d", "701", "-t", "799"], "No dataset 799"),
+        (["-d", "701", "-t", "799"], "There are: Dataset701_"),
         (["-d", "701", "-t", "701"], "is the source"),
         (
             ["-d", "701", "-t", "/nowhere/at/all", "--target-name", "X", "--target-channel-names", "MR"],

@@ -74,7 +74,9 @@ def look(folder: Path, *more: str) -> dict:
 def test_inverted_contrast_needs_adaptation(raw, tmp_path, capsys):
     found = look(tmp_path)
     assert found["verdict"]["answer"] == ADAPT and found["common_area"][0] < 0.8
-    assert f"{ADAPT.upper()}: intensities of MR and MR share" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{ADAPT.upper()}: intensities of MR and MR share" in out
+    assert out.endswith("Next: adapt\n  nnUDA_adapt -d 501 -t 502 -c CONFIGURATION\n")
     assert found["source"]["cases"] == 4 and np.allclose(found["target"]["spacings"], [1.5, 1, 1])
     assert np.allclose(found["source"]["fields"], [18, 40, 40]) and found["estimate"] is None
 
@@ -99,12 +101,13 @@ def test_other_orientation_is_reoriented_first(raw, tmp_path):
     assert found["verdict"]["answer"] == REORIENT and "Orientation codes differ" in found["warnings"][0]
 
 
-def test_what_planning_would_stop_with_is_said(raw, tmp_path):
+def test_what_planning_would_stop_with_is_said(raw, tmp_path, capsys):
     file = raw / TARGET / "dataset.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "labels": {"background": 0, "left box": 2}}))
     found = look(tmp_path)
     assert found["verdict"]["answer"] == MEND and "Labels clash" in found["verdict"]["reasons"][0]
+    assert capsys.readouterr().out.endswith("once the data is mended\n  nnUDA_look -d 501 -t 502\n")
 
 
 def test_no_label_of_the_target_is_opened(raw, tmp_path, monkeypatch):
@@ -125,7 +128,7 @@ def test_the_page_shows_on_a_telephone_too(raw, tmp_path, browser: Browser):
 def test_a_trained_model_is_tried(toy_environment, toy, tmp_path):
     """A network of two steps: what counts is that everything is measured."""
     model = toy.trained("nnUDATrainerSourceOnly", "2d_toy", "nnUNetPlans")
-    found = look(tmp_path, "--model", str(model), "--device", "cpu", "--model-cases", "2")
+    found = look(tmp_path, "--model", str(model), "-device", "cpu", "--model-cases", "2")
     assert found["verdict"]["answer"] in (ADAPT, WORKS) and len(found["estimate"]["per_case"]) == 2
     assert set(found["estimate"]["sizes"]) == {"left box", "right box"}
     assert "The model on the target" in (tmp_path / "look.html").read_text()

@@ -67,7 +67,7 @@ def test_a_case_without_all_its_channels(folders):
 def test_channel_names_that_the_files_do_not_keep(pair):
     for dataset in (SOURCE, TARGET):
         edit_json(pair.raw / dataset / "dataset.json", channel_names={"0": "R", "1": "G"})
-    with pytest.raises(PlanningError, match="case0_0000.nii.gz: expected 2 channels .R, G., got 1"):
+    with pytest.raises(PlanningError, match="case0_0000.nii.gz: expected 2 channels .R, G., got 1. Correct"):
         check()
 
 

@@ -41,9 +41,16 @@ def test_a_dataset_by_number_and_by_name(pair):
     assert load_dataset(701).channel_names == {"0": "MR"} and len(load_dataset(702).images) == 4
 
 
-@pytest.mark.parametrize("dataset", ["799", "Dataset799_Gone", "nonsense"])
-def test_a_missing_dataset(pair, dataset):
-    with pytest.raises(DatasetError, match="which is not there|No dataset"):
+@pytest.mark.parametrize(
+    "dataset, says",
+    [
+        ("799", f"No dataset 799.* There are: {SOURCE}"),
+        ("nonsense", f"No dataset nonsense.* There are: {SOURCE}"),
+        ("Dataset799_Gone", "which is not there"),
+    ],
+)
+def test_a_missing_dataset(pair, dataset, says):
+    with pytest.raises(DatasetError, match=says):
         load_dataset(dataset)
 
 
