@@ -80,14 +80,12 @@ def left_and_right(sides: Sequence[Sides]) -> Finding | None:
     """A mirrored image shows a body as no image does; in the plane, where nnU-Net turns freely, along either axis."""
     if not sides:
         return None
-    shown = ", ".join(
-        f"{first} before {second} along array axis {pair.axis}" for pair in sides for first, second in [pair.names]
-    )
+    shown = ", ".join(f"{' before '.join(pair.names)} along array axis {pair.axis}" for pair in sides)
     return Finding(
         "left and right",
         {"apart": [[*pair.names, pair.axis, float(f"{pair.apart:.2g}")] for pair in sides]},
-        f"The source's classes lie on the same sides of each other in every case: {shown}. A mirrored image shows what no "
-        "image does, so that patches and predictions are not mirrored where a patch has such an axis "
+        f"The source's classes lie on the same sides of each other in 95 % or more of the labels read: {shown}. A mirrored "
+        "image shows what hardly any does, so that patches and predictions are not mirrored where a patch has such an axis "
         "(augmentation.mirroring=nnunet mirrors them).",
         {"planning.sided_axes": [pair.axis for pair in sides]},
     )

@@ -49,29 +49,25 @@ def sides_in(labels: Iterable[np.ndarray], names: dict[str, Any]) -> list[Sides]
         names: dataset.json's `labels`.
     """
     named = {value: name for name, value in names.items() if isinstance(value, int)}
-    seen: dict[tuple[int, int, int], list[float]] = {}
+    seen: dict[tuple[int, int], list[np.ndarray]] = {}
     for label in labels:
         small = label[tuple(slice(None, None, -(-n // PLACES)) for n in label.shape)]
-        found = [int(value) for value in np.unique(small) if value not in (0, names.get("ignore"))]
-        voxels = {value: np.argwhere(small == value) for value in found}
-        for a, b in combinations(found, 2):
-            for axis in range(3):
-                seen.setdefault((a, b, axis), []).append(_apart(voxels[a][:, axis], voxels[b][:, axis]))
-    furthest: dict[int, Sides] = {}
-    for (a, b, axis), distances in seen.items():
-        apart = float(np.median(distances))
-        same = np.mean(np.sign(distances) == np.sign(apart)) >= 1 - EXCEPTIONS
-        if (
-            len(distances) >= LEAST
-            and same
-            and abs(apart) >= max(APART, furthest[axis].apart if axis in furthest else 0)
-        ):
-            first, second = (a, b) if apart > 0 else (b, a)
+        classes = [int(value) for value in np.unique(small) if value not in (0, names.get("ignore"))]
+        voxels = {value: np.argwhere(small == value) for value in classes}
+        for a, b in combinations(classes, 2):
+            seen.setdefault((a, b), []).append(_apart(voxels[a], voxels[b]))
+    found = []
+    for (a, b), distances in seen.items():
+        apart = np.median(distances, axis=0)
+        same = np.mean(np.sign(distances) == np.sign(apart), axis=0) >= 1 - EXCEPTIONS
+        for axis in np.flatnonzero(same & (np.abs(apart) >= APART) & (len(distances) >= LEAST)):
+            first, second = (a, b) if apart[axis] > 0 else (b, a)
             pair = named.get(first, str(first)), named.get(second, str(second))
-            furthest[axis] = Sides(pair, axis, abs(apart))
+            found.append(Sides(pair, int(axis), abs(float(apart[axis]))))
+    furthest = {sides.axis: sides for sides in sorted(found, key=lambda sides: sides.apart)}
     return [furthest[axis] for axis in sorted(furthest)]
 
 
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two classes' indices along an axis, positive where b's are higher."""
-    return float((b.mean() - a.mean()) / max(a.std() + b.std(), 1e-6))
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Along each axis, of two classes' voxels, (n, 3) indices each; positive where b's are higher."""
+    return (b.mean(0) - a.mean(0)) / np.maximum(a.std(0) + b.std(0), 1e-6)
