@@ -75,20 +75,22 @@ def dataset_name(dataset: str | int) -> str:
     Raises:
         DatasetError: no such dataset, or more than one.
     """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+    from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-    try:
-        name = str(maybe_convert_to_dataset_name(dataset))
-        if os.path.basename(name) != name:
-            raise ValueError(f"{name} is a path.")
-        return name
-    except (RuntimeError, ValueError) as error:
-        # nnU-Net's own words for these go on with its three folders, or speak of its code
-        unknown = str(error).startswith(("Could not find a dataset", "dataset_name_or_id"))
-        raise DatasetError(
-            f"No dataset {dataset}: give the number or name of one dataset in nnUNet_raw={nnUNet_raw.get()}. "
-            f"{f'There are: {first_of(_datasets_there(), 10)}.' if unknown else error}"
-        ) from error
+    name = str(dataset)
+    found = [name]
+    if not name.startswith("Dataset"):
+        found = list(map(str, find_candidate_datasets(int(name)))) if name.isdecimal() else []
+    reason = f"There are: {first_of(_datasets_there(), 10)}."
+    if len(found) == 1:
+        if os.path.basename(found[0]) == found[0]:
+            return found[0]
+        reason = f"{found[0]} is a path."
+    elif found:
+        reason = f"In nnU-Net's three folders {' and '.join(found)} have this number: rename all but one."
+    raise DatasetError(
+        f"No dataset {dataset}: give the number or name of one dataset in nnUNet_raw={nnUNet_raw.get()}. {reason}"
+    )
 
 
 def _datasets_there() -> list[str]:

@@ -54,6 +54,12 @@ def test_a_missing_dataset(pair, dataset, says):
         load_dataset(dataset)
 
 
+def test_two_datasets_of_one_number(pair):
+    (pair.raw / "Dataset701_Twin").mkdir()
+    with pytest.raises(DatasetError, match="No dataset 701: .*Dataset701_Twin.* have this number: rename"):
+        load_dataset(701)
+
+
 def test_images_listed_in_dataset_json(pair, monkeypatch):
     file = pair.raw / SOURCE / "dataset.json"
     content = json.loads(file.read_text())
