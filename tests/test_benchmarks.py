@@ -15,6 +15,7 @@ from documentation_pages import PAGES, ROOT
 from skimage import io
 
 from nnuda.demo.data import make_data
+from nnuda.evaluation.conventions import SCORES_NAME
 from nnuda.evaluation.scores import evaluate_folder, save_scores
 from nnuda.planning.memory import memory_factor
 from nnuda.settings import effective_settings, preset_names, validate_overrides
@@ -108,8 +109,7 @@ def test_the_picture_of_the_readme(tmp_path):
             io.imsave(demo / "predictions" / row / f"{case}.png", label * (label <= shown), check_contrast=False)
         folder, dataset_json = demo / "predictions" / row, json.loads((data.source / "dataset.json").read_text())
         scores = evaluate_folder(str(data.test_labels), str(folder), dataset_json, missing_ok=True)
-        (demo / "scores").mkdir(exist_ok=True)
-        save_scores(scores, str(demo / "scores" / f"{row}.json"))
+        save_scores(scores, str(folder / SCORES_NAME))
     assert (
         module("picture").draw(demo, tmp_path / "a.png")
         == [["its labels", "no labels", "Dice 0.00", "Dice 0.50", "Dice 1.00"]] * 2

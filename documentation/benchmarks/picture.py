@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nnuda.evaluation.comparison import read_result
 from nnuda.evaluation.overlay import Slice, class_colours, draw_panel, read_slice
 from nnuda.evaluation.reading import find_reader
-from nnuda.evaluation.scores import load_scores
 from nnuda.results import read_dataset_json
 
 OUTPUT = Path(__file__).parents[1] / "pictures" / "adaptation.png"
@@ -48,7 +48,7 @@ def draw(demo: Path, output: Path, cases: int = CASES) -> list[list[str]]:
     source, target = (demo / "nnUNet_raw" / name for name in ("Dataset901_DemoSource", "Dataset902_DemoTarget"))
     dataset_json = read_dataset_json(str(source / "dataset.json"))
     regions = {name: label for name, label in dataset_json["labels"].items() if label}
-    scores = {row: load_scores(str(demo / "scores" / f"{row}.json")) for row in TITLES}
+    scores = {row: read_result(str(demo / "predictions" / row)) for row in TITLES}
     figure = Figure(figsize=(9.6, 2.05 * cases + 0.6), layout="constrained")
     grid, texts = figure.subplots(cases, 2 + len(TITLES), squeeze=False), []
     for row, case in zip(grid, sorted(scores["adapted"]["per_case"])):

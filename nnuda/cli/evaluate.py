@@ -1,10 +1,11 @@
-"""nnUDA_evaluate: overlap, surface and volume scores of a folder of predictions."""
+"""nnUDA_evaluate: overlap, surface and volume scores of folders of predictions."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import shlex
+from dataclasses import dataclass
 
 from nnunetv2.configuration import default_num_processes
 
@@ -13,34 +14,36 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes
 from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
-from nnuda.evaluation.conventions import DEFINITIONS, PRESETS
+from nnuda.evaluation.conventions import DEFINITIONS, PRESETS, SCORES_NAME
 from nnuda.files import check_output, read_json
 from nnuda.results import read_dataset_json
-
-OUTPUT_NAME = "nnuda_scores.json"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments as nnUNetv2_evaluate_folder has them."""
     parser = new_parser(
         "nnUDA_evaluate",
-        "Dice, ASSD, HD95, NSD and volume differences of a folder of predictions against reference labels, "
+        "Dice, ASSD, HD95, NSD and volume differences of folders of predictions against reference labels, "
         "per case and class.",
         [
             "labelsTs predictions",
+            "labelsTs predictions_a predictions_b",
             "labelsTs predictions --nsd-tolerance 2 liver=5",
             "labelsTs predictions --preset flare",
         ],
         more="definitions:\n" + "\n".join(f"{name}: {text}" for name, text in DEFINITIONS.items()),
     )
     parser.add_argument("gt_folder", help="folder with reference labels")
-    parser.add_argument("pred_folder", help="folder with predicted labels, as nnUNetv2_predict writes it")
+    parser.add_argument(
+        "pred_folder", nargs="+", help="folder with predicted labels, as nnUNetv2_predict writes it; or several of them"
+    )
     parser.add_argument("-djfile", help="dataset.json (default: the one in pred_folder, as nnUNetv2_predict leaves it)")
     parser.add_argument("-pfile", help="plans.json, which names the reader (default: the one in pred_folder)")
     parser.add_argument(
         "-o",
         type=ending(".json"),
-        help=f"output file (.json); a table (.csv) is written beside it (default: pred_folder/{OUTPUT_NAME})",
+        help=f"output file (.json) of one pred_folder; a table (.csv) is written beside it (default: "
+        f"pred_folder/{SCORES_NAME})",
     )
     parser.add_argument(
         "-np",
@@ -141,17 +144,58 @@ def main(arguments: list[str] | None = None) -> None:
     run_command(build_parser(), _evaluate, arguments)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    check_folders({"gt_folder": arguments.gt_folder, "pred_folder": arguments.pred_folder})
-    output = arguments.o or os.path.join(arguments.pred_folder, OUTPUT_NAME)
-    table = f"{os.path.splitext(output)[0]}.csv"
-    dataset_json, plans = load_inputs(arguments.pred_folder, arguments.djfile, arguments.pfile)
-    tolerances = parse_tolerances(arguments.nsd_tolerance)
-    from nnuda.evaluation.scores import SCORES_MARK, TABLE_MARK, evaluate_folder, save_scores, save_table
+@dataclass(frozen=True)
+class Job:
+    """One folder of predictions, what lies beside them, and where its scores go."""
 
-    check_output(output, "-o", SCORES_MARK, arguments.force)
-    check_output(table, "-o", TABLE_MARK, arguments.force)
-    if os.path.realpath(arguments.gt_folder) == os.path.realpath(arguments.pred_folder):
+    folder: str
+    dataset_json: dict
+    plans: dict | None
+    output: str
+
+    @property
+    def table(self) -> str:
+        return f"{os.path.splitext(self.output)[0]}.csv"
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.o and len(arguments.pred_folder) > 1:
+        raise EvaluationError(
+            f"Expected one pred_folder beside -o; got {len(arguments.pred_folder)}. Without -o each folder gets its own "
+            f"{SCORES_NAME}."
+        )
+    check_folders({"gt_folder": arguments.gt_folder})
+    for folder in arguments.pred_folder:
+        check_folders({"pred_folder": folder})
+    jobs = [
+        Job(
+            folder,
+            *load_inputs(folder, arguments.djfile, arguments.pfile),
+            arguments.o or os.path.join(folder, SCORES_NAME),
+        )
+        for folder in arguments.pred_folder
+    ]
+    tolerances = parse_tolerances(arguments.nsd_tolerance)
+    from nnuda.evaluation.scores import SCORES_MARK, TABLE_MARK
+
+    for job in jobs:
+        check_output(job.output, "-o", SCORES_MARK, arguments.force)
+        check_output(job.table, "-o", TABLE_MARK, arguments.force)
+    for job in jobs:
+        _score(job, arguments, tolerances)
+    if len(jobs) == 1:
+        words = [f"this={jobs[0].folder}", "other=FOLDER", "-gt", arguments.gt_folder]
+        print_next("beside another folder of predictions of the same images", shlex.join(["nnUDA_compare", *words]))
+    else:
+        print_next("paired tests and a page", shlex.join(["nnUDA_compare", *(job.folder for job in jobs)]))
+
+
+def _score(job: Job, arguments: argparse.Namespace, tolerances: dict[str | None, float]) -> None:
+    from nnuda.evaluation.scores import evaluate_folder, save_scores, save_table
+
+    if len(arguments.pred_folder) > 1:
+        print(f"\n{job.folder}", flush=True)
+    if os.path.realpath(arguments.gt_folder) == os.path.realpath(job.folder):
         print(
             f"NOTE: references and predictions are the same folder, {arguments.gt_folder}: perfect scores that say "
             "nothing.",
@@ -159,22 +203,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         )
     scores = evaluate_folder(
         arguments.gt_folder,
-        arguments.pred_folder,
-        dataset_json,
-        plans,
+        job.folder,
+        job.dataset_json,
+        job.plans,
         arguments.np,
         arguments.missing_ok,
         progress=True,
         preset=arguments.preset,
         tolerances=tolerances,
     )
-    save_scores(scores, output)
-    save_table(scores, table)
-    _report(scores, output)
-    print_next(
-        "beside another folder of predictions of the same images",
-        shlex.join(["nnUDA_compare", f"this={arguments.pred_folder}", "other=FOLDER", "-gt", arguments.gt_folder]),
-    )
+    save_scores(scores, job.output)
+    save_table(scores, job.table)
+    _report(scores, job.output)
 
 
 if __name__ == "__main__":

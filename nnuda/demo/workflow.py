@@ -10,8 +10,8 @@ import numpy as np
 
 from nnuda.demo.commands import Shell
 from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
+from nnuda.evaluation.comparison import read_result
 from nnuda.evaluation.overlay import draw_overlays
-from nnuda.evaluation.scores import load_scores
 from nnuda.evaluation.table import comparison_table, print_table
 from nnuda.files import write_json
 from nnuda.plan_key import read_plans
@@ -100,18 +100,24 @@ def plan(shell: Shell, data: DemoData, labelled: str, unlabelled: str) -> None:
     add_small_configuration(shell.folder / "nnUNet_preprocessed" / dataset.name / "nnUNetPlans.json")
 
 
-def train_and_score(shell: Shell, data: DemoData, row: str) -> None:
-    """Trains, predicts the target's test images, and scores them."""
+def train_and_predict(shell: Shell, data: DemoData, row: str) -> None:
+    """Trains, and predicts the target's test images."""
     run = RUNS[row]
-    images, labels = (path.relative_to(shell.folder) for path in (data.target / "imagesTs", data.test_labels))
+    images = (data.target / "imagesTs").relative_to(shell.folder)
     model = f"-tr {run.trainer} -p {run.plans} -device cpu"
     progress = TrainingProgress(SETTINGS["training.num_epochs"], lambda line: print(f"  {line}", flush=True), every=0)
     shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}", progress)
     shell.run(
         f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
-        "--disable_tta -npp 1 -nps 1"
+        "--disable_tta -npp 0 -nps 0"
     )
-    shell.run(f"nnUDA_evaluate {labels} predictions/{row} -o scores/{row}.json -np 1")
+
+
+def score(shell: Shell, data: DemoData) -> dict[str, dict]:
+    """The scores of each row."""
+    predictions = " ".join(f"predictions/{row}" for row in RUNS)
+    shell.run(f"nnUDA_evaluate {data.test_labels.name} {predictions} -np 1")
+    return {row: read_result(str(shell.folder / "predictions" / row)) for row in RUNS}
 
 
 def report(shell: Shell, data: DemoData) -> None:
@@ -176,9 +182,9 @@ def run_demo(folder: Path) -> None:
     shell.run(f"nnUDA_configure -d 901 -p nnUNetPlans --as {STRONG_PLAN} {set_arguments(STRONG)}")
     plan(shell, data, "903", "901")
     for row in RUNS:
-        train_and_score(shell, data, row)
+        train_and_predict(shell, data, row)
+    scores = score(shell, data)
     report(shell, data)
-    scores = {row: load_scores(str(folder / "scores" / f"{row}.json")) for row in RUNS}
     draw(folder, data, scores)
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))

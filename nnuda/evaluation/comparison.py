@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from nnuda.evaluation.conventions import SCORES_NAME
 from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import first_names, load_scores
 from nnuda.evaluation.summary import statistics
 from nnuda.evaluation.table import shown_metrics
 
-SCORES_NAME = "nnuda_scores.json"
 HIGHER_IS_BETTER = {"Dice": True, "ASSD": False, "HD95": False, "NSD": True}
 ALL_CLASSES = "mean of classes"
 

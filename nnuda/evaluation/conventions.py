@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from nnuda.errors import EvaluationError
 
+SCORES_NAME = "nnuda_scores.json"  # in a folder of predictions
+
 DEFINITIONS = {
     "Dice": "2 |A and B| / (|A| + |B|)",
     "ASSD": "mean of the distances of both surfaces, pooled: from each voxel of one to the nearest voxel of the other",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from skimage import io
 
-from nnuda.cli.evaluate import OUTPUT_NAME, main
+from nnuda.cli.evaluate import main
+from nnuda.evaluation.conventions import SCORES_NAME
 
 DATASET_JSON = {"labels": {"background": 0, "disc": 1}, "file_ending": ".png"}
 
@@ -39,8 +41,25 @@ def test_table_and_json(
     text = capsys.readouterr().out
     assert "disc" in text and "1.000" in text and "pixels" in text
     assert "1 predictions without a reference, not scored: extra" in text
-    assert json.loads((folders[1] / OUTPUT_NAME).read_text())["per_class"]["disc"]["Dice"]["mean"] == 1
-    assert len((folders[1] / OUTPUT_NAME.replace("json", "csv")).read_text().splitlines()) == 2
+    assert json.loads((folders[1] / SCORES_NAME).read_text())["per_class"]["disc"]["Dice"]["mean"] == 1
+    assert len((folders[1] / SCORES_NAME.replace("json", "csv")).read_text().splitlines()) == 2
+
+
+def test_several_folders_are_scored_in_turn_once_all_can_be(folders, monkeypatch, capsys, tmp_path) -> None:
+    other = shutil.copytree(folders[1], tmp_path / "other")
+    io.imsave(other / "a.png", np.zeros((20, 20), np.uint8), check_contrast=False)
+    run(monkeypatch, *folders, other)
+    dice = [json.loads((f / SCORES_NAME).read_text())["per_class"]["disc"]["Dice"]["mean"] for f in (folders[1], other)]
+    assert dice == [1, 0]
+    text = capsys.readouterr().out
+    assert text.index(f"\n{folders[1]}\n") < text.index(f"\n{other}\n") < text.index("nnUDA_compare")
+    with pytest.raises(SystemExit, match="one pred_folder beside -o; got 2"):
+        run(monkeypatch, *folders, other, "-o", tmp_path / "all.json")
+    (other / "dataset.json").unlink()
+    (folders[1] / SCORES_NAME).unlink()
+    with pytest.raises(SystemExit, match="other"):
+        run(monkeypatch, *folders, other)
+    assert not (folders[1] / SCORES_NAME).exists()
 
 
 def test_preset_and_tolerance(
@@ -49,7 +68,7 @@ def test_preset_and_tolerance(
     run(monkeypatch, *folders, "--preset", "crossmoda", "--nsd-tolerance", "2", "disc=0.5")
     text = capsys.readouterr().out
     assert "ASSD" in text and "HD95" not in text and "NSD" not in text
-    assert json.loads((folders[1] / OUTPUT_NAME).read_text())["rules"]["disc"]["tolerance"] == 0.5
+    assert json.loads((folders[1] / SCORES_NAME).read_text())["rules"]["disc"]["tolerance"] == 0.5
     for word in ("disc=wide", "-1", "nan"):
         with pytest.raises(SystemExit, match="number of mm"):
             run(monkeypatch, *folders, f"--nsd-tolerance={word}")
@@ -61,7 +80,7 @@ def test_errors_are_one_clear_line(folders: tuple[Path, Path], monkeypatch: pyte
         run(monkeypatch, *folders)
     with pytest.raises(SystemExit, match="nowhere.json: expected a dataset.json .*; got no file"):
         run(monkeypatch, *folders, "-djfile", "nowhere.json")
-    assert not (folders[1] / OUTPUT_NAME).exists()
+    assert not (folders[1] / SCORES_NAME).exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', '{"labels": {"background": 0, "disc": "x"}}'])
