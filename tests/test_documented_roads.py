@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_server import commands
 from documentation_pages import METHOD_PAGE, ROADS, blocks, write_files
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from toy import Toy, run, write_dataset
@@ -55,7 +56,7 @@ def walk(toy: Toy, road: str) -> str:
     script = FUNCTIONS + "".join(
         block.script for page in ROADS[road] for block in blocks() if block.page == page and not block.marker
     )
-    path = f"{Path(sys.executable).parent}:{toy.environment['PATH']}"
+    path = f"{commands().folder}:{Path(sys.executable).parent}:{toy.environment['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=toy.root,

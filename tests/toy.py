@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from command_server import commands
 
 SOURCE, TARGET = "Dataset501_ToySource", "Dataset502_ToyTarget"
 CPU = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f", "OMP_NUM_THREADS": "1"}
@@ -83,9 +84,11 @@ def small_configurations(plans: dict) -> dict:
     return plans
 
 
-def run(arguments: list[str], environment: dict[str, str], expect: int | None = 0, timeout: int = 600) -> str:
-    """Run a console script of this environment; returns what it printed."""
-    script = Path(sys.executable).parent / arguments[0]
+def run(
+    arguments: list[str], environment: dict[str, str], expect: int | None = 0, timeout: int = 600, real: bool = False
+) -> str:
+    """Run a console script of this environment, `real` as it is installed; returns what it printed."""
+    script = (Path(sys.executable).parent if real else commands().folder) / arguments[0]
     result = subprocess.run(
         [str(script), *arguments[1:]], env=environment, capture_output=True, text=True, timeout=timeout
     )
@@ -164,12 +167,15 @@ class Toy:
         run(["nnUDA_configure", "-d", "501", "-p", "nnUNetPlans", "--as", name, *arguments], self.environment)
         return name
 
-    def train(self, trainer: str, configuration: str, plans: str, *flags: str, expect: int | None = 0) -> str:
+    def train(
+        self, trainer: str, configuration: str, plans: str, *flags: str, expect: int | None = 0, real: bool = False
+    ) -> str:
         """nnUNetv2_train on all cases."""
         return run(
             ["nnUNetv2_train", "501", configuration, "all", "-tr", trainer, "-p", plans, "-device", "cpu", *flags],
             self.environment,
             expect,
+            real=real,
         )
 
     def trained(self, trainer: str, configuration: str, plans: str) -> Path:

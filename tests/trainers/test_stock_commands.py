@@ -1,5 +1,5 @@
-"""Every trainer, by discovery, in 2D and 3D, through the stock commands in subprocesses; the target has no labels on
-disk (release gate 4)."""
+"""Every trainer, by discovery, in 2D and 3D, through the stock commands; the target has no labels on disk (release gate
+4). The recommended trainer as these commands are installed, the others by tests/command_server.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from methods import IN_2D_ALONE, TRAINERS
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from toy import SOURCE, TARGET, run
+
+from nnuda.trainer_files import RECOMMENDED
 
 SETTINGS = {"training.recipe": "recommended", "training.augmentation": "strong", "teacher.weight": 1}
 
@@ -27,7 +29,7 @@ def predict(toy, trainer, configuration, plans_name, results, output) -> None:
     if configuration == "2d_toy":
         words = ["nnUNetv2_predict", "-i", images, "-o", str(output), "-d", "501", "-c", configuration, "-f", "all"]
         words += ["-tr", trainer, "-p", plans_name, "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_tta"]
-        run(words, toy.environment)
+        run(words, toy.environment, real=trainer == RECOMMENDED)
         return
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(results), ("all",), "checkpoint_final.pth")
@@ -45,7 +47,7 @@ def predict(toy, trainer, configuration, plans_name, results, output) -> None:
 )
 def test_trains_and_predicts(toy, plans_name, trainer, configuration, tmp_path):
     assert not (toy.raw / TARGET / "labelsTr").exists()
-    log = toy.train(trainer, configuration, plans_name)
+    log = toy.train(trainer, configuration, plans_name, real=trainer == RECOMMENDED)
     assert f"labelled source {SOURCE} -> unlabelled target {TARGET}" in log
 
     results = toy.results / f"{trainer}__{plans_name}__{configuration}"
