@@ -163,6 +163,7 @@ def run(entry: metadata.EntryPoint, words: list[str], environment: dict, folder:
         raw = os.fdopen(os.dup(number), "w", 1 if unbuffered or number == 2 else -1, encoding="utf-8", errors="replace")
         setattr(sys, name, raw)
         setattr(sys, f"__{name}__", raw)
+    multiprocessing.cpu_count = lambda: 1  # nnU-Net takes so many threads; a fork of a process with two may hang
     contexts = multiprocessing.context._concrete_contexts
     contexts["spawn"] = contexts["fork"]
     import_module("nnuda.registration").register()  # what the .pth line does at the start of a Python
