@@ -34,6 +34,7 @@ class Adapted:
         predictions: folder of their label maps and probabilities.
         estimate: content of nnuda_estimate.json: `per_class`, `per_case`, `mean` Dice expected without target labels.
         report: the page to look at.
+        postprocessed: folder of the label maps in one piece, where the source's classes are.
         rounds: the same of each self-training round, the last one last.
     """
 
@@ -44,6 +45,7 @@ class Adapted:
     predictions: Path
     estimate: dict[str, Any]
     report: Path
+    postprocessed: Path
     rounds: tuple[Adapted, ...] = ()
 
 
@@ -156,4 +158,5 @@ def _adapted(road: Road) -> Adapted:
         predictions=Path(road.predictions),
         estimate=read_json(road.estimate, "what nnUDA_estimate writes"),
         report=Path(road.report),
+        postprocessed=Path(road.postprocessed),
     )

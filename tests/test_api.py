@@ -81,6 +81,7 @@ def test_arguments_reach_the_road(folders: Path, walked: list) -> None:
         predictions=folders / "out" / "predictions",
         estimate={"per_class": {"box": {"value": 0.5}}},
         report=folders / "out" / "report.html",
+        postprocessed=folders / "out" / "postprocessed",
     )
 
 

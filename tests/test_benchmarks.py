@@ -78,6 +78,24 @@ def test_a_summary_by_hand(monkeypatch):
     assert only == f"| {ROWS['pairs']['mscmr']['title']} | 0.30 ± 0.07 | 0.75 | +0.40 |"
 
 
+def test_one_piece_by_hand(monkeypatch):
+    tables = module("tables")
+    fields = ("pair", "budget", "row", "seed", "class", "dice", "one_piece")
+    lines = [
+        ("mscmr", "b", "adapt", 1, "1", 0.5, 0.6),
+        ("mscmr", "b", "adapt", 1, "2", 0.7, 0.65),
+        ("mscmr", "b", "adapt", 1, "mean", 0.6, 0.625),
+        ("mscmr", "b", "adapt", 2, "1", 0.5, 0.5),
+        ("mscmr", "b", "adapt", 2, "2", 0.7, 0.71),
+        ("mscmr", "b", "adapt", 2, "mean", 0.6, 0.605),
+        ("mscmr", "b", "strong", 2, "mean", 0.6, ""),  # not measured
+    ]
+    monkeypatch.setattr(tables, "results", lambda: [dict(zip(fields, map(str, line))) for line in lines])
+    _, _, only = tables.one_piece().splitlines()
+    title = ROWS["rows"]["adapt"]["title"]
+    assert only == f"| mscmr, b | {title} | 2 | 0.600 | 0.615 | +0.015 | -0.020, +0.050 |"
+
+
 def test_costs_by_hand(monkeypatch):
     tables = module("tables")
     lines = lines_of(

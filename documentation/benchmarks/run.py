@@ -48,6 +48,7 @@ FIELDS = (
     "dice_sd",
     "worst",
     "failures",
+    "one_piece",
 )
 FAILURE = 0.1  # a structure with a smaller Dice than this was not found
 
@@ -236,7 +237,9 @@ class Pair:
                 self.configure(name, settings, description.get("plan", []))
                 predictions, seconds = self.train_and_predict(name, trainer)
             name = predictions.name
-        self.command("nnUDA_evaluate", str(self.root / "labels" / name), str(predictions), "-np", "1")
+        labels, pieces = str(self.root / "labels" / name), self.root / "postprocessed" / name
+        self.command("nnUDA_postprocess", "-d", str(self.source), "-i", str(predictions), "-o", str(pieces), "-np", "1")
+        self.command("nnUDA_evaluate", labels, str(predictions), str(pieces), "-np", "1")
         facts = {
             "pair": self.name,
             "budget": self.configuration,
@@ -252,7 +255,9 @@ class Pair:
             "cpu_seconds": round(seconds) if seconds == seconds else "",
             "machine": machine(),
         }
-        return [{**facts, **line} for line in scores(predictions / "nnuda_scores.json")]
+        one_piece = [line["dice"] for line in scores(pieces / "nnuda_scores.json")]
+        lines = zip(scores(predictions / "nnuda_scores.json"), one_piece)
+        return [{**facts, **line, "one_piece": dice} for line, dice in lines]
 
 
 def oracle(pair: dict, data: Path) -> dict | None:

@@ -1,7 +1,8 @@
 """Writes the tables of the pages from results.csv and estimates.csv: python documentation/benchmarks/tables.py
 
 A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
-place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, and `costs` a line for each trainer. So are the tables of
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, `costs` a line for each trainer, and `one-piece` what
+postprocessing changed. So are the tables of
 estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
 """
 
@@ -156,9 +157,38 @@ def costs() -> str:
     return markdown(["Trainer", "CPU time of a training (trainings)", "Memory of a step"], body)
 
 
+def one_piece() -> str:
+    """Dice before and after nnUDA_postprocess, a line for each row where both were measured; means over the seeds."""
+    found: dict[tuple[str, str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for line in results():
+        if line["one_piece"]:
+            key = line["pair"], line["budget"], line["row"]
+            found[key][line["class"]].append((float(line["dice"]), float(line["one_piece"])))
+    head = [
+        "Pair, budget",
+        "Row",
+        "Seeds",
+        "Mean Dice",
+        "In one piece",
+        "Difference",
+        "Smallest and largest of a class",
+    ]
+    body = []
+    for (pair, budget, row), classes in found.items():
+        changes = {name: statistics.mean(b - a for a, b in pairs) for name, pairs in classes.items()}
+        means, change = classes["mean"], changes.pop("mean")
+        before, after = (f"{statistics.mean(pair[i] for pair in means):.3f}" for i in (0, 1))
+        extremes = f"{min(changes.values()):+.3f}, {max(changes.values()):+.3f}"
+        title = described("rows")[row]["title"]
+        body.append([f"{pair}, {budget}", title, str(len(means)), before, after, f"{change:+.3f}", extremes])
+    return markdown(head, body) if body else "Not measured yet.\n"
+
+
 def content(name: str) -> str:
     """What stands between the marks of this name."""
     first, *others = name.split("/")
+    if first == "one-piece":
+        return one_piece()
     return costs() if first == "costs" else summary(*others) if first == "summary" else table(first, *others)
 
 

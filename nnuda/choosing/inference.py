@@ -49,8 +49,11 @@ def instructions(winner: Ranked, dataset: str, how: How, remarks: Sequence[str])
     lines = ["***Run inference like this:***", ""]
     if len(winner.candidate.members) > 1:
         lines += ["An ensemble won! Predict with its members, then average their probabilities:", ""]
-    lines += [*commands(winner.candidate, dataset, how), "", "***How sure this is:***", ""]
-    for remark in [*remarks, "No postprocessing was determined: it would need labels of the target."]:
+    lines += [*commands(winner.candidate, dataset, how), ""]
+    lines += ["***Run postprocessing like this, by the labels of the source:***", ""]
+    lines += [f"nnUDA_postprocess -d {dataset} -i OUTPUT_FOLDER -o OUTPUT_FOLDER_PP", ""]
+    lines += ["***How sure this is:***", ""]
+    for remark in [*remarks, "The estimate is of the predictions before postprocessing."]:
         lines += textwrap.wrap(remark, WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
     return "\n".join(lines) + "\n"
 

@@ -129,6 +129,7 @@ def _adapt(args: argparse.Namespace) -> None:
     print()
     print_estimate(load_json(road.estimate))
     print(f"\nPredictions: {road.predictions}\nEstimate:    {road.estimate}\nReport:      {road.report}")
+    print(f"Postprocessed, in one piece where the source's classes are: {road.postprocessed}")
     if road.rounds:
         print_rounds(road, rounds_of(road))
 

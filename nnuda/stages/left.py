@@ -29,6 +29,7 @@ from nnuda.stages.road import BEST, FINAL, Road
 from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configuration
 
 STATE = "nnuda_adapt.json"
+RECORD = "postprocessing.json"  # that nnUDA_postprocess leaves last
 _SUMMARY = {
     "type": "object",
     "required": ["metric_per_case"],
@@ -287,6 +288,12 @@ def estimate_left(road: Road, second: bool) -> Left | None:
 def report_left(road: Road, second: bool) -> Left | None:
     """Nothing where the report is newer than these and the estimate."""
     return result_left(road.report_command(), road.report, chain(_judged_by(road, second), [road.estimate]))
+
+
+def postprocessing_left(road: Road) -> Left | None:
+    """Nothing where the record is newer than the predictions."""
+    made_of = files_of(road.predictions, endings=(road.source.file_ending,))
+    return result_left(road.postprocess_command(), join(road.postprocessed, RECORD), made_of)
 
 
 def _judged_by(road: Road, second: bool) -> Iterator[str]:

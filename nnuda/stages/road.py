@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from nnuda.selftraining.round import Options
 
 FINAL, BEST = CHECKPOINTS[0], CHECKPOINTS[2]
-PREDICTIONS, OTHER_EPOCH, ESTIMATE, REPORT = (
+PREDICTIONS, OTHER_EPOCH, ESTIMATE, REPORT, POSTPROCESSED = (
     "predictions",
     "predictions_other_epoch",
     "nnuda_estimate.json",
     "report.html",
+    "postprocessed",
 )
 
 
@@ -121,6 +122,15 @@ class Road:
     def report(self) -> str:
         return join(self.folder, REPORT)
 
+    @property
+    def postprocessed(self) -> str:
+        return join(self.folder, POSTPROCESSED)
+
+    @property
+    def labelled_words(self) -> Sequence[str]:
+        """The option that names the dataset whose labels are true."""
+        return self.source_words
+
     def chosen_checkpoint(self) -> str:
         """The checkpoint to predict with: the user's, else the epoch selected without target labels, else the last.
         Before the training is over: what it will most likely be."""
@@ -166,3 +176,8 @@ class Road:
             "-o",
             self.report,
         ]
+
+    def postprocess_command(self) -> list[str]:
+        """By the source's labels, one piece where they show one."""
+        words = ["nnUDA_postprocess", *self.labelled_words, "-i", self.predictions, "-o", self.postprocessed]
+        return [*words, *(["-np", str(self.processes)] if self.processes else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -26,13 +26,13 @@ from nnuda.selftraining.dataset import output_name
 from nnuda.selftraining.members import Member
 from nnuda.selftraining.round import made_otherwise, request_of
 from nnuda.settings import effective_settings
-from nnuda.stages.left import Left, estimate_left, prediction_left, report_left, rest_of_training
+from nnuda.stages.left import Left, estimate_left, postprocessing_left, prediction_left, report_left, rest_of_training
 from nnuda.stages.progress import TrainingProgress
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.round_plan import plan_like
 from nnuda.stages.run_stage import Runner
 
-STEPS = ("pseudo-labels", "plan and preprocess", "train", "predict", "estimate", "report")
+STEPS = ("pseudo-labels", "plan and preprocess", "train", "predict", "estimate", "report", "postprocess")
 NUMBERS = range(601, 1000)  # of datasets, where none are named
 TRAINER = "nnUNetTrainer"
 ITERATIONS = 250  # of an epoch of nnU-Net's
@@ -60,6 +60,10 @@ class Round(Road):
         """Of the model before: they agree too well, as those of another epoch do."""
         return self.before.predictions
 
+    @property
+    def labelled_words(self) -> Sequence[str]:
+        return self.adapted.source_words
+
     def label_command(self) -> list[str]:
         labels, before = self.adapted, self.before
         words = ["nnUDA_pseudo_label", *labels.source_words, *labels.target_words, "-m", before.model_folder]
@@ -86,6 +90,7 @@ class Round(Road):
             (self.predict_command(FINAL, self.predictions), ""),
             (self.estimate_command(True), ""),
             (self.report_command(), ""),
+            (self.postprocess_command(), ""),
         ]
 
 
@@ -232,6 +237,7 @@ def _walk(this: Round, runner: Runner) -> None:
         (3, lambda: prediction_left(this, FINAL, this.predictions), None),
         (4, lambda: estimate_left(this, True), None),
         (5, lambda: report_left(this, True), None),
+        (6, lambda: postprocessing_left(this), None),
     ):
         title = f"[round {this.number}, {step + 1}/{len(STEPS)}] {STEPS[step]}"
         runner.run(title, left, watch, prefix=f"round_{this.number}_{step + 1}_")

@@ -12,8 +12,8 @@ from nnuda.stages.left import AdaptError, Left
 from nnuda.stages.progress import duration
 from nnuda.stages.road import Road
 
-STAGES = ("plan and preprocess", "train", "predict", "predict by another epoch", "estimate", "report")
-PLAN, TRAIN, PREDICT, OTHER, ESTIMATE, REPORT = range(len(STAGES))
+STAGES = ("plan and preprocess", "train", "predict", "predict by another epoch", "estimate", "report", "postprocess")
+PLAN, TRAIN, PREDICT, OTHER, ESTIMATE, REPORT, POSTPROCESS = range(len(STAGES))
 
 
 def say(line: str) -> None:

@@ -13,6 +13,7 @@ from nnuda.stages.left import (
     estimate_left,
     other_checkpoint,
     planning_left,
+    postprocessing_left,
     prediction_left,
     read_settings,
     refuse_other_settings,
@@ -26,6 +27,7 @@ from nnuda.stages.run_stage import (
     ESTIMATE,
     OTHER,
     PLAN,
+    POSTPROCESS,
     PREDICT,
     REPORT,
     TRAIN,
@@ -52,6 +54,7 @@ def commands(road: Road) -> list[tuple[list[str], str]]:
     if other:
         listed.append((road.predict_command(other, road.other_predictions), "for the estimate: do two epochs agree?"))
     listed += [(road.estimate_command(other is not None), ""), (road.report_command(), "")]
+    listed.append((road.postprocess_command(), "one piece where the source has one"))
     return listed + [command for one in rounds_of(road) for command in one.commands()]
 
 
@@ -95,5 +98,6 @@ def walk(road: Road, hours: float | None = None) -> Road:
             runner.stage(OTHER, lambda: prediction_left(road, other, road.other_predictions))
         runner.stage(ESTIMATE, lambda: estimate_left(road, other is not None))
         runner.stage(REPORT, lambda: report_left(road, other is not None))
+        runner.stage(POSTPROCESS, lambda: postprocessing_left(road))
         walk_rounds(road, runner)
     return road

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_server import commands
 from toy import Toy, run
 
 from nnuda.cli.adapt import build_parser, main, model_to_start_from
@@ -46,14 +47,15 @@ def test_ended_in_training_gone_on_to_the_end_and_nothing_twice(toy: Toy, tmp_pa
     other = run([*command, "--set", "training.initial_lr=0.5"], toy.environment, expect=1)
     assert "was begun with other settings" in other and "training.initial_lr: was 0.01, now 0.5" in other
     output = run(command, toy.environment)
-    assert "[1/6] plan and preprocess: there already" in output
-    assert "[2/6] train: goes on from its last checkpoint" in output and "epoch 4 of 4" in output
+    assert "[1/7] plan and preprocess: there already" in output
+    assert "[2/7] train: goes on from its last checkpoint" in output and "epoch 4 of 4" in output
     assert output.count("nnUNetv2_train") >= 3
     assert "expected Dice" in output and "An estimate, not a score" in output
     for name in (
         "predictions/case0.nii.gz",
         "predictions/nnuda_estimate.json",
         "report.html",
+        "postprocessed/case0.nii.gz",
         "logs/2_nnUNetv2_train.log",
     ):
         assert (tmp_path / "out" / name).is_file()
@@ -61,7 +63,7 @@ def test_ended_in_training_gone_on_to_the_end_and_nothing_twice(toy: Toy, tmp_pa
     assert set(estimate["per_class"]) == {"left box", "right box"} and len(estimate["per_case"]) == 4
     assert "trained on" in " ".join(estimate["reasons"]) or estimate["verdict"] == "do not use"  # fold all
     again = run(command, toy.environment)
-    assert again.count("there already") >= 5 and "$ nn" not in again
+    assert again.count("there already") >= 6 and "$ nn" not in again
     a_round_after_it(toy, tmp_path, command)
 
 
@@ -85,7 +87,7 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     command = [*command, "--rounds", "1", "--round-configuration", "2d", "--round-trainer", "nnUNetTrainerBrief"]
     command += ["--confidence", "0", "--size-spread", "0"]  # hardly trained, it is sure of nothing
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        [str(commands().folder / command[0]), *command[1:]],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -97,11 +99,11 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     printed = process.communicate(timeout=60)[0]
-    assert process.returncode == 143 and "[6/6] report: there already" in printed, printed
+    assert process.returncode == 143 and "[7/7] postprocess: there already" in printed, printed
     output = run(command, environment)
-    assert "[round 1, 1/6] pseudo-labels: there already" in output
-    assert "[round 1, 2/6] plan and preprocess: there already" in output
-    assert "[round 1, 3/6] train: goes on from its last checkpoint" in output
+    assert "[round 1, 1/7] pseudo-labels: there already" in output
+    assert "[round 1, 2/7] plan and preprocess: there already" in output
+    assert "[round 1, 3/7] train: goes on from its last checkpoint" in output
     assert f"{fold.parent}, fold all, checkpoint_final.pth" in output and "round 1: " in output
     last = tmp_path / "out" / "round_1"
     estimate = json.loads((last / "predictions" / "nnuda_estimate.json").read_text())
@@ -110,7 +112,7 @@ def a_round_after_it(toy: Toy, tmp_path: Path, command: list[str]) -> None:
     page = (last / "report.html").read_text()
     assert "; round 1; " in page and "; adapted<" in page and "not with this run" not in page
     again = run(command, environment)
-    assert again.count("there already") >= 5 + 6 and "$ nn" not in again
+    assert again.count("there already") >= 6 + 7 and "$ nn" not in again
 
 
 def test_the_model_to_start_from(tmp_path: Path) -> None:

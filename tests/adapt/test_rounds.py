@@ -16,7 +16,7 @@ from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
 from nnuda.stages import rounds, run_stage, walk
-from nnuda.stages.left import AdaptError, rest_of_training
+from nnuda.stages.left import RECORD, AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.round_plan import RoundPlan
 from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
@@ -30,6 +30,7 @@ STEPS = [
     "nnUNetv2_predict",
     "nnUDA_estimate",
     "nnUDA_report",
+    "nnUDA_postprocess",
 ]
 
 
@@ -93,6 +94,9 @@ class Commands:
                 (Path(done.predictions) / f"{case}{ENDING}").touch()
         elif words[0] == "nnUNetv2_plan_and_preprocess":
             (Path(os.environ["nnUNet_preprocessed"]) / done.source.name).mkdir()
+        elif words[0] == "nnUDA_postprocess":
+            Path(words[-1]).mkdir(exist_ok=True)
+            (Path(words[-1]) / RECORD).touch()
         else:
             Path(words[-1]).touch()
         return 1.0
@@ -124,20 +128,20 @@ def go(road: Road) -> None:
 def test_each_round_is_labelled_by_the_model_before_it(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [words for one in rounds_of(road) for words, _ in one.commands()]
     assert [words[0] for words in listed] == STEPS * 2
-    first, second = (pseudo_label.build_parser().parse_args(words[1:]) for words in (listed[0], listed[6]))
+    first, second = (pseudo_label.build_parser().parse_args(words[1:]) for words in (listed[0], listed[len(STEPS)]))
     assert (first.d, first.t, first.m, first.f, first.chk) == ("501", "502", [road.model_folder], ["0"], [FINAL])
     results = f"{os.environ['nnUNet_results']}/{NAME}/nnUNetTrainer_100epochs__nnUNetPlans__2d"
     assert (first.o, second.m, second.f) == (NAME, [results], ["all"])
     assert second.o == "Dataset602_S_pseudo_T" and second.d == "501"
-    assert listed[7][:5] == ["nnUNetv2_plan_and_preprocess", "-d", "602", "-c", "2d"]
+    assert listed[8][:5] == ["nnUNetv2_plan_and_preprocess", "-d", "602", "-c", "2d"]
     assert listed[2][:6] == ["nnUNetv2_train", "601", "2d", "all", "-tr", "nnUNetTrainer_100epochs"]
-    for number, words in ((1, listed[5]), (2, listed[11])):
+    for number, words in ((1, listed[5]), (2, listed[12])):
         page = report.build_parser().parse_args(words[1:])
         assert page.names == [f"round {number}", "adapted"] and page.before_predictions == road.predictions
-    compared = listed[10]
+    compared = listed[11]
     assert compared[compared.index("--other-epoch") + 1] == f"{road.folder}/round_1/predictions"
     monkeypatch.setattr(walk, "other_checkpoint", lambda road: None)
-    assert [words for words, _ in walk.commands(road)][-12:] == listed
+    assert [words for words, _ in walk.commands(road)][-len(listed) :] == listed
 
 
 def test_every_step_runs_once_and_a_larger_number_goes_on(road: Road, commands: Commands, capsys) -> None:

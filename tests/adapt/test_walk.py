@@ -24,7 +24,7 @@ from nnuda.files import LOCK, LockedError, locked
 from nnuda.planning.choice import choose_plan
 from nnuda.stages import budget, left, run_stage, walk
 from nnuda.stages.budget import epochs_within
-from nnuda.stages.left import AdaptError
+from nnuda.stages.left import RECORD, AdaptError
 from nnuda.stages.road import FINAL, Road
 
 
@@ -56,6 +56,9 @@ class Commands:
             for case in self.road.cases:
                 np.savez(folder / f"{case}.npz", probabilities=np.zeros(1))
                 (folder / f"{case}.nii.gz").touch()
+        elif words[0] == "nnUDA_postprocess":
+            Path(words[-1]).mkdir(exist_ok=True)
+            (Path(words[-1]) / RECORD).touch()
         else:
             Path(words[-1]).touch()
         return 1.0
@@ -73,6 +76,7 @@ def commands(road: Road, monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 
 ALL = ["nnUDA_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "nnUDA_estimate", "nnUDA_report"]
+ALL += ["nnUDA_postprocess"]
 
 
 def test_every_stage_runs_once(road, commands, capsys):
@@ -80,7 +84,7 @@ def test_every_stage_runs_once(road, commands, capsys):
     assert commands.ran == ALL
     walk.walk(road)
     assert commands.ran == ALL
-    assert capsys.readouterr().out.count("there already") == 5
+    assert capsys.readouterr().out.count("there already") == 6
 
 
 def test_what_failed_is_tried_again_and_what_was_done_is_not(road, commands):

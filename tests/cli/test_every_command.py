@@ -47,6 +47,7 @@ WRONG = {
     "nnUDA_look -d 501 -t 502 --model nothing": "--model: expected a folder; nothing is not there",
     "nnUDA_plan_and_preprocess -d 501 -t 502 --set a.b=1": "Unknown setting 'a.b'",
     "nnUDA_plan_experiment -d 501 -t 502": "No dataset 501",
+    "nnUDA_postprocess -d 501 -i nothing -o new": "-i: expected a folder; nothing is not there",
     "nnUDA_preprocess -d 501": "No dataset 501",
     "nnUDA_pseudo_label -d 501 -t 502 -m a -o 601 --confidence 2": "expected a probability",
     "nnUDA_report nothing": "fold_folder: expected a folder; nothing is not there",
