@@ -121,7 +121,7 @@ def test_the_picture_of_the_readme(tmp_path):
     demo = tmp_path / "demo"
     data = make_data(demo / "nnUNet_raw", demo / "target_labels")
     truth = {case: io.imread(data.test_labels / f"{case}.png") for case in ("case00", "case01")}
-    for row, shown in (("source-only", 0), ("strong", 1), ("adapted", 2)):
+    for row, shown in (("source-only", 0), ("strong", 1), ("adapted", 2), ("one-piece", 2)):
         (demo / "predictions" / row).mkdir(parents=True)
         for case, label in truth.items():
             io.imsave(demo / "predictions" / row / f"{case}.png", label * (label <= shown), check_contrast=False)
@@ -130,7 +130,7 @@ def test_the_picture_of_the_readme(tmp_path):
         save_scores(scores, str(folder / SCORES_NAME))
     assert (
         module("picture").draw(demo, tmp_path / "a.png")
-        == [["its labels", "no labels", "Dice 0.00", "Dice 0.50", "Dice 1.00"]] * 2
+        == [["its labels", "no labels", "Dice 0.00", "Dice 0.50", "Dice 1.00", "Dice 1.00"]] * 2
     )
     for file in (tmp_path / "a.png", ROOT / "documentation" / "pictures" / "adaptation.png"):
         assert io.imread(file).ndim == 3 and file.stat().st_size < 300_000

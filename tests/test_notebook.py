@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 import torch
+from command_server import commands
 from documentation_pages import ROOT
 
 from nnuda.demo import data
@@ -32,6 +34,7 @@ def test_its_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_n_proc_DA", "nnUNet_compile"):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # put back after it
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    monkeypatch.setattr(sys, "executable", str(commands().folder / "python"))  # beside which nnuda finds commands
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "CASES_TRAINING", 6)
     monkeypatch.setattr(data, "CASES_TEST", 4)

@@ -1,6 +1,6 @@
 """Draws the picture of the README from what nnUDA_demo left: python documentation/benchmarks/picture.py nnuda_demo
 
-Two test cases of the target, the first ones, whatever came out: source, target, and the predictions of three trainings
+Two test cases of the target, the first ones, whatever came out: source, target, and the predictions of three trainings,
 with the Dice of that image. The images are drawn: those of the benchmarks may not be passed on.
 """
 
@@ -19,7 +19,12 @@ from nnuda.evaluation.reading import find_reader
 from nnuda.results import read_dataset_json
 
 OUTPUT = Path(__file__).parents[1] / "pictures" / "adaptation.png"
-TITLES = {"source-only": "source-only", "strong": "strong augmentation", "adapted": "nnUDATrainerAdapt"}
+TITLES = {
+    "source-only": "source-only",
+    "strong": "strong augmentation",
+    "adapted": "nnUDATrainerAdapt",
+    "one-piece": "… in one piece",
+}
 CASES = 2
 
 
@@ -49,7 +54,7 @@ def draw(demo: Path, output: Path, cases: int = CASES) -> list[list[str]]:
     dataset_json = read_dataset_json(str(source / "dataset.json"))
     regions = {name: label for name, label in dataset_json["labels"].items() if label}
     scores = {row: read_result(str(demo / "predictions" / row)) for row in TITLES}
-    figure = Figure(figsize=(9.6, 2.05 * cases + 0.6), layout="constrained")
+    figure = Figure(figsize=(11.4, 2.05 * cases + 0.6), layout="constrained")
     grid, texts = figure.subplots(cases, 2 + len(TITLES), squeeze=False), []
     for row, case in zip(grid, sorted(scores["adapted"]["per_case"])):
         labels = {name: demo / "predictions" / name / f"{case}.png" for name in TITLES}

@@ -53,9 +53,10 @@ def test_the_small_configuration_is_one_that_nnunet_reads(tmp_path: Path) -> Non
     ],
 )
 def test_what_it_was_worth_is_said_as_it_came_out(adapted: float, said: str) -> None:
-    dice = {"source-only": 0.25, "strong": 0.6, "adapted": adapted, "oracle": 0.9}
+    dice = {"source-only": 0.25, "strong": 0.6, "adapted": adapted, "one-piece": adapted + 0.05, "oracle": 0.9}
     words = in_words({row: {"foreground_mean": {"Dice": value}} for row, value in dice.items()})
     assert "Strong augmentation is worth +0.35 Dice over source-only" in words and said in words
+    assert "as the source's labels show it, +0.05 more" in words
 
 
 def test_the_settings_exist() -> None:
