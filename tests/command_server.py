@@ -67,7 +67,7 @@ class Commands:
         self.alive, theirs = os.pipe()[::-1]  # the server reads its end when we are gone
         self.server = subprocess.Popen(
             [self.folder / "python", __file__, address, str(theirs)],
-            env={**os.environ, **ENVIRONMENT},
+            env={name: value for name, value in os.environ.items() if name[:7] != "nnUNet_"} | ENVIRONMENT,
             pass_fds=[theirs],
             stdout=subprocess.PIPE,
             start_new_session=True,  # what a test ends is not the server
