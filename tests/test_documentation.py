@@ -158,6 +158,7 @@ REQUIRED = {
     "nnUDA_configure": "-d 1 --as name",
     "nnUDA_text_similarity": "-d 1",
     "nnUDA_evaluate": "references predictions",
+    "nnUDA_postprocess": "-d 501 -i predictions -o postprocessed",
     "nnUDA_compare": "one two",
     "nnUDA_report": "fold_0",
     "nnUDA_uncertainty": "predictions",

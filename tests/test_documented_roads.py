@@ -27,6 +27,7 @@ FUNCTIONS = f"""
 set -eu
 nnUDA_plan_and_preprocess() {{ command nnUDA_plan_and_preprocess "$@" -np 1 {SMALL}; }}
 nnUDA_evaluate() {{ command nnUDA_evaluate "$@" -np 1; }}
+nnUDA_postprocess() {{ command nnUDA_postprocess "$@" -np 1; }}
 nnUDA_export() {{ command nnUDA_export "$@" -device cpu; }}
 nnUNetv2_train() {{ command nnUNetv2_train "$@" -device cpu; }}
 nnUNetv2_predict() {{ command nnUNetv2_predict "$@" -device cpu -npp 1 -nps 1 --disable_tta; }}
@@ -79,7 +80,7 @@ def test_the_fresh_road(tmp_path):
     toy = make_data(tmp_path)
     output = walk(toy, "fresh")
     assert "Everything is in place." in output and "made by nnUDAPlanner" in output
-    for name in ("predictions", "source_predictions", "predictions_exported"):
+    for name in ("predictions", "source_predictions", "predictions_exported", "postprocessed"):
         assert (tmp_path / name / "case0.nii.gz").is_file()
     scores = json.loads((tmp_path / "predictions" / "nnuda_scores.json").read_text())
     assert scores["oracle"] and scores["num_cases"] == 1
