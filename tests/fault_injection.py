@@ -25,7 +25,7 @@ from faults import DIES, FAILS, Touches, forked, leftovers, touches_of
 from harness import differences, make_trainer
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset
 
-import nnuda.training.trainer as trainer_module
+import nnuda.training.epochs as epochs_module
 from nnuda.cli.plan_and_preprocess import main as plan_and_preprocess
 from nnuda.cli.preprocess import main as preprocess
 from nnuda.export.export_model import export_model
@@ -201,7 +201,7 @@ def train(folder: Path) -> None:
     """Two epochs of nnUNetv2_train; with --c where there is a checkpoint."""
     set_folders(folder)
     os.environ["nnUNet_n_proc_DA"] = "0"
-    trainer_module.plot_curves = lambda *_: None
+    epochs_module.plot_curves = lambda *_: None
     fold = fold_of(folder)
     there = next((str(fold / name) for name in CHECKPOINTS if (fold / name).exists()), None)
     trainer = make_trainer(

@@ -36,6 +36,7 @@ FILES = {
     "trainers/nnUDATrainerTCSA.py": ([HAND], "tcsa"),
     "trainers/nnUDATrainerUUDS.py": ([HAND], "uuds"),
     "nnuda/training/trainer.py": ([HAND, "tests/training/test_warm_up.py"], ""),
+    "nnuda/training/epochs.py": ([HAND, "tests/training/test_warm_up.py"], ""),
     "nnuda/training/teacher.py": (["tests/training/test_teacher.py", HAND], ""),
     "nnuda/training/loss_terms.py": (["tests/training/test_loss_terms.py", HAND], ""),
     "nnuda/training/optimizers.py": (["tests/training/test_optimizers.py", HAND], ""),
@@ -47,8 +48,8 @@ STEP = {
     "nnuda/training/trainer.py": {
         "adaptation_step", "train_step", "teacher_loss", "teacher_logits", "update", "adversary_step", "weight", "active",
         "progress", "reads_target", "begins", "configure_adaptation_optimizers", "configure_optimizers",
-        "on_train_epoch_start",
     },
+    "nnuda/training/epochs.py": {"on_train_epoch_start"},
     "trainers/nnUDATrainerTransMedSeg.py": {
         "forward_domains", "teacher_output", "source_loss", "adaptation_losses", "update_statistics", "confident_labels",
         "table", "transferable_augmentation", "copy_paste", "structure",
@@ -99,7 +100,7 @@ NAMED = [
     ("gradients are not unscaled before the clip", "nnuda/training/trainer.py", "scaler.unscale_(self.optimizer)", "pass"),
     ("modules beside are not clipped", "nnuda/training/trainer.py", "in (self.network.parameters(), beside):", "in (self.network.parameters(),):"),
     ("modules beside are not optimised", "nnuda/training/trainer.py", "        if len(self.extra_modules):", "        if False:"),
-    ("the discriminators' schedule is never stepped", "nnuda/training/trainer.py", "self.adversary_schedule.step(self.current_epoch)", "pass"),
+    ("the discriminators' schedule is never stepped", "nnuda/training/epochs.py", "self.adversary_schedule.step(self.current_epoch)", "pass"),
     ("T: source and target swapped", "trainers/nnUDATrainerTransMedSeg.py", "shift = (there.mean - here.mean)", "shift = (here.mean - there.mean)"),
     ("T: covariance of the wrong domain", "trainers/nnUDATrainerTransMedSeg.py", "covariance = there.covariance", "covariance = here.covariance"),
     ("target statistics from the student", "trainers/nnUDATrainerTransMedSeg.py", '"target": teacher.features}', '"target": outputs.extra["target"].features}'),

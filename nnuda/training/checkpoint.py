@@ -21,6 +21,7 @@ from nnuda.files import replacing
 from nnuda.results import CHECKPOINTS, ResultsError, load_checkpoint
 from nnuda.training.random_state import get_random_state
 
+GO_ON = "Add --c to go on from the last checkpoint."
 STATE = "nnuda"  # the checkpoint's extra key
 EARLIER = "earlier_"  # how the folder begins into which a new training moves the checkpoints of the one before
 FINAL, LATEST, _ = CHECKPOINTS
