@@ -20,7 +20,7 @@ from nnunetv2.evaluation.evaluate_predictions import region_or_label_to_mask
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
-from nnuda.datasets import Domain, label_files
+from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.reading import find_reader, read_files
 from nnuda.evaluation.scores import class_labels
@@ -29,6 +29,7 @@ from nnuda.images import read_label
 from nnuda.processes import run_cases
 from nnuda.selftraining.keeping import MIN_CASES, in_one_piece, largest_share
 
+CASES = 100  # of the source that are looked at, at most
 RECORD, PICKLE = "postprocessing.json", "postprocessing.pkl"
 DOUBTFUL = 0.25  # share of a class that was removed from a case, from which on the largest piece may be the wrong one
 
@@ -54,9 +55,9 @@ class Shape:
 
 
 def shapes_of(source: Domain, num_processes: int = 1) -> list[Shape]:
-    """The classes, or regions, in the labels of all source cases."""
+    """The classes, or regions, in the labels of up to 100 source cases."""
     names, files, reader = labels_of(source.dataset_json), label_files(source), source.reader_class()
-    work = [(reader, files[case], list(names.values())) for case in source.images]
+    work = [(reader, files[case], list(names.values())) for case in spread(source.images, CASES)]
     cases = run_cases(_shares, work, num_processes, "Measure the source's labels", preload=(__name__,))
     columns = zip(*cases)
     return [
