@@ -57,8 +57,8 @@ def run_cases(
         return [function(*a) for a in tqdm(arguments, desc=description, unit="case", disable=not progress)]
     workers, before = min(num_processes, len(arguments)), set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=_context(preload), initializer=_begin_in_pool) as pool:
-        futures = [pool.submit(function, *a) for a in arguments]
         try:
+            futures = [pool.submit(function, *a) for a in arguments]
             for future in tqdm(
                 as_completed(futures), total=len(futures), desc=description, unit="case", disable=not progress
             ):

@@ -66,7 +66,7 @@ class Commands:
         address = str(self.root / "socket")
         self.alive, theirs = os.pipe()[::-1]  # the server reads its end when we are gone
         self.server = subprocess.Popen(
-            [self.folder / "python", __file__, address, str(theirs)],
+            [sys.executable, __file__, address, str(theirs)],
             env={name: value for name, value in os.environ.items() if name[:7] != "nnUNet_"} | ENVIRONMENT,
             pass_fds=[theirs],
             stdout=subprocess.PIPE,
@@ -128,6 +128,7 @@ def serve(address: str, alive: int) -> None:
         link, _ = listening.accept()
         if os.fork() == 0:
             listening.close()
+            sys.executable = str(Path(address).parent / "bin" / "python")  # beside which commands of its own are found
             answer(link, entries)
         link.close()
 
