@@ -419,8 +419,9 @@ def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
         raise FileError(
             f"{option}: expected a folder to write in; {there} is a file. Move it away, or name another folder."
         )
-    aside = os.path.join(there, f"{name if there == os.path.abspath(folder) else '.nnuda'}.{os.getpid()}.tmp")
+    aside = _aside(os.path.join(there, name if there == os.path.abspath(folder) else ".nnuda"))
     try:
+        _sweep_once(there)
         with open(aside, "wb") as file:
             file.write(bytes(2**16))
         if shutil.disk_usage(there).free < _ROOM:

@@ -306,3 +306,18 @@ def test_good_places(tmp_path: Path) -> None:
 def test_text_that_is_no_utf8_is_written(tmp_path: Path) -> None:
     write_text("case \udcff", str(tmp_path / "a.txt"))
     assert (tmp_path / "a.txt").read_text() == "case \\udcff"
+
+
+KILLED_WHILE_IT_TRIES = """
+import os, signal, sys
+from nnuda import files
+files.shutil.disk_usage = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+files.check_output_folder(sys.argv[1], "-o")
+"""
+
+
+def test_what_a_killed_try_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_TRIES, str(tmp_path / "new" / "folder")])
+    assert len(os.listdir(tmp_path)) == 1
+    check_output_folder(str(tmp_path / "new" / "folder"), "-o")
+    assert os.listdir(tmp_path) == []
