@@ -14,6 +14,7 @@ import atexit
 import json
 import multiprocessing
 import os
+import select
 import shutil
 import signal
 import socket
@@ -146,7 +147,14 @@ def answer(link: socket.socket, entries: dict[str, metadata.EntryPoint]) -> None
     for file in files:
         os.close(file)
     link.sendall(struct.pack("!q", child))
-    link.sendall(struct.pack("!q", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    ended = 0
+    while not ended:
+        gone, _, _ = select.select([link], [], [], 0.05)
+        if gone:  # the client was killed, and the command with it
+            os.killpg(child, signal.SIGKILL)
+            os._exit(0)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    link.sendall(struct.pack("!q", os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
 
