@@ -39,7 +39,9 @@ def test_ended_in_training_gone_on_to_the_end_and_nothing_twice(toy: Toy, tmp_pa
     for line in process.stdout:
         printed += line
         if "epoch 1 of 4" in line:
-            time.sleep(0.5)
+            fold = toy.results / "nnUDATrainerAdapt__nnUNetPlans_road__2d_toy" / "fold_all"
+            while process.poll() is None and not (fold / "checkpoint_latest.pth").exists():
+                time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
             break
     printed += process.stdout.read()
