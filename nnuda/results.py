@@ -17,6 +17,7 @@ PLANS, PLANS_SOURCE = "plans.json", "plans_source.json"  # normalises as the tar
 # nnU-Net's own order, in which it looks for what to continue with
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 FOLD = "fold_"
+POSTPROCESSING = "postprocessing.json"  # that nnUDA_postprocess leaves last
 _LABEL = {"type": "integer", "minimum": 0}
 DATASET_SCHEMA = {
     "type": "object",

@@ -27,10 +27,11 @@ from nnuda.evaluation.scores import class_labels
 from nnuda.files import folder_aside, into_place, write_json
 from nnuda.images import read_label
 from nnuda.processes import run_cases
+from nnuda.results import POSTPROCESSING
 from nnuda.selftraining.keeping import MIN_CASES, in_one_piece, largest_share
 
 CASES = 100  # of the source that are looked at, at most
-RECORD, PICKLE = "postprocessing.json", "postprocessing.pkl"
+PICKLE = "postprocessing.pkl"
 DOUBTFUL = 0.25  # share of a class that was removed from a case, from which on the largest piece may be the wrong one
 
 
@@ -78,7 +79,8 @@ def labels_of(dataset_json: dict) -> dict[str, int | tuple[int, ...]]:
 
 def _shares(reader: type[BaseReaderWriter], file: str, labels: list[int | tuple[int, ...]]) -> list[float | None]:
     """Share of the largest component of each class in a label file; None where it does not show it."""
-    masks = [region_or_label_to_mask(read_label(reader, file)[0][0], label) for label in labels]
+    segmentation = read_label(reader, file)[0][0]
+    masks = [region_or_label_to_mask(segmentation, label) for label in labels]
     return [largest_share(mask) if mask.any() else None for mask in masks]
 
 
@@ -93,7 +95,7 @@ def find_predictions(predictions: str, output: str, ending: str) -> list[str]:
         raise EvaluationError(f"-i: expected label files (*{ending}) in {predictions}; found none. Predict first.")
     if os.path.realpath(output) == os.path.realpath(predictions):
         raise EvaluationError("-o: expected another folder than -i, whose files stay as they are. Name a new one.")
-    if isdir(output) and os.listdir(output) and not isfile(join(output, RECORD)):
+    if isdir(output) and os.listdir(output) and not isfile(join(output, POSTPROCESSING)):
         raise EvaluationError(f"-o: expected a new or empty folder; {output} holds something. Name another.")
     return files
 
@@ -149,7 +151,7 @@ def postprocess(
         for name in ("dataset.json", "plans.json"):
             if isfile(join(predictions, name)):
                 shutil.copy(join(predictions, name), aside)
-        write_json(record, join(aside, RECORD))
+        write_json(record, join(aside, POSTPROCESSING))
         if isdir(output):
             shutil.rmtree(output)
         into_place(aside, output)

@@ -18,6 +18,7 @@ from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError
 from nnuda.files import check_output_folder
+from nnuda.results import POSTPROCESSING
 
 SHOWN = 5  # warnings about single cases
 
@@ -106,7 +107,7 @@ def _report(record: dict[str, Any], output: str) -> None:
     for case, name, share in doubts[:SHOWN]:
         print(f"WARNING: {case}: {share:.0%} of {name} was removed; look whether its largest piece is the right one.")
     if len(doubts) > SHOWN:
-        print(f"WARNING: and {len(doubts) - SHOWN} more such, in postprocessing.json.")
+        print(f"WARNING: and {len(doubts) - SHOWN} more such, in {POSTPROCESSING}.")
     print(f"Postprocessed: {output}")
 
 

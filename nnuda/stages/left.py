@@ -22,14 +22,13 @@ from nnuda.plan_key import KEY, PlanKeyError, read_key, read_plans, target_folde
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.raw_cases import are_as_looked_at
 from nnuda.preprocessing.source import preprocessed_cases
-from nnuda.results import AS_LEFT, CHECKPOINTS, PLANS_SOURCE, load_checkpoint, read_dataset_json
+from nnuda.results import AS_LEFT, CHECKPOINTS, PLANS_SOURCE, POSTPROCESSING, load_checkpoint, read_dataset_json
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.settings import effective_settings
 from nnuda.stages.road import BEST, FINAL, Road
 from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configuration
 
 STATE = "nnuda_adapt.json"
-RECORD = "postprocessing.json"  # that nnUDA_postprocess leaves last
 _SUMMARY = {
     "type": "object",
     "required": ["metric_per_case"],
@@ -293,7 +292,7 @@ def report_left(road: Road, second: bool) -> Left | None:
 def postprocessing_left(road: Road) -> Left | None:
     """Nothing where the record is newer than the predictions."""
     made_of = files_of(road.predictions, endings=(road.source.file_ending,))
-    return result_left(road.postprocess_command(), join(road.postprocessed, RECORD), made_of)
+    return result_left(road.postprocess_command(), join(road.postprocessed, POSTPROCESSING), made_of)
 
 
 def _judged_by(road: Road, second: bool) -> Iterator[str]:

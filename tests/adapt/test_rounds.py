@@ -15,8 +15,9 @@ from nnuda.cli import adapt, pseudo_label, report
 from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
+from nnuda.results import POSTPROCESSING
 from nnuda.stages import rounds, run_stage, walk
-from nnuda.stages.left import RECORD, AdaptError, rest_of_training
+from nnuda.stages.left import AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.round_plan import RoundPlan
 from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
@@ -96,7 +97,7 @@ class Commands:
             (Path(os.environ["nnUNet_preprocessed"]) / done.source.name).mkdir()
         elif words[0] == "nnUDA_postprocess":
             Path(words[-1]).mkdir(exist_ok=True)
-            (Path(words[-1]) / RECORD).touch()
+            (Path(words[-1]) / POSTPROCESSING).touch()
         else:
             Path(words[-1]).touch()
         return 1.0

@@ -22,9 +22,10 @@ from nnuda.cli import adapt, plan_and_preprocess
 from nnuda.commands import CommandFailed
 from nnuda.files import LOCK, LockedError, locked
 from nnuda.planning.choice import choose_plan
+from nnuda.results import POSTPROCESSING
 from nnuda.stages import budget, left, run_stage, walk
 from nnuda.stages.budget import epochs_within
-from nnuda.stages.left import RECORD, AdaptError
+from nnuda.stages.left import AdaptError
 from nnuda.stages.road import FINAL, Road
 
 
@@ -58,7 +59,7 @@ class Commands:
                 (folder / f"{case}.nii.gz").touch()
         elif words[0] == "nnUDA_postprocess":
             Path(words[-1]).mkdir(exist_ok=True)
-            (Path(words[-1]) / RECORD).touch()
+            (Path(words[-1]) / POSTPROCESSING).touch()
         else:
             Path(words[-1]).touch()
         return 1.0

@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from nnunetv2.postprocessing.remove_connected_components import apply_postprocessing_to_folder
 from toy import SOURCE, write_dataset
 
-from nnuda.choosing.postprocessing import PICKLE, RECORD
+from nnuda.choosing.postprocessing import PICKLE
 from nnuda.cli.postprocess import main
+from nnuda.results import POSTPROCESSING
 
 READER = {"image_reader_writer": "SimpleITKIO"}
 
@@ -88,7 +89,7 @@ def test_only_what_the_source_shows_in_one_piece_loses_the_other_pieces(predicti
     assert b.sum() == 2 * 6 * 5 and b[8:10, 20:26, 20:25].all()
     assert not read(tmp_path / "out" / "c.nii.gz").any()
     assert sitk.ReadImage(str(tmp_path / "out" / "a.nii.gz")).GetSpacing() == (1.0, 2.0, 3.0)
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    record = json.loads((tmp_path / "out" / POSTPROCESSING).read_text())
     assert record["classes"]["left box"] == {"cases": 6, "in_one_piece": 6, "kept": "largest component"}
     assert record["classes"]["right box"] == {"cases": 6, "in_one_piece": 4, "kept": "all"}
     assert record["per_case"]["a"]["left box"] == {"voxels": 401, "removed": 1}
@@ -113,7 +114,7 @@ def test_regions(raw, predictions, tmp_path):
         content = json.loads(file.read_text())
         file.write_text(json.dumps({**content, "labels": labels, "regions_class_order": [2, 1]}))
     main(words(predictions, tmp_path / "out"))
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    record = json.loads((tmp_path / "out" / POSTPROCESSING).read_text())
     assert record["classes"]["both"]["kept"] == "all"
     assert record["classes"]["left box"]["kept"] == "largest component"
     expected = read(predictions / "a.nii.gz")
