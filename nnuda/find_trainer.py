@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import io
-import os
 import warnings
 from contextlib import redirect_stdout
-from functools import lru_cache
 from importlib import import_module
 
 from nnuda.registration import VARIABLE
@@ -32,12 +30,6 @@ def find_trainer(name: str) -> type:
     Raises:
         TrainerError: nnU-Net does not find it, cannot import it, or it is no trainer of nnuda's.
     """
-    return _find(name, os.environ.get(VARIABLE, ""))
-
-
-@lru_cache
-def _find(name: str, folders: str) -> type:
-    """Once for the same folders: nnU-Net imports every file in them each time it looks."""
     if name == BASE_TRAINER:
         return import_module(_BASE_MODULE).nnUDATrainer
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name

@@ -104,7 +104,7 @@ def refuse_other_settings(road: Road) -> None:
     if road.settings is None or not isfile(begun):
         return
     before = frozen_settings(read_plans(begun, AS_LEFT))
-    now = effective_settings(find_trainer(road.trainer).preset, road.settings)
+    now = effective_settings(road.preset, road.settings)
     changed = [
         f"  {key}: was {before[key]!r}, now {now[key]!r}" for key in now if before.get(key, now[key]) != now[key]
     ]
@@ -119,7 +119,7 @@ def refuse_other_settings(road: Road) -> None:
 def read_settings(road: Road) -> dict[str, Any]:
     """Effective settings that the plan gives the trainer."""
     plans = load_plan(road.source.name, road.plans)
-    return effective_settings(find_trainer(road.trainer).preset, plans[KEY]["settings"])
+    return effective_settings(road.preset, plans[KEY]["settings"])
 
 
 # ---- training -------------------------------------------------------------------------------------------------------

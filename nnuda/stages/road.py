@@ -12,6 +12,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_results
 
 from nnuda.datasets import Domain
+from nnuda.find_trainer import find_trainer
 from nnuda.results import CHECKPOINTS, FOLD
 from nnuda.selection.history import CHECKPOINT as SELECTED
 
@@ -100,6 +101,11 @@ class Road:
     def fold_folder(self) -> str:
         """The fold's folder in it."""
         return join(self.model_folder, FOLD + self.fold)
+
+    @cached_property
+    def preset(self) -> str:
+        """Of the trainer's settings. nnU-Net imports every file in its folders each time it looks for a trainer."""
+        return find_trainer(self.trainer).preset
 
     @cached_property
     def folder(self) -> str:

@@ -18,7 +18,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.datasets import Domain, load_dataset
 from nnuda.errors import AdaptError
 from nnuda.files import FileError, sha256
-from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.preprocessing.source import preprocessed_cases
@@ -209,7 +208,7 @@ def trainer_as_long(road: Road) -> str:
     settings = road.settings
     if settings is None and isfile(plan_file(road.source.name, road.plans)):
         settings = load_plan(road.source.name, road.plans).get(KEY, {}).get("settings")
-    asked = effective_settings(find_trainer(road.trainer).preset, settings or {})
+    asked = effective_settings(road.preset, settings or {})
     epochs = asked["training.num_epochs"] * asked["training.num_iterations_per_epoch"] / ITERATIONS
     return min(lengths().items(), key=lambda item: (abs(item[1] - epochs), item[1]))[0]
 
