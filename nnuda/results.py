@@ -64,6 +64,10 @@ class ResultsError(NnudaError, FileNotFoundError):
     """A results folder that lacks what is asked of it."""
 
 
+class DamagedCheckpoint(ResultsError):
+    """A checkpoint that was cut off, or another kind of file."""
+
+
 def is_of_nnuda(folder: str) -> bool:
     """Whether <trainer>__<plans>__<configuration> was trained by a trainer of nnuda."""
     return isfile(join(folder, PLANS_SOURCE))
@@ -228,9 +232,19 @@ def _are_weights(content: Any) -> bool:
     return isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
 
 
-def _damaged(path: str, error: Exception) -> ResultsError:
+def is_cut_off(path: str) -> bool:
+    """Whether a checkpoint is there and cannot be read: nnU-Net writes its own in place."""
+    try:
+        return isfile(path) and not load_checkpoint(path, mapped=True)
+    except DamagedCheckpoint:
+        return True
+    except ResultsError:  # whole, whatever it holds
+        return False
+
+
+def _damaged(path: str, error: Exception) -> DamagedCheckpoint:
     size = os.path.getsize(path) if isfile(path) else 0
-    return ResultsError(
+    return DamagedCheckpoint(
         f"{path}: expected a checkpoint of nnU-Net's; its {size} bytes cannot be read as one. It was cut off while being "
         f"copied or written, or is another kind of file: copy it again, or take another checkpoint. ({error})"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import chain
@@ -136,16 +136,22 @@ def training_left(road: Road) -> Left | None:
     return rest_of_training(road)
 
 
-def rest_of_training(road: Road) -> Left | None:
-    """The same for a training that is known to be of this configuration."""
+def rest_of_training(road: Road, lost: Collection[str] = ()) -> Left | None:
+    """The same for a training that is known to be of this configuration.
+
+    Args:
+        road: whose.
+        lost: checkpoints to go by as if they were not there.
+    """
     command, folder = road.train_command(), road.fold_folder
-    if isfile(join(folder, FINAL)):
+    there = [name for name in CHECKPOINTS if isfile(join(folder, name)) and name not in lost]
+    if FINAL in there:
         return (
             None
             if validated(folder, road.source.file_ending)
             else Left([*command, "--val"], "its validation on the source")
         )
-    if any(isfile(join(folder, name)) for name in CHECKPOINTS[1:]):
+    if there:
         return Left([*command, "--c"], "goes on from its last checkpoint")
     return Left(command)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, subdirs
@@ -21,6 +21,7 @@ from nnuda.files import FileError, sha256
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.preprocessing.source import preprocessed_cases
+from nnuda.results import CHECKPOINTS, is_cut_off
 from nnuda.selftraining.dataset import output_name
 from nnuda.selftraining.members import Member
 from nnuda.selftraining.round import made_otherwise, request_of
@@ -232,7 +233,7 @@ def _walk(this: Round, runner: Runner) -> None:
     for step, left, watch in (
         (0, lambda: labels_left(this), None),
         (1, lambda: planning_left(this), None),
-        (2, lambda: rest_of_training(this), progress),
+        (2, lambda: training_left(this), progress),
         (3, lambda: prediction_left(this, FINAL, this.predictions), None),
         (4, lambda: estimate_left(this, True), None),
         (5, lambda: report_left(this, True), None),
@@ -245,6 +246,21 @@ def _walk(this: Round, runner: Runner) -> None:
 def labels_left(this: Round) -> Left | None:
     """Nothing where the dataset is there, made by the model before as it is now."""
     return None if is_made_from(this.source.name, this.adapted, this.before) else Left(this.label_command())
+
+
+def training_left(this: Round) -> Left | None:
+    """Nothing where it is finished and validated; else its rest. nnU-Net writes its checkpoints in place: one that it was
+    writing when it was ended is set aside."""
+    lost = [name for name in CHECKPOINTS if is_cut_off(join(this.fold_folder, name))]
+    todo = rest_of_training(this, lost)
+    if todo is None or not lost:
+        return todo
+
+    def set_aside() -> None:
+        for name in lost:
+            os.replace(join(this.fold_folder, name), join(this.fold_folder, f"{name}.cut_off"))
+
+    return replace(todo, note=f"{todo.note or 'from the start'}; {', '.join(lost)} was cut off", prepare=set_aside)
 
 
 def planning_left(this: Round) -> Left | None:

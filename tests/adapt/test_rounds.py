@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from roads import ENDING, make_road
 
 from nnuda.cli import adapt, pseudo_label, report
 from nnuda.cli.rounds import advice, read_rounds
 from nnuda.datasets import Domain
 from nnuda.errors import NnudaError
-from nnuda.results import POSTPROCESSING
+from nnuda.results import CHECKPOINTS, POSTPROCESSING
 from nnuda.stages import rounds, run_stage, walk
 from nnuda.stages.left import AdaptError, rest_of_training
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.round_plan import RoundPlan
-from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, walk_rounds
+from nnuda.stages.rounds import dataset_of, planning_left, rounds_of, trainer_as_long, training_left, walk_rounds
 
 WORDS = ["-d", "501", "-t", "502", "-c", "2d"]
+_, LATEST, BEST = CHECKPOINTS
 NAME = "Dataset601_S_pseudo_T"
 STEPS = [
     "nnUDA_pseudo_label",
@@ -115,7 +118,7 @@ def commands(road: Road, monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands(road)
     monkeypatch.setattr(run_stage, "run_logged", made)
     monkeypatch.setattr(rounds, "planning_left", planned)
-    monkeypatch.setattr(rounds, "rest_of_training", trained)
+    monkeypatch.setattr(rounds, "training_left", trained)
     return made
 
 
@@ -262,6 +265,46 @@ def test_only_the_planner_gets_a_thread_where_there_are_none(road: Road, monkeyp
     remarks = [remark for words, remark in first.commands() if words == first.plan_command()]
     assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == ("with nnUNet_n_proc_DA=1" in capsys.readouterr().out)
     assert ("with nnUNet_n_proc_DA=1" in remarks[0]) == (given == "0")
+
+
+def without_the_end(file: Path) -> None:
+    """As kill -9 leaves it."""
+    file.write_bytes(file.read_bytes()[:-200])
+
+
+def without_a_tensor(file: Path) -> None:
+    """As Ctrl-C leaves it: torch ends the archive with what it has written so far."""
+    with zipfile.ZipFile(file) as whole:
+        records = {name: whole.read(name) for name in whole.namelist()}
+    del records[max(name for name in records if "/data/" in name)]
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("cut", [without_the_end, without_a_tensor])
+@pytest.mark.parametrize(
+    ("whole", "cut_off", "goes_on"),
+    [
+        ([LATEST, BEST], [], True),
+        ([BEST], [LATEST], True),
+        ([LATEST], [FINAL], True),
+        ([], [LATEST], False),
+    ],
+)
+def test_a_checkpoint_that_nnunet_was_writing_is_set_aside(road: Road, cut, whole, cut_off, goes_on) -> None:
+    first = rounds_of(road)[0]
+    folder = Path(first.fold_folder)
+    folder.mkdir(parents=True)
+    for name in (*whole, *cut_off):
+        torch.save({"network_weights": {str(i): torch.zeros(100) for i in range(3)}}, folder / name)
+        if name in cut_off:
+            cut(folder / name)
+    todo = training_left(first)
+    assert todo.command == [*first.train_command(), *(["--c"] if goes_on else [])]
+    assert all(name in todo.note for name in cut_off) and ("cut off" in todo.note) == bool(cut_off)
+    todo.prepare()
+    assert sorted(os.listdir(folder)) == sorted([*whole, *(f"{name}.cut_off" for name in cut_off)])
 
 
 # ---- what is asked and said -------------------------------------------------------------------------------------------
