@@ -7,11 +7,8 @@ import os
 import textwrap
 from typing import TYPE_CHECKING
 
-from nnunetv2.configuration import default_num_processes
-
-from nnuda.cli.evaluate import load_inputs, parse_tolerances
+from nnuda.cli.evaluate import add_inputs, load_inputs, parse_tolerances
 from nnuda.cli.parser import new_parser
-from nnuda.cli.ranges import number_of_processes
 from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import PRESETS
@@ -52,14 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder with reference labels: score all folders anew, and write nothing there",
     )
-    parser.add_argument("-djfile", help="with -gt: dataset.json (default: the one in each folder)")
-    parser.add_argument("-pfile", help="with -gt: plans.json (default: the one in each folder)")
-    parser.add_argument(
-        "-np",
-        type=number_of_processes,
-        default=default_num_processes,
-        help=f"with -gt: number of processes (default: {default_num_processes})",
-    )
+    add_inputs(parser, "each folder", "with -gt: ")
     parser.add_argument("--preset", choices=PRESETS, help="with -gt: a challenge's convention")
     parser.add_argument(
         "--nsd-tolerance",

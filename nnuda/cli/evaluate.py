@@ -37,19 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "pred_folder", nargs="+", help="folder with predicted labels, as nnUNetv2_predict writes it; or several of them"
     )
-    parser.add_argument("-djfile", help="dataset.json (default: the one in pred_folder, as nnUNetv2_predict leaves it)")
-    parser.add_argument("-pfile", help="plans.json, which names the reader (default: the one in pred_folder)")
+    add_inputs(parser, "pred_folder, as nnUNetv2_predict leaves it")
     parser.add_argument(
         "-o",
         type=ending(".json"),
         help=f"output file (.json) of one pred_folder; a table (.csv) is written beside it (default: "
         f"pred_folder/{SCORES_NAME})",
-    )
-    parser.add_argument(
-        "-np",
-        type=number_of_processes,
-        default=default_num_processes,
-        help=f"number of processes; 1 runs in this one (default: {default_num_processes})",
     )
     parser.add_argument(
         "--missing-ok",
@@ -68,6 +61,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_force(parser)
     return parser
+
+
+def add_inputs(parser: argparse.ArgumentParser, folder: str, when: str = "") -> None:
+    """What lies beside predictions, as `load_inputs` takes it, and the processes that read them.
+
+    Args:
+        parser: gets the options.
+        folder: where these files are by default.
+        when: the options count, as their help begins.
+    """
+    parser.add_argument("-djfile", help=f"{when}dataset.json (default: the one in {folder})")
+    parser.add_argument("-pfile", help=f"{when}plans.json, which names the reader (default: the one in {folder})")
+    parser.add_argument(
+        "-np",
+        type=number_of_processes,
+        default=default_num_processes,
+        help=f"{when}number of processes; 1 runs in this one (default: {default_num_processes})",
+    )
 
 
 def parse_tolerances(words: list[str]) -> dict[str | None, float]:

@@ -7,13 +7,11 @@ import shlex
 from typing import Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
-from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.domain_arguments import add_source
-from nnuda.cli.evaluate import load_inputs
+from nnuda.cli.evaluate import add_inputs, load_inputs
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.ranges import number_of_processes
 from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError
@@ -36,14 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-i", required=True, metavar="FOLDER", help="predicted labels, as nnUNetv2_predict writes them; they stay"
     )
     parser.add_argument("-o", required=True, metavar="FOLDER", help="new folder, or one that this command wrote")
-    parser.add_argument("-djfile", help="dataset.json (default: the one in -i, as nnUNetv2_predict leaves it)")
-    parser.add_argument("-pfile", help="plans.json, which names the reader (default: the one in -i)")
-    parser.add_argument(
-        "-np",
-        type=number_of_processes,
-        default=default_num_processes,
-        help=f"number of processes; 1 runs in this one (default: {default_num_processes})",
-    )
+    add_inputs(parser, "-i, as nnUNetv2_predict leaves it")
     return parser
 
 
