@@ -20,6 +20,7 @@ from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.files import check_output, write_json, write_text
 from nnuda.planning.choice import load_plan, plan_file
+from nnuda.planning.told_apart import CASES
 from nnuda.report.page import PAGE_MARK
 
 OUTPUT_NAME = "nnuda_look.html"
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-f", type=fold, metavar="FOLD", help="with --model: its fold (default: the first)")
     parser.add_argument(
-        "--cases", type=whole(1), default=8, metavar="N", help="cases of each domain to read (default: 8)"
+        "--cases", type=whole(1), default=CASES, metavar="N", help=f"cases of each domain to read (default: {CASES})"
     )
     parser.add_argument(
         "--model-cases", type=whole(1), default=3, metavar="N", help="target cases for the model (default: 3)"
@@ -81,7 +82,7 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     from nnuda.look.judge import judge
     from nnuda.look.page import class_sizes, look_html
     from nnuda.look.try_model import find_model, try_model
-    from nnuda.planning.alike import alike, common_areas
+    from nnuda.planning.alike import alike, likeness
     from nnuda.planning.checks import check_domains
     from nnuda.planning.measure import measure_pair
     from nnuda.planning.rules import find, in_words
@@ -95,26 +96,27 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     try:
         check_domains(source, target, reader)
         warnings = pair_warnings(source, target, reader, plans)
-    except PlanningError as found:
-        error = str(found)
+    except PlanningError as stopped:
+        error = str(stopped)
         if len(source.channel_names) != len(target.channel_names) or target.file_ending != source.file_ending:
             raise  # nothing can be set side by side
     sides = measure_pair(source, target, reader, args.cases)
-    areas = common_areas(*sides)
+    found = likeness(*sides)
     geometry = dict(zip(("source", "target"), (side.geometry for side in sides)))
-    rules = [] if error else find(geometry, alike(*sides), find_sides(source, reader))
+    rules = [] if error else find(geometry, alike(*sides, found), find_sides(source, reader))
     estimate = None
     if tried is not None and error is None:
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory(prefix="nnuda_look_") as work:
             estimate = try_model(tried, source, target, args.model_cases, device, Path(work))
         estimate["sizes"] = class_sizes(estimate)
-    verdict = judge(*sides, areas, error, estimate)
+    verdict = judge(*sides, found, error, estimate)
     content = {
         "verdict": asdict(verdict),
         "source": sides[0].facts(),
         "target": sides[1].facts(),
-        "common_area": areas,
+        "common_area": found.areas,
+        "told_apart": found.told_apart,
         "warnings": warnings,
         "rules": rules,
         "estimate": estimate,

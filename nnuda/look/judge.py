@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnuda.evaluation.estimate import PLAUSIBLE
-from nnuda.planning.alike import differences
+from nnuda.planning.alike import Likeness, differences
 from nnuda.planning.measure import Side
+from nnuda.planning.told_apart import FEW
 
 MEND, REORIENT, ADAPT, WORKS, PERHAPS = (
     "mend the data first",
@@ -30,7 +31,7 @@ class Verdict:
 def judge(
     source: Side,
     target: Side,
-    areas: list[float],
+    found: Likeness,
     error: str | None,
     estimate: dict[str, Any] | None,
 ) -> Verdict:
@@ -40,11 +41,12 @@ def judge(
     2. Orientation codes differ: reorient first. A network sees another patient, and an estimate says nothing.
     3. A trained model was tried: it works as it is where its estimate is "plausible", else you need adaptation.
     4. Without one: you need adaptation where channels are called differently, normalised intensities share less than
-       ALIKE of their area, or spacing or field of view differ by more than RATIO; else it may work as it is.
+       ALIKE of their area, a classifier assigns TOLD_APART of the images to their domain, or spacing or field of view
+       differ by more than RATIO; else it may work as it is.
 
     Args:
         source, target: measured.
-        areas: common area of the normalised histograms, a channel.
+        found: how alike their images are.
         error: what planning would stop with, or None.
         estimate: content of nnuda_estimate.json of a trained model on the target, or None.
     """
@@ -59,16 +61,18 @@ def judge(
         )
     if estimate is not None:
         return _by_model(estimate)
-    reasons = differences(source, target, areas)
+    reasons = differences(source, target, found)
     doubts = [
         "No model was tried: --model FOLDER of a trained nnU-Net tells more than histograms.",
-        "Alike histograms do not make alike images: contrast between neighbouring structures is not in them.",
+        "Images that look alike to histograms and a small classifier may still look otherwise to a network."
+        if found.told_apart is not None
+        else f"Fewer than {FEW} images of a domain: whether their images can be told apart is not known, and planning goes by a shift.",
     ]
     if reasons:
         return Verdict(
             ADAPT, reasons, [*doubts[:1], "Strong augmentation alone may bridge it: train the baseline too."]
         )
-    return Verdict(PERHAPS, ["names, intensities, spacing and field of view are alike"], doubts)
+    return Verdict(PERHAPS, ["names, intensities, looks, spacing and field of view are alike"], doubts)
 
 
 def _by_model(estimate: dict[str, Any]) -> Verdict:

@@ -1,6 +1,8 @@
-"""Whether two domains look alike, as far as names, intensities and geometry tell."""
+"""Whether two domains look alike, as far as names, intensities, geometry and a classifier tell."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -8,45 +10,63 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnuda.datasets import Domain
 from nnuda.histograms import common_area, shown_limits
 from nnuda.planning.measure import Side, measure_pair
+from nnuda.planning.told_apart import CASES, told_apart
 
 ALIKE = 0.8  # common area of the normalised histograms from which on intensities speak for no adaptation
 RATIO = 1.5  # of median spacings or fields of view, from which on geometry speaks for one
-CASES = 8  # of each domain, read for their intensities
+TOLD_APART = 0.7  # share of images that a classifier assigns to their domain, from which on they look different
 
 
-def look_alike(source: Domain, target: Domain, reader: type[BaseReaderWriter]) -> list[float] | None:
+@dataclass(frozen=True)
+class Likeness:
+    """How alike the images of two domains are.
+
+    Attributes:
+        areas: common area of the normalised histograms, a channel.
+        told_apart: share of images that a classifier assigns to their domain; None: too few images to say.
+    """
+
+    areas: list[float]
+    told_apart: float | None
+
+
+def look_alike(source: Domain, target: Domain, reader: type[BaseReaderWriter]) -> Likeness | None:
     """As `alike`; images are read where the channels have the same names."""
     if list(source.channel_names.values()) != list(target.channel_names.values()):
         return None
-    return alike(*measure_pair(source, target, reader, CASES))
+    sides = measure_pair(source, target, reader, CASES)
+    return alike(*sides, likeness(*sides))
 
 
-def alike(source: Side, target: Side) -> list[float] | None:
-    """Common area of each channel where nothing speaks of another kind of image; else None."""
-    areas = common_areas(source, target)
-    turned = set(source.orientations) != set(target.orientations)
-    return None if turned or differences(source, target, areas) else areas
-
-
-def common_areas(source: Side, target: Side) -> list[float]:
-    """Common area of the normalised histograms, a channel."""
+def likeness(source: Side, target: Side) -> Likeness:
+    """Compare intensities and looks of two domains with as many channels."""
     pairs = ({"source": a, "target": b} for a, b in zip(source.normalised, target.normalised))
-    return [common_area(values, shown_limits(values)) for values in pairs]
+    areas = [common_area(values, shown_limits(values)) for values in pairs]
+    return Likeness(areas, told_apart(source.described, target.described))
 
 
-def differences(source: Side, target: Side, areas: list[float]) -> list[str]:
+def alike(source: Side, target: Side, found: Likeness) -> Likeness | None:
+    """What was found, where nothing speaks of another kind of image; else None, also where there are too few images."""
+    turned = set(source.orientations) != set(target.orientations)
+    unknown = found.told_apart is None
+    return None if unknown or turned or differences(source, target, found) else found
+
+
+def differences(source: Side, target: Side, found: Likeness) -> list[str]:
     """What speaks of another kind of image, a sentence each; nothing where the domains look alike.
 
     Args:
         source, target: measured.
-        areas: from `common_areas`.
+        found: from `likeness`.
     """
-    found = []
-    for name, other, area in zip(source.channels, target.channels, areas):
+    said = []
+    for name, other, area in zip(source.channels, target.channels, found.areas):
         if name != other:
-            found.append(f"the channels are called differently, {name} and {other}: another kind of image")
+            said.append(f"the channels are called differently, {name} and {other}: another kind of image")
         if area < ALIKE:
-            found.append(f"intensities of {name} and {other} share {area:.0%} of their area after normalisation")
+            said.append(f"intensities of {name} and {other} share {area:.0%} of their area after normalisation")
+    if found.told_apart is not None and found.told_apart >= TOLD_APART:
+        said.append(f"a classifier names the domain of {found.told_apart:.0%} of the images right (chance level: 50%)")
     axes = slice(1, 3) if source.flat and target.flat else slice(0, 3)
     for text, a, b in (
         ("median spacing", source.median_spacing, target.median_spacing),
@@ -54,5 +74,5 @@ def differences(source: Side, target: Side, areas: list[float]) -> list[str]:
     ):
         ratio = np.maximum(a / b, b / a)[axes].max()
         if ratio > RATIO:
-            found.append(f"{text} differs by a factor of {ratio:.2g}")
-    return found
+            said.append(f"{text} differs by a factor of {ratio:.2g}")
+    return said

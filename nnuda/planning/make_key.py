@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import nnuda
 from nnuda.datasets import Domain
 from nnuda.plan_key import SCHEMA_VERSION, relative_target_folder
+from nnuda.planning.alike import Likeness
 from nnuda.planning.normalization import target_normalization
 from nnuda.planning.rules import find
 from nnuda.planning.sides import Sides
@@ -24,7 +25,7 @@ def make_key(
     settings: dict,
     plan: str,
     made_with: dict | None = None,
-    areas: list[float] | None = None,
+    alike: Likeness | None = None,
     sides: Sequence[Sides] = (),
 ) -> dict:
     """The key's content.
@@ -39,7 +40,7 @@ def make_key(
         settings: overrides of presets, flat.
         plan: "extended" (made by stock nnU-Net before) or "fresh".
         made_with: the options that a fresh plan was made with.
-        areas: from `look_alike`.
+        alike: from `look_alike`.
         sides: from `find_sides`.
     """
     return {
@@ -58,7 +59,7 @@ def make_key(
         },
         "geometry": geometry,
         "memory": memory,
-        "rules": find(geometry, areas, sides),
+        "rules": find(geometry, alike, sides),
         "settings": settings,
         "weights": pretrained_weights(settings),
     }

@@ -17,7 +17,9 @@ from nnuda.images import read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
+from nnuda.planning.told_apart import describe
 
+KEPT = 8  # cases of each domain whose intensities are compared
 VOXELS_PER_CASE = 20_000
 CROPPED = 3 / 4  # below this share nnU-Net normalises within its non-zero mask
 
@@ -35,7 +37,8 @@ class Side:
         shapes: (read, 3), voxels after nnU-Net's crop.
         fields: (read, 3), mm of the whole image.
         orientations: code -> cases; empty for formats without one.
-        raw, normalised: a channel: sampled intensities within nnU-Net's mask.
+        described: (read, F), what each image looks like, from `nnuda.planning.told_apart.describe`.
+        raw, normalised: a channel: sampled intensities within nnU-Net's mask, of at most KEPT cases.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Side:
     shapes: np.ndarray
     fields: np.ndarray
     orientations: dict[str, int]
+    described: np.ndarray
     raw: list[np.ndarray] = field(default_factory=list)
     normalised: list[np.ndarray] = field(default_factory=list)
 
@@ -65,8 +69,8 @@ class Side:
         return {"median_spacing": self.median_spacing.tolist(), "median_shape": np.median(self.shapes, axis=0).tolist()}
 
     def facts(self) -> dict[str, Any]:
-        """For the JSON file: everything but the intensities."""
-        found = {key: value for key, value in asdict(self).items() if key not in ("raw", "normalised")}
+        """For the JSON file: everything but the intensities and the images' descriptions."""
+        found = {key: value for key, value in asdict(self).items() if key not in ("raw", "normalised", "described")}
         found |= {name: np.asarray(found[name]).tolist() for name in ("spacings", "shapes", "fields")}
         percentiles = [np.percentile(values, (0.5, 50, 99.5)).tolist() for values in self.raw]
         return {**found, "low_resolution_axis": low_resolution_axis(self.median_spacing), "percentiles": percentiles}
@@ -101,21 +105,24 @@ def _measure(
     labels: dict[str, str] | None,
     of_source: list[dict | None] | None,
 ) -> tuple[Side, list[dict | None]]:
+    schemes = normalization_schemes(domain.channel_names)
     names = spread(list(domain.images), limit)
-    reads, shapes, fields, sizes = [], [], [], []
+    kept = spread(names, KEPT)
+    reads, shapes, fields, sizes, described = [], [], [], [], []
     for case in tqdm(names, desc=f"Looking at {domain.name}", unit="case"):
         images, properties = read_case(reader, domain.images[case])
         spacing = np.array(properties["spacing"], dtype=float)
-        segmentation = read_label(reader, labels[case])[0] if labels else None
         cropped, outside, box = crop_to_nonzero(images)
-        foreground = None
-        if segmentation is not None:
-            foreground = segmentation[0][tuple(slice(low, high) for low, high in box)] > 0
-        reads.append(_Read(cropped, outside[0] < 0, foreground))
+        described.append(_described(cropped, outside[0] >= 0, schemes))
+        if case in kept:
+            foreground = None
+            if labels:
+                segmentation = read_label(reader, labels[case])[0]
+                foreground = segmentation[0][tuple(slice(low, high) for low, high in box)] > 0
+            reads.append(_Read(cropped, outside[0] < 0, foreground))
         shapes.append(cropped.shape[1:])
         fields.append(spacing * images.shape[1:])
         sizes.append(np.prod(cropped.shape[1:]) / np.prod(images.shape[1:]))
-    schemes = normalization_schemes(domain.channel_names)
     side = Side(
         domain.name,
         len(domain.images),
@@ -126,6 +133,7 @@ def _measure(
         np.array(shapes),
         np.array(fields),
         dict(orientations(domain, reader)),
+        np.array(described),
     )
     statistics = [_ct_statistics(reads, c) if scheme == CT else None for c, scheme in enumerate(schemes)]
     if of_source is not None:  # as in planning: Hounsfield units in both domains share the source's
@@ -138,6 +146,21 @@ def _measure(
             np.concatenate([_thin(normalise(read.images[c], read.outside)[~read.outside]) for read in reads])
         )
     return side, statistics
+
+
+def _described(images: np.ndarray, inside: np.ndarray, schemes: Sequence[str]) -> np.ndarray:
+    """All channels of a case, before it is known how training would normalise them: z-scores, or Hounsfield units."""
+    return np.concatenate(
+        [
+            describe(image if scheme == CT else _z_scores(image, inside), inside)
+            for image, scheme in zip(images.astype(np.float32), schemes)
+        ]
+    )
+
+
+def _z_scores(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    values = image[inside] if inside.any() else image
+    return (image - values.mean()) / max(float(values.std()), 1e-8)
 
 
 def _ct_statistics(reads: Sequence[_Read], channel: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nnuda.planning.alike import Likeness
 from nnuda.planning.sides import Sides
 from nnuda.settings import load_preset
 from nnuda.trainer_files import BASE
@@ -38,18 +39,16 @@ class Finding:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def find(
-    geometry: dict[str, dict], areas: list[float] | None = None, sides: Sequence[Sides] = ()
-) -> list[dict[str, Any]]:
+def find(geometry: dict[str, dict], alike: Likeness | None = None, sides: Sequence[Sides] = ()) -> list[dict[str, Any]]:
     """What all rules say of a pair, for the plan.
 
     Args:
         geometry: the plan key's: median spacing and shape of "source" and "target".
-        areas: from `look_alike`.
+        alike: from `look_alike`.
         sides: from `find_sides`.
     """
     findings = [rule(geometry["source"], geometry["target"]) for rule in RULES]
-    findings.append(left_and_right(sides) if areas is None else no_shift(areas))
+    findings.append(left_and_right(sides) if alike is None else no_shift(alike))
     return [asdict(finding) for finding in findings if finding is not None]
 
 
@@ -64,14 +63,19 @@ def in_words(finding: dict[str, Any], given: Collection[str] = ()) -> str:
     return f"{finding['rule']}: {finding['reason']}{f' Sets {values}; --set changes it.' if values else ''}"
 
 
-def no_shift(areas: list[float]) -> Finding:
-    """Strong augmentation prepares for images that look otherwise; where none do, it only makes the source harder."""
-    shown = ", ".join(f"{area:.0%}" for area in areas)
+def no_shift(alike: Likeness) -> Finding:
+    """Strong augmentation prepares for images that look otherwise; where none do, it only makes the source harder.
+
+    Wrong, it would cost far more than the augmentation does: from bSSFP to LGE of MS-CMRSeg nine tenths of the histograms
+    are common, and a classifier of images is needed to see the shift.
+    """
+    shown = ", ".join(f"{area:.0%}" for area in alike.areas)
     return Finding(
         "no shift to be seen",
-        {"common_area": [float(f"{area:.3g}") for area in areas]},
+        {"common_area": [float(f"{area:.3g}") for area in alike.areas], "told_apart": float(f"{alike.told_apart:.3g}")},
         f"Channel names, orientation, spacing, field of view and normalised intensities ({shown} of their histograms' area in common) "
-        "are alike in both domains. Strong augmentation costs accuracy where there is no shift, so that it is left away.",
+        f"are alike in both domains, and a classifier names the domain of {alike.told_apart:.0%} of the images right (chance level: "
+        "50%). Strong augmentation costs accuracy where there is no shift, so that it is left away.",
         {"training.augmentation": "nnunet"},
     )
 

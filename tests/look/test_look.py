@@ -17,6 +17,7 @@ from toy import SOURCE, TARGET, write_dataset
 from nnuda.cli.look import main
 from nnuda.evaluation.estimate import LOOK, PLAUSIBLE
 from nnuda.look.judge import ADAPT, MEND, PERHAPS, REORIENT, WORKS, judge
+from nnuda.planning.alike import Likeness
 from nnuda.planning.measure import Side
 
 
@@ -31,6 +32,7 @@ def side(name: str, spacing: float = 1.0, codes: str = "LPS") -> Side:
         np.full((4, 3), 40),
         np.full((4, 3), 40.0),
         {codes: 4},
+        np.zeros((4, 5)),
     )
 
 
@@ -40,17 +42,23 @@ def estimate(verdict: str) -> dict:
 
 
 def test_the_first_rule_that_applies():
-    a, b = side("a"), side("b")
-    assert judge(a, b, [0.95], None, None).answer == PERHAPS
-    assert judge(a, b, [0.5], None, None).answer == ADAPT
-    assert judge(a, replace(b, channels=["LGE MR"]), [0.95], None, None).answer == ADAPT
-    assert judge(a, side("b", spacing=2.0), [0.95], None, None).answer == ADAPT
-    assert judge(a, replace(b, fields=b.fields * 2), [0.95], None, None).answer == ADAPT
-    assert judge(a, b, [0.5], None, estimate(PLAUSIBLE)).answer == WORKS
-    assert judge(a, b, [0.95], None, estimate(LOOK)).answer == ADAPT
-    assert judge(a, side("b", codes="RAS"), [0.95], None, estimate(PLAUSIBLE)).answer == REORIENT
-    assert judge(a, side("b", codes="RAS"), [0.95], "no channel", None).answer == MEND
-    for found in (judge(a, b, [0.95], None, None), judge(a, b, [0.5], None, estimate(PLAUSIBLE))):
+    a, b, same, other = side("a"), side("b"), Likeness([0.95], 0.5), Likeness([0.5], 0.5)
+    assert judge(a, b, same, None, None).answer == PERHAPS
+    assert judge(a, b, other, None, None).answer == ADAPT
+    told = judge(a, b, Likeness([0.95], 0.9), None, None)
+    assert told.answer == ADAPT and told.reasons == [
+        "a classifier names the domain of 90% of the images right (chance level: 50%)"
+    ]
+    few = judge(a, b, Likeness([0.95], None), None, None)
+    assert few.answer == PERHAPS and "Fewer than 8 images" in few.doubts[-1]
+    assert judge(a, replace(b, channels=["LGE MR"]), same, None, None).answer == ADAPT
+    assert judge(a, side("b", spacing=2.0), same, None, None).answer == ADAPT
+    assert judge(a, replace(b, fields=b.fields * 2), same, None, None).answer == ADAPT
+    assert judge(a, b, other, None, estimate(PLAUSIBLE)).answer == WORKS
+    assert judge(a, b, same, None, estimate(LOOK)).answer == ADAPT
+    assert judge(a, side("b", codes="RAS"), same, None, estimate(PLAUSIBLE)).answer == REORIENT
+    assert judge(a, side("b", codes="RAS"), same, "no channel", None).answer == MEND
+    for found in (judge(a, b, same, None, None), judge(a, b, other, None, estimate(PLAUSIBLE))):
         assert found.reasons and found.doubts
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from planning_pairs import RAS, SOURCE, TARGET, write_dataset
@@ -97,14 +98,15 @@ def test_a_plan_of_an_earlier_version_has_no_rules(folders):
     "change, alike",
     [
         ({"seed": 1}, True),
+        ({"seed": 1, "cases": 7}, False),  # too few to say
         ({"seed": 1, "channel_names": ("T2",)}, False),
         ({"seed": 1, "spacing": (8.0, 1.0, 1.0)}, False),
         ({"seed": 1, "direction": RAS}, False),
     ],
 )
 def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, capsys, change, alike):
-    write_dataset(folders.raw, SOURCE, labelled=True)
-    write_dataset(folders.raw, TARGET, labelled=False, **change)
+    write_dataset(folders.raw, SOURCE, labelled=True, cases=8)
+    write_dataset(folders.raw, TARGET, labelled=False, **{"cases": 8, **change})
     plan_experiment(["-d", "701", "-t", "702", "-np", "1"])
     key = read_key(folders.plan())
     findings = {rule["rule"]: rule for rule in key["rules"]}
@@ -117,14 +119,23 @@ def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, 
     assert freeze(folders.plan("mine"), "adapt", dataset_json)["training.augmentation"] == "strong"
 
 
-def test_inverted_images_are_a_shift(folders):
-    write_dataset(folders.raw, SOURCE, labelled=True)
-    write_dataset(folders.raw, TARGET, labelled=False, seed=1)
+def inverted(array: np.ndarray) -> np.ndarray:
+    return array.max() + array.min() - array**3 / array.max() ** 2
+
+
+def scrambled(array: np.ndarray) -> np.ndarray:
+    """The same intensities at other places: no histogram tells."""
+    return np.random.default_rng(0).permutation(array.ravel()).reshape(array.shape)
+
+
+@pytest.mark.parametrize("change", [inverted, scrambled])
+def test_other_images_of_the_same_channel_are_a_shift(folders, change):
+    write_dataset(folders.raw, SOURCE, labelled=True, cases=8)
+    write_dataset(folders.raw, TARGET, labelled=False, seed=1, cases=8)
     for file in (folders.raw / TARGET / "imagesTr").iterdir():
         image = sitk.ReadImage(str(file))
-        array = sitk.GetArrayFromImage(image)
-        inverted = sitk.GetImageFromArray(array.max() + array.min() - array**3 / array.max() ** 2)
-        inverted.CopyInformation(image)
-        sitk.WriteImage(inverted, str(file))
+        changed = sitk.GetImageFromArray(change(sitk.GetArrayFromImage(image)))
+        changed.CopyInformation(image)
+        sitk.WriteImage(changed, str(file))
     plan_experiment(["-d", "701", "-t", "702", "-np", "1"])
     assert "no shift to be seen" not in [rule["rule"] for rule in read_key(folders.plan())["rules"]]

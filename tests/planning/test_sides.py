@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnuda.planning.alike import Likeness
 from nnuda.planning.rules import find
 from nnuda.planning.sides import sides_in
 
@@ -95,5 +96,5 @@ def test_the_rule_names_them_and_turns_mirroring_off():
 
 
 def test_where_no_shift_is_to_be_seen_mirroring_stays_nnunets():
-    findings = find({"source": SAME, "target": SAME}, [0.9], sides_in(cases(), LABELS))
+    findings = find({"source": SAME, "target": SAME}, Likeness([0.9], 0.5), sides_in(cases(), LABELS))
     assert [finding["rule"] for finding in findings] == ["no shift to be seen"]
