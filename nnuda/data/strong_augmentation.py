@@ -7,7 +7,7 @@ image, so a dark patch stays dark. Voxels outside the mask of a channel that is 
 References:
     [0] Models Genesis, arXiv 1908.06912, section 2.2 (Bezier curves as intensity transforms).
     [1] Causality-inspired single-source domain generalization, arXiv 2111.12525, section 3.2
-        (GIN: random convolution networks).
+        (GIN: random convolution networks), and IPA there (two appearances of an image, blended by a smooth random field).
     [2] SLAug, arXiv 2211.15075 (their use in medical segmentation).
 
 The random draw (`get_parameters`) is apart from its application (`_apply_to_image`), which is deterministic.
@@ -26,9 +26,11 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, Im
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from torch import Tensor
 from torch.nn.functional import conv2d, conv3d, leaky_relu
+from torch.nn.functional import interpolate as resize
 
 _CURVE_POINTS = 256
 _EPS = 1e-5
+_EDGE = 20  # of a region: steepness of the step from 0 to 1
 
 Curve = tuple[Tensor, Tensor]  # x ascending, and y, both in [0, 1]
 
@@ -131,29 +133,57 @@ class KnotCurves:
         return torch.linspace(0, 1, self.knots), height if reordered else height.sort(descending=bool(falling)).values
 
 
+def smooth_region(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """A region of random size and form with soft edges: (*shape) in [0, 1].
+
+    A random field, uniform on a grid of 2 to 12 points an axis and linear between them, cut at a random height [1].
+    """
+    points = int(torch.randint(2, 13, (), generator=generator))
+    grid = torch.rand(1, 1, *[min(points, size) for size in shape], generator=generator)
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    field = resize(grid, tuple(shape), mode=mode, align_corners=True)[0, 0]
+    height = 0.3 + 0.4 * torch.rand((), generator=generator)
+    return torch.sigmoid(_EDGE * (field - height))
+
+
 class RandomIntensityCurve(ImageOnlyTransform):
-    """Each channel's intensities, scaled to [0, 1], through a random curve.
+    """Each channel's intensities, scaled to [0, 1], through a random curve; of some images those of a region alone.
+
+    There the parts of one organ differ, as a scar, a contrast agent or the field of a coil makes them differ.
 
     Args:
         draw: makes a curve from a generator.
         masked: channels that are normalised inside nnU-Net's mask.
+        regional: share of the images that are changed in a region alone, all channels in the same.
     """
 
-    def __init__(self, draw: Callable[[torch.Generator], Curve], masked: Sequence[int] = ()) -> None:
+    def __init__(
+        self, draw: Callable[[torch.Generator], Curve], masked: Sequence[int] = (), regional: float = 0.0
+    ) -> None:
         super().__init__()
         self.draw = draw
         self.masked = tuple(masked)
+        self.regional = regional
 
     def get_parameters(self, **data_dict) -> dict:
-        """One random curve for each channel of the image, and where its voxels count."""
-        generator, channels = _generator(), data_dict["image"].shape[0]
+        """One random curve for each channel of the image, the region that it changes, and where its voxels count."""
+        generator, (channels, *shape) = _generator(), data_dict["image"].shape
+        curves = [self.draw(generator) for _ in range(channels)]
+        regional = torch.rand((), generator=generator) < self.regional
         return {
-            "curves": [self.draw(generator) for _ in range(channels)],
+            "curves": curves,
+            "region": smooth_region(shape, generator) if regional else None,
             "inside": inside_masks(channels, data_dict.get("segmentation"), self.masked),
         }
 
-    def _apply_to_image(self, img: Tensor, curves: list[Curve], inside: list[Tensor | None]) -> Tensor:
-        return torch.stack([self._through(*parts) for parts in zip(img, curves, inside)])
+    def _apply_to_image(
+        self, img: Tensor, curves: list[Curve], inside: list[Tensor | None], region: Tensor | None = None
+    ) -> Tensor:
+        changed = torch.stack([self._through(*parts) for parts in zip(img, curves, inside)])
+        if region is None:
+            return changed
+        blended = torch.lerp(img, changed, region)
+        return torch.stack([with_statistics_of(*parts) for parts in zip(blended, img, inside)])
 
     @staticmethod
     def _through(channel: Tensor, curve: Curve, inside: Tensor | None) -> Tensor:
@@ -266,7 +296,8 @@ def strong_transforms(
     convolution = RandomConvolution(
         settings["augmentation.convolution_layers"], settings["augmentation.convolution_channels"], masked
     )
+    curve = RandomIntensityCurve(draw, masked, settings["augmentation.curve_regional"])
     return [
-        StrongTransform(RandomIntensityCurve(draw, masked), settings["augmentation.curve_probability"], strength),
+        StrongTransform(curve, settings["augmentation.curve_probability"], strength),
         StrongTransform(convolution, settings["augmentation.convolution_probability"], strength),
     ]

@@ -17,6 +17,7 @@ from nnuda.data.strong_augmentation import (
     StrongTransform,
     bezier_curve,
     interpolate,
+    smooth_region,
     strong_transforms,
 )
 
@@ -24,6 +25,7 @@ TRANSFORMS = {
     "rising": RandomIntensityCurve(BezierCurves(0.0)),
     "falling": RandomIntensityCurve(BezierCurves(1.0)),
     "knots": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6)),
+    "regional": RandomIntensityCurve(KnotCurves(0.5, 0.5, 6), regional=1.0),
     "convolution": RandomConvolution(4, 2),
 }
 SHAPES = [(1, 12, 14), (3, 6, 8, 10)]
@@ -114,6 +116,44 @@ def test_a_reordering_curve_changes_which_tissue_is_brighter():
     assert out.flatten().argsort().tolist() == [0, 2, 1]
 
 
+def test_a_regional_curve_changes_its_region_and_leaves_the_rest():
+    """Each pixel by hand: scaled to [0, 1], the curve's height between its knots, blended, back to mean and deviation."""
+    image, region = torch.randn(1, 6, 6), torch.zeros(6, 6)
+    region[:, 3:] = 1
+    region[:, 2] = 0.5
+    knots, heights = [0.0, 0.5, 1.0], [0.2, 1.0, 0.0]
+    curve = (torch.tensor(knots), torch.tensor(heights))
+    out = TRANSFORMS["regional"]._apply_to_image(image, [curve], [None], region)[0].numpy()
+
+    def back(values: np.ndarray) -> np.ndarray:
+        return (values - values.mean()) / values.std() * before.std() + before.mean()
+
+    before = image[0].numpy()
+    whole = back(np.interp((before - before.min()) / np.ptp(before), knots, heights))
+    blended = np.where(region == 1, whole, np.where(region == 0, before, (whole + before) / 2))
+    assert np.allclose(out, back(blended), atol=1e-3)
+    assert np.corrcoef(out[:, :2].ravel(), before[:, :2].ravel())[0, 1] > 1 - 1e-6
+
+
+def test_regions_are_smooth_and_of_every_size():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([smooth_region((40, 48), generator) for _ in range(300)])
+    assert 0 <= drawn.min() and drawn.max() <= 1 and 0.45 < drawn.mean() < 0.55
+    sizes = drawn.mean((1, 2))
+    assert sizes.min() < 0.2 and sizes.max() > 0.8
+    steps = drawn.diff(dim=2).abs()
+    assert steps.max() < 0.9 and steps.median() < 0.05, "soft edges, and mostly none"
+    assert smooth_region((1, 5, 30), generator).shape == (1, 5, 30)
+
+
+def test_the_share_of_regional_curves():
+    def regional(share: float) -> int:
+        curves = RandomIntensityCurve(KnotCurves(0.5, 0.5, 6), regional=share)
+        return sum(curves.get_parameters(image=torch.zeros(1, 4, 4))["region"] is not None for _ in range(200))
+
+    assert regional(0.0) == 0 and regional(1.0) == 200 and 70 < regional(0.5) < 130
+
+
 def test_what_lies_outside_of_a_mask_does_not_count():
     """Skull-stripped: training is to see the contrast that prediction sees, which is normalised inside the mask."""
     segmentation = torch.full((1, 20, 20), -1)
@@ -121,7 +161,12 @@ def test_what_lies_outside_of_a_mask_does_not_count():
     inside = segmentation[0] >= 0
     image = torch.zeros(2, 20, 20)
     image[:, inside] = torch.randn(2, 16) * 3 + 7
-    for transform in (RandomIntensityCurve(KnotCurves(0.5, 0.5, 6), [0]), RandomConvolution(2, 2, [0])):
+    curves = KnotCurves(0.5, 0.5, 6)
+    for transform in (
+        RandomIntensityCurve(curves, [0]),
+        RandomIntensityCurve(curves, [0], 1.0),
+        RandomConvolution(2, 2, [0]),
+    ):
         out = transform(image=image.clone(), segmentation=segmentation)["image"]
         for where, channel in ((inside, 0), (torch.ones_like(inside), 1)):
             assert out[channel][where].mean().item() == pytest.approx(image[channel][where].mean().item(), abs=1e-3)
@@ -204,6 +249,7 @@ def settings(probability: float) -> dict:
         "augmentation.convolution_probability": probability,
         "augmentation.curve": "bezier",
         "augmentation.curve_inversion": 0.5,
+        "augmentation.curve_regional": 0.5,
         "augmentation.convolution_layers": 4,
         "augmentation.convolution_channels": 2,
     }
