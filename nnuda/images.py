@@ -227,6 +227,20 @@ def _parse_header(file: str) -> NiftiHeader:
 # ---- what a reader hides --------------------------------------------------------------------------------------------
 
 
+def image_complaint(files: Sequence[str], images: np.ndarray, properties: dict) -> str:
+    """What is wrong with a case's spacing or values; empty where nothing is.
+
+    Args:
+        files: one a channel, or one that holds them all.
+        images, properties: from `read_case`.
+    """
+    complaint = spacing_complaint(files[0], properties["spacing"])
+    for c, channel in enumerate(images):
+        file = files[min(c, len(files) - 1)]
+        complaint = complaint or values_complaint(file, channel, float(channel.min()), float(channel.max()))
+    return complaint
+
+
 def spacing_complaint(file: str, spacing: Sequence[float]) -> str:
     """What is wrong with a spacing, as read and as the header has it; empty where nothing is.
 

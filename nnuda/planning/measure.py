@@ -13,7 +13,8 @@ from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization impo
 from tqdm import tqdm
 
 from nnuda.datasets import Domain, label_files, spread
-from nnuda.images import read_case, read_label
+from nnuda.errors import DatasetError
+from nnuda.images import image_complaint, read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
@@ -92,6 +93,9 @@ def measure_pair(source: Domain, target: Domain, reader: type[BaseReaderWriter],
         source, target: the domains. No label of the target is looked for.
         reader: the source's.
         limit: cases of each to read.
+
+    Raises:
+        DatasetError: an image has no spacing, or NaN or infinity in it.
     """
     side_s, properties = _measure(source, reader, limit, label_files(source), None)
     side_t, _ = _measure(target, reader, limit, None, properties)
@@ -111,6 +115,8 @@ def _measure(
     reads, shapes, fields, sizes, described = [], [], [], [], []
     for case in tqdm(names, desc=f"Looking at {domain.name}", unit="case"):
         images, properties = read_case(reader, domain.images[case])
+        if complaint := image_complaint(domain.images[case], images, properties):
+            raise DatasetError(complaint)
         spacing = np.array(properties["spacing"], dtype=float)
         cropped, outside, box = crop_to_nonzero(images)
         described.append(_described(cropped, outside[0] >= 0, schemes))

@@ -16,7 +16,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnuda.datasets import Domain, label_files
 from nnuda.errors import DatasetError
 from nnuda.files import FileError, read_json, write_json
-from nnuda.images import digest, read_case, read_label, spacing_complaint, stamp, values_complaint
+from nnuda.images import digest, image_complaint, read_case, read_label, stamp, values_complaint
 from nnuda.plan_key import relative_target_folder
 from nnuda.processes import run_cases
 
@@ -153,10 +153,7 @@ def look_at_case(
         before, cautions = stamp([*files, *([label] if label else [])]), []
         images, properties = read_case(reader_class, files, cautions)
         ranges = [[float(channel.min()), float(channel.max())] for channel in images]
-        complaint = spacing_complaint(files[0], properties["spacing"])
-        for c, (low, high) in enumerate(ranges):
-            file = files[min(c, len(files) - 1)]
-            complaint = complaint or values_complaint(file, images[c], low, high)
+        complaint = image_complaint(files, images, properties)
         segmentation, values = None, []
         if label is not None and not complaint:
             segmentation, properties_label = read_label(reader_class, label, cautions)

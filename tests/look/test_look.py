@@ -100,6 +100,21 @@ def test_the_normalised_sample_is_nnunets(raw, tmp_path):
         assert abs(measured.normalised[0].mean()) < 1e-3 and measured.normalised[0].std() == pytest.approx(1, abs=1e-3)
 
 
+def test_an_image_with_nan_is_named(raw, tmp_path):
+    for folder in (raw / SOURCE, raw / TARGET):
+        for file in folder.glob("*Tr/*.nii.gz"):  # a reader makes zeros of a NIfTI file's NaN
+            image = sitk.Cast(sitk.ReadImage(str(file)), sitk.sitkFloat32)
+            if "case1" in file.name and folder.name == TARGET:
+                image[0, 0, 0] = float("nan")
+            sitk.WriteImage(image, str(file).replace(".nii.gz", ".nrrd"))
+            file.unlink()
+        content = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps({**content, "file_ending": ".nrrd"}))
+    with pytest.raises(SystemExit, match=rf"{TARGET}/imagesTr/case1_0000\.nrrd: NaN in the image"):
+        look(tmp_path)
+    assert not (tmp_path / "look.html").exists()
+
+
 def test_other_orientation_is_reoriented_first(raw, tmp_path):
     for file in (raw / TARGET / "imagesTr").iterdir():
         image = sitk.ReadImage(str(file))
