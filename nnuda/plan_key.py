@@ -84,6 +84,10 @@ PLANS_SCHEMA = {
     },
 }
 PLANS = "a plan of nnU-Net's"
+USED_PLANS_SCHEMA = {  # to preprocess or predict by, where one that is looked at may lack something
+    **PLANS_SCHEMA,
+    "required": [*PLANS_SCHEMA["required"], "transpose_forward", "transpose_backward"],
+}
 _READ_OF_CONFIGURATIONS = {
     "data_identifier",
     "batch_size",
@@ -161,13 +165,18 @@ class PlanKeyError(NnudaError, ValueError):
     """A plan that says nothing, or something else, about its target domain."""
 
 
-def read_plans(path: str, remedy: str = "") -> dict[str, Any]:
+def read_plans(path: str, remedy: str = "", used: bool = False) -> dict[str, Any]:
     """A plans.json with what nnU-Net and nnuda read of it in place; whether it has nnuda's key is not asked.
+
+    Args:
+        path: the file.
+        remedy: what to do where it is damaged.
+        used: to preprocess or predict by, so that nothing may be missing that nnU-Net needs for that.
 
     Raises:
         FileError: not there, damaged, or no plan.
     """
-    return read_json(path, PLANS, PLANS_SCHEMA, remedy)
+    return read_json(path, PLANS, USED_PLANS_SCHEMA if used else PLANS_SCHEMA, remedy)
 
 
 def read_key(plans: dict) -> dict:

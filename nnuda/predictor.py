@@ -42,7 +42,7 @@ def load_predictor(
         FileError, ResultsError, NnudaError: a file of the folder is missing or damaged.
         PredictorError: together they make no network, as with a plan whose strides fit no image.
     """
-    read_plans(os.path.join(folder, PLANS), AS_LEFT)
+    read_plans(os.path.join(folder, PLANS), AS_LEFT, used=True)
     read_dataset_json(os.path.join(folder, "dataset.json"), AS_LEFT)
     for fold in folds:  # plain values: nnU-Net unpickles it after this
         file = find_checkpoint(find_fold(folder, str(fold)), checkpoint)

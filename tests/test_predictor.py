@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nnuda.errors import NnudaError
+from nnuda.plan_key import read_plans
 from nnuda.predictor import PredictorError, load_predictor
 
 CPU, IO = torch.device("cpu"), Path("/proc/self/io")
@@ -84,6 +85,21 @@ def test_a_damaged_file_is_named(model, tmp_path, name):
     (folder / name).write_bytes(b"{")
     with pytest.raises(NnudaError, match=name):
         load_predictor(str(folder), ["all"], "checkpoint_final.pth", CPU)
+
+
+def test_a_plan_lacks_what_prediction_reads(tmp_path):
+    (tmp_path / "dataset.json").write_text("{}")
+    shown = {"data_identifier": "a_2d", "patch_size": [8, 8]}
+    plans = {
+        "dataset_name": "Dataset001_A",
+        "plans_name": "a",
+        "image_reader_writer": "x",
+        "configurations": {"2d": shown},
+    }
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    read_plans(str(tmp_path / "plans.json"))  # a page may be made of it
+    with pytest.raises(NnudaError, match=r"plans\.json: .*transpose_forward"):
+        load_predictor(str(tmp_path), ["all"], "checkpoint_final.pth", CPU)
 
 
 @pytest.mark.slow

@@ -76,7 +76,9 @@ def load_plan(source_name: str, plans_name: str) -> dict:
             f"{'Name one of them with -p, or make one' if there else 'Make one'}: nnUDA_plan_and_preprocess -d "
             f"{source_name} -t TARGET, without -p; -overwrite_plans_name names it."
         )
-    plans = read_plans(file, "Put the plan back as it was, or plan under another name with -overwrite_plans_name.")
+    plans = read_plans(
+        file, "Put the plan back as it was, or plan under another name with -overwrite_plans_name.", used=True
+    )
     _check_names_of_nnunet(plans, file)
     return plans
 

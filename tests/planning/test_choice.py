@@ -28,6 +28,8 @@ def write_plan(folders: Folders, name: str, target: str | None = None, **more: o
         "dataset_name": SOURCE,
         "plans_name": name,
         "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
         "configurations": {"2d": CONFIGURATION, "2d_small": {"inherits_from": "2d", "batch_size": 1}},
         **key,
     }
