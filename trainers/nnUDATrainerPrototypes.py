@@ -237,7 +237,8 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
             for z in embeddings[:half]
         ]
-        if self.progress < self.settings["prototypes.target.start"]:
+        start = self.settings["prototypes.target.start"]
+        if self.clock(start) < start:
             return labelled, []
         cycle = outputs.extra.get("cycle")
         logits = [outputs.target] if cycle is None else [cycle.target.logits, cycle.target_in_source.logits]

@@ -156,7 +156,8 @@ class nnUDATrainerUUDS(nnUDATrainer):
         synthetic source images."""
         text = self.extra_modules["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
-        self.bare_network.joined = self.progress >= self.settings["uuds.generator.start"]
+        joins = self.settings["uuds.generator.start"]
+        self.bare_network.joined = self.clock(joins) >= joins
         size = len(source.image)
         output: UUDSOutput = self.network(
             torch.cat([source.image, target.image]),
