@@ -10,7 +10,10 @@ References:
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CASES = 16  # images of each domain that are looked at
 FEW = 8  # images of each domain below which nothing can be said
@@ -30,6 +33,8 @@ def describe(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     Returns:
         (F,), F the same for every image.
     """
+    import numpy as np
+
     drawn = image[inside] if inside.any() else image.ravel()
     features = [np.percentile(drawn, _INTENSITIES)]
     for axis in (1, 2):
@@ -57,6 +62,7 @@ def told_apart(source: np.ndarray, target: np.ndarray) -> float | None:
     Args:
         source, target: (images, F), from `describe`.
     """
+    import numpy as np
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
