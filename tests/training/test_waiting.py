@@ -10,7 +10,12 @@ from harness import make_trainer
 from nnuda.training.waiting import begins_within, not_learnt
 
 NAN = float("nan")
-SETTINGS = {"training.recipe": "recommended", "training.num_epochs": 8, "training.num_iterations_per_epoch": 2}
+SETTINGS = {
+    "training.recipe": "recommended",
+    "training.num_epochs": 8,
+    "training.num_iterations_per_epoch": 2,
+    "training.wait_below": 0.2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +80,8 @@ def test_the_teacher_waits_for_the_last_class(toy_environment):
 
 
 @pytest.mark.slow
-def test_nothing_waits_under_paper_or_with_0(toy_environment):
-    for name, more in (
-        ("paper", {"training.recipe": "paper", "teacher.weight": 1.0}),
-        ("zero", {"training.wait_below": 0}),
-    ):
-        made = make_trainer(toy_environment, "nnUDATrainerAdapt", "2d_toy", f"never_{name}", {**SETTINGS, **more})
-        made.initialize()
-        run(made, [[0.0, 0.0]] * 8)
-        assert made.waited == 0, name
+def test_without_the_setting_nothing_waits(toy_environment):
+    settings = {name: value for name, value in SETTINGS.items() if name != "training.wait_below"}
+    made = make_trainer(toy_environment, "nnUDATrainerAdapt", "2d_toy", "never", settings)
+    made.initialize()
+    assert run(made, [[0.0, 0.0]] * 8)[1] == [4] and made.waited == 0
