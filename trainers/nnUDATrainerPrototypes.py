@@ -237,8 +237,7 @@ class nnUDATrainerPrototypes(nnUDATrainer):
             class_prototypes(z, source_masks(finest(source.label), self.label_manager, z.shape[2:]))
             for z in embeddings[:half]
         ]
-        start = self.settings["prototypes.target.start"]
-        if self.clock(start) < start:
+        if self.progress < self.settings["prototypes.target.start"]:
             return labelled, []
         cycle = outputs.extra.get("cycle")
         logits = [outputs.target] if cycle is None else [cycle.target.logits, cycle.target_in_source.logits]

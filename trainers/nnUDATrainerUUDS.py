@@ -156,8 +156,7 @@ class nnUDATrainerUUDS(nnUDATrainer):
         synthetic source images."""
         text = self.extra_modules["text"]()
         self.bare_network.set_text(text.domain, text.segmentation)
-        joins = self.settings["uuds.generator.start"]
-        self.bare_network.joined = self.clock(joins) >= joins
+        self.bare_network.joined = self.progress >= self.settings["uuds.generator.start"]
         size = len(source.image)
         output: UUDSOutput = self.network(
             torch.cat([source.image, target.image]),

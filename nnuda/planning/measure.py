@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
 from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 from tqdm import tqdm
 
@@ -155,18 +156,13 @@ def _measure(
 
 
 def _described(images: np.ndarray, inside: np.ndarray, schemes: Sequence[str]) -> np.ndarray:
-    """All channels of a case, before it is known how training would normalise them: z-scores, or Hounsfield units."""
-    return np.concatenate(
-        [
-            describe(image if scheme == CT else _z_scores(image, inside), inside)
-            for image, scheme in zip(images.astype(np.float32), schemes)
-        ]
-    )
-
-
-def _z_scores(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    values = image[inside] if inside.any() else image
-    return (image - values.mean()) / max(float(values.std()), 1e-8)
+    """All channels of a case, before it is known how training would normalise them: nnU-Net's z-scores inside the mask, or
+    Hounsfield units."""
+    z_scores = ZScoreNormalization(bool(inside.any()), {})
+    mask = np.where(inside, 0, -1)
+    copies = images.astype(np.float32)  # nnU-Net normalises in place
+    looks = [image if scheme == CT else z_scores.run(image, mask) for image, scheme in zip(copies, schemes)]
+    return np.concatenate([describe(look, inside) for look in looks])
 
 
 def _ct_statistics(reads: Sequence[_Read], channel: int) -> dict[str, float]:

@@ -16,11 +16,8 @@ from nnuda.results import LOGGED
 from nnuda.training.cost import StepCost
 from nnuda.training.curves import EpochMeans, plot_curves
 from nnuda.training.divergence import Divergence
-from nnuda.training.frozen import frozen_classes
-from nnuda.training.loss_terms import LossTerm
 from nnuda.training.pictures import FOLDER as PICTURES
 from nnuda.training.selecting import LOGGED as SELECTION
-from nnuda.training.waiting import begins_within, not_learnt
 from nnuda.training.words import on_the_source, predict_command
 
 
@@ -28,8 +25,6 @@ class Epochs(nnUNetTrainer):
     """Part of nnUDATrainer: means of the loss terms, curves, pictures, and validation by the weights that predict."""
 
     settings: dict[str, Any]
-    loss_terms: dict[str, LossTerm]
-    waited: float
     step_in_epoch: int
     epoch_means: EpochMeans
     cost: StepCost
@@ -82,28 +77,12 @@ class Epochs(nnUNetTrainer):
             )
             for name, value in scores.items():
                 self.logger.log(SELECTION + name, value, self.current_epoch)
-        self.wait_for_classes()
         super().on_epoch_end()
         if self.selection.rule is not None:
             self.keep_epoch()
         if self.local_rank == 0 and self.logged_names():
             logged = self.logger.local_logger.my_fantastic_logging
             plot_curves({name: logged[LOGGED + name] for name in self.logged_names()}, self.output_folder)
-
-    def wait_for_classes(self) -> None:
-        """The adaptation begins an epoch later where it would begin in the next one, and a class is not learnt yet."""
-        starts = [term.start for term in self.loss_terms.values()]
-        if not begins_within(starts, self.waited, self.current_epoch + 1, self.num_epochs):
-            return
-        dice = self.logger.get_value("dice_per_class_or_region", step=-1)
-        missing = not_learnt(dice, self.settings["training.wait_below"])
-        if missing:
-            self.waited += 1 / self.num_epochs
-            names = frozen_classes(self.plans_manager.plans)
-            self.print_to_log_file(
-                f"The adaptation waits another epoch: on the source the Dice of {', '.join(names[i] for i in missing)} "
-                f"lies below {self.settings['training.wait_below']:g}"
-            )
 
     def on_train_end(self) -> None:
         """nnU-Net's; end the target's processes too."""

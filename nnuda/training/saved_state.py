@@ -41,7 +41,6 @@ class SavedState(nnUNetTrainer):
     adversary: nn.ModuleDict
     adversary_optimizer: Optimizer | None
     selection: EpochSelection
-    waited: float
     continues: bool
     resumed: bool
     resumed_random_state: dict | None
@@ -63,7 +62,6 @@ class SavedState(nnUNetTrainer):
             "teacher": None if self.teacher is None else self.teacher.state_dict(),
             "class_confidence": None if self.class_confidence is None else self.class_confidence.state_dict(),
             "selection": self.selection.history.state_dict(),
-            "waited": self.waited,
             "class_vectors": vectors_on_cpu(self.class_vectors()),
             "pictures": {name: drawing.caption for name, drawing in self.pictures().items()},
         }
@@ -80,7 +78,6 @@ class SavedState(nnUNetTrainer):
             self.teacher.load_state_dict(state["teacher"])
         if self.class_confidence is not None:
             self.class_confidence.load_state_dict(state["class_confidence"])
-        self.waited = state.get("waited", 0.0)
         if "selection" in state:  # a training that began before epochs were scored has none
             self.selection.history.load_state_dict(state["selection"])
 

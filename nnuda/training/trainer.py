@@ -131,7 +131,6 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         self.adversary_optimizer: Optimizer | None = None
         self.batch_size_target = 0
         self.step_in_epoch = 0
-        self.waited = 0.0
         self.checked_terms: set[str] | None = None
         self.strength = Strength()
         self.epoch_means, self.cost = EpochMeans(self.device), StepCost(self.device)
@@ -369,11 +368,6 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         """Share of the training that is over, in [0, 1)."""
         return (self.current_epoch + self.step_in_epoch / self.num_iterations_per_epoch) / self.num_epochs
 
-    def clock(self, start: float) -> float:
-        """The progress of what starts at a share of the training: later than at once, the time waited for classes to be
-        learnt on the source does not count."""
-        return self.progress - self.waited if start > 0 else self.progress
-
     def active(self, name: str) -> bool:
         """Whether a term has a weight above 0 in this step.
 
@@ -381,14 +375,14 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
             LossTermError: the preset has no such term.
         """
         check_name(name, self.known_terms, self.preset)
-        return name in self.loss_terms and self.weight(name) > 0
+        return name in self.loss_terms and self.loss_terms[name].weight_at(self.progress) > 0
 
     def begins(self, name: str) -> bool:
         """Whether a term is on from this step on."""
         if name not in self.loss_terms:
             return False
-        step, start = 1 / (self.num_epochs * self.num_iterations_per_epoch), self.loss_terms[name].start
-        return self.clock(start) - step < start <= self.clock(start)
+        step = 1 / (self.num_epochs * self.num_iterations_per_epoch)
+        return self.progress - step < self.loss_terms[name].start <= self.progress
 
     @property
     def teacher_begins(self) -> bool:
@@ -468,10 +462,7 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
 
     def weight(self, name: str) -> float:
         """Present weight of a term; the source's is 1."""
-        if name == "source":
-            return 1.0
-        term = self.loss_terms[name]
-        return term.weight_at(self.clock(term.start))
+        return 1.0 if name == "source" else self.loss_terms[name].weight_at(self.progress)
 
     def teacher_loss(self, source: SourceBatch, target: TargetBatch, outputs: DomainOutputs) -> dict[str, Tensor]:
         """The common term: the EMA teacher's confident pseudo-labels of the weak view, learnt on the strong view."""

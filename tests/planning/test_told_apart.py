@@ -8,7 +8,7 @@ from nnuda.planning.told_apart import FEW, describe, told_apart
 
 
 def images(seed: int, number: int, sharp: bool = False, shape: tuple[int, ...] = (3, 24, 24)) -> list[np.ndarray]:
-    """Z-scores of noise, smooth or sharp, each with one of ten orders of the same values."""
+    """Noise, smooth or sharp: the same values in every image, in another order."""
     rng = np.random.default_rng(seed)
     values = np.sort(rng.standard_normal(int(np.prod(shape))))
     made = []
