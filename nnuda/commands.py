@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nnuda.errors import NnudaError
 
 TAIL_LINES = 25
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 15  # for a command that was asked to end
 
 
@@ -41,17 +42,8 @@ def find_program(name: str, path: str = "") -> str:
     return program
 
 
-def run_logged(
-    words: Sequence[str],
-    log: Path,
-    folder: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    watch: Callable[[str], None] | None = None,
-    held: Sequence[int] = (),
-) -> float:
-    """Run a command with its output in a file.
-
-    It gets a session of its own, and ends with its worker processes where this process is interrupted or terminated.
+class LoggedCommand:
+    """A command that was started with its output in a file, in a session of its own.
 
     Args:
         words: of the command.
@@ -61,60 +53,117 @@ def run_logged(
         watch: called with each line that it prints.
         held: open files that it shall hold open too, such as a lock.
 
+    Raises:
+        CommandFailed: it is not installed.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        log: Path,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        watch: Callable[[str], None] | None = None,
+        held: Sequence[int] = (),
+    ) -> None:
+        environment = dict(os.environ if environment is None else environment)
+        self.name, self.log, self.watch = words[0], log, watch
+        self.start, self.begun = time.perf_counter(), ""
+        with log.open("w", encoding="utf-8", errors="replace") as file:
+            self.process = subprocess.Popen(
+                [find_program(words[0], environment.get("PATH", "")), *words[1:]],
+                cwd=folder,
+                env={**environment, "PYTHONUNBUFFERED": "1"},  # else the error stands above what was printed before it
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=held,
+            )
+        self.reader = log.open(encoding="utf-8", errors="replace")
+
+    def ended(self) -> bool:
+        """Whether it has ended; passes on what it has printed since.
+
+        Raises:
+            CommandFailed: it ended with an error.
+        """
+        status = self.process.poll()
+        *lines, self.begun = (self.begun + self.reader.read()).split("\n")
+        for line in lines if self.watch else ():
+            self.watch(line)
+        if status is None:
+            return False
+        self.reader.close()
+        self.seconds = time.perf_counter() - self.start
+        if status != 0:
+            tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+            raise CommandFailed(f"{self.name} ended with status {status}. The end of {self.log}:\n\n{tail}\n")
+        return True
+
+    def end(self) -> None:
+        """End it and its worker processes: Ctrl-C first, by which nnU-Net ends them itself."""
+        self.reader.close()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                return
+            try:
+                self.process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def run_lanes(lanes: Iterable[Iterator[LoggedCommand]], at_once: int) -> None:
+    """Run lanes side by side, in each lane one command after the other.
+
+    Args:
+        lanes: each starts a command when it is asked for the next.
+        at_once: so many lanes at a time, in their order.
+
+    Raises:
+        CommandFailed: of the command that ended with an error first; all others were ended.
+    """
+    waiting, running = deque(lanes), {}
+
+    def go_on(lane: Iterator[LoggedCommand]) -> None:
+        running.pop(lane, None)
+        command = next(lane, None)
+        if command is not None:
+            running[lane] = command
+
+    try:
+        while waiting or running:
+            for lane in [lane for lane, command in running.items() if command.ended()]:
+                go_on(lane)
+            while waiting and len(running) < at_once:
+                go_on(waiting.popleft())
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        for command in running.values():
+            command.end()
+        raise
+
+
+def run_logged(
+    words: Sequence[str],
+    log: Path,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[str], None] | None = None,
+    held: Sequence[int] = (),
+) -> float:
+    """Run one command with its output in a file, as `LoggedCommand`'s arguments say.
+
+    It ends with its worker processes where this process is interrupted or terminated.
+
     Returns:
         Seconds that it took.
 
     Raises:
         CommandFailed: it is not installed, or ended with an error.
     """
-    environment = dict(os.environ if environment is None else environment)
-    start = time.perf_counter()
-    with log.open("w", encoding="utf-8", errors="replace") as file:
-        process = subprocess.Popen(
-            [find_program(words[0], environment.get("PATH", "")), *words[1:]],
-            cwd=folder,
-            env={**environment, "PYTHONUNBUFFERED": "1"},  # else the error stands above what was printed before it
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=held,
-        )
-    try:
-        status = _wait(process, log, watch)
-    except BaseException:
-        _end(process)
-        raise
-    if status != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
-        raise CommandFailed(f"{words[0]} ended with status {status}. The end of {log}:\n\n{tail}\n")
-    return time.perf_counter() - start
-
-
-def _wait(process: subprocess.Popen, log: Path, watch: Callable[[str], None] | None) -> int:
-    """Until it ends; its status."""
-    if watch is None:
-        return process.wait()
-    with log.open(encoding="utf-8", errors="replace") as file:
-        begun = ""
-        while True:
-            ended = process.poll() is not None
-            *lines, begun = (begun + file.read()).split("\n")
-            for line in lines:
-                watch(line)
-            if ended:
-                return process.returncode
-            time.sleep(POLL_SECONDS)
-
-
-def _end(process: subprocess.Popen) -> None:
-    """End a command and its worker processes: Ctrl-C first, by which nnU-Net ends them itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+    command = LoggedCommand(words, log, folder, environment, watch, held)
+    run_lanes([iter([command])], 1)
+    return command.seconds

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nnuda.commands import CommandFailed, find_program, run_logged
+from nnuda.commands import CommandFailed, LoggedCommand, find_program, run_lanes, run_logged
 
 PYTHON = Path(sys.executable).name
 
@@ -61,3 +62,43 @@ def test_an_interruption_ends_the_command_and_its_children(tmp_path):
         time.sleep(0.1)
     os.kill(pids[0], signal.SIGKILL)
     pytest.fail("the command's child outlived it")
+
+
+def wait_for(file: Path) -> str:
+    return (
+        f"import pathlib, time\nfor _ in range(600):\n if pathlib.Path({str(file)!r}).exists(): break\n time.sleep(0.1)\n"
+        "else: raise SystemExit('it never came')"
+    )
+
+
+def test_lanes_run_side_by_side_and_each_in_its_order(tmp_path):
+    """The first command of a lane waits for what the second of the other leaves."""
+    a, b = tmp_path / "a", tmp_path / "b"
+
+    def lane(name: str, *codes: str) -> Iterator[LoggedCommand]:
+        for number, code in enumerate(codes):
+            yield LoggedCommand(python(code), tmp_path / f"{name}{number}.log")
+
+    touch = "import pathlib; pathlib.Path({!r}).touch()"
+    run_lanes([lane("one", wait_for(b), touch.format(str(a))), lane("two", touch.format(str(b)), wait_for(a))], 2)
+    assert a.exists() and b.exists()
+
+
+def test_no_more_lanes_at_once_than_asked_for(tmp_path):
+    order = []
+
+    def lane(name: str) -> Iterator[LoggedCommand]:
+        order.append(f"{name} begins")
+        yield LoggedCommand(python("import time; time.sleep(0.3)"), tmp_path / name)
+        order.append(f"{name} ends")
+
+    run_lanes([lane("one"), lane("two")], 1)
+    assert order == ["one begins", "one ends", "two begins", "two ends"]
+
+
+def test_a_failure_ends_the_other_lanes(tmp_path):
+    other = LoggedCommand(python("import time; time.sleep(100)"), tmp_path / "other")
+    start = time.monotonic()
+    with pytest.raises(CommandFailed, match="the reason"):
+        run_lanes([iter([other]), iter([LoggedCommand(python("raise SystemExit('the reason')"), tmp_path / "log")])], 2)
+    assert time.monotonic() - start < 20 and other.process.returncode == -signal.SIGINT

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from nnuda.commands import run_logged
+from nnuda.commands import LoggedCommand, run_lanes
+
+Lane = Iterator[LoggedCommand]
 
 
 class Shell:
@@ -28,19 +30,30 @@ class Shell:
             print(f"export {name}={shlex.quote(value)}")
         print(f"cd {shlex.quote(str(folder))}", flush=True)
 
-    def run(self, command: str, watch: Callable[[str], None] | None = None) -> None:
+    def run(self, command: str) -> None:
         """Echoes a command line, runs it, and says how long it took.
 
         Args:
             command: as a user types it.
-            watch: called with each line that it prints.
 
         Raises:
             CommandFailed: it is not installed, or ended with an error.
         """
-        self.count += 1
-        words = shlex.split(command)
-        log = self.logs / f"{self.count:02d}_{words[0]}.log"
-        print(f"\n$ {command}", flush=True)
-        seconds = run_logged(words, log, self.folder, self.environment, watch)
-        print(f"  {seconds:.0f} s, log: {log.relative_to(self.folder)}", flush=True)
+        run_lanes([self.lane([command])], 1)
+
+    def lane(self, commands: Iterable[str], name: str = "", watch: Callable[[str], None] | None = None) -> Lane:
+        """The same for one command after the other, beside other lanes.
+
+        Args:
+            commands: as a user types them.
+            name: of the lane, before what is said of it.
+            watch: called with each line that they print.
+        """
+        for command in commands:
+            self.count += 1
+            words = shlex.split(command)
+            log = self.logs / f"{self.count:02d}_{words[0]}.log"
+            print(f"\n$ {command}", flush=True)
+            running = LoggedCommand(words, log, self.folder, self.environment, watch)
+            yield running
+            print(f"  {name and f'{name}: '}{running.seconds:.0f} s, log: {log.relative_to(self.folder)}", flush=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nnuda.demo.commands import Shell
+from nnuda.commands import run_lanes
+from nnuda.demo.commands import Lane, Shell
 from nnuda.demo.data import CASES_TEST, CASES_TRAINING, DemoData, make_data
 from nnuda.evaluation.comparison import read_result
 from nnuda.evaluation.overlay import draw_overlays
@@ -64,12 +66,13 @@ class Row:
     plans: str = "nnUNetPlans"
 
 
-RUNS = {
-    "source-only": Row("901", "nnUDATrainerSourceOnly"),
-    "strong": Row("901", "nnUDATrainerSourceOnly", STRONG_PLAN),
+RUNS = {  # the longest first
     "adapted": Row("901", "nnUDATrainerAdapt"),
+    "strong": Row("901", "nnUDATrainerSourceOnly", STRONG_PLAN),
     "oracle": Row("903", "nnUDATrainerSourceOnly"),
+    "source-only": Row("901", "nnUDATrainerSourceOnly"),
 }
+AT_ONCE = max(2, min(len(RUNS), os.cpu_count() or 1))  # commands
 ONE_PIECE = "one-piece"  # the adapted row's predictions, postprocessed
 SCORED = ("source-only", "strong", "adapted", ONE_PIECE, "oracle")
 DRAWN = SCORED[:-1]
@@ -78,9 +81,10 @@ PICTURE, REPORT = "overlay.png", "report.html"
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """nnU-Net's three folders below the demo's, and what makes it fast on a CPU with two cores."""
+    """nnU-Net's three folders below the demo's, and what makes several commands at a time fast on a CPU."""
     paths = {name: str(folder / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    return {**paths, "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    processes = {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
+    return {**paths, **processes, "nnUNet_compile": "f"}
 
 
 def add_small_configuration(plans_file: Path) -> None:
@@ -96,44 +100,55 @@ def set_arguments(settings: dict) -> str:
     return " ".join(f"--set {name}={value}" for name, value in settings.items())
 
 
-def plan(shell: Shell, data: DemoData, labelled: str, unlabelled: str) -> None:
+def plan(shell: Shell, data: DemoData, labelled: str, unlabelled: str) -> Lane:
     """Plans and preprocesses a pair of datasets, given by their numbers."""
-    shell.run(f"nnUDA_plan_and_preprocess -d {labelled} -t {unlabelled} -c 2d {set_arguments(SETTINGS)}")
+    yield from shell.lane([f"nnUDA_plan_and_preprocess -d {labelled} -t {unlabelled} -c 2d {set_arguments(SETTINGS)}"])
     dataset = data.source if labelled == "901" else data.oracle
     add_small_configuration(shell.folder / "nnUNet_preprocessed" / dataset.name / "nnUNetPlans.json")
 
 
-def train_and_predict(shell: Shell, data: DemoData, row: str) -> None:
+def plan_source(shell: Shell, data: DemoData) -> Lane:
+    """Two plans of the source, one with strong augmentation."""
+    yield from plan(shell, data, "901", "902")
+    yield from shell.lane([f"nnUDA_configure -d 901 -p nnUNetPlans --as {STRONG_PLAN} {set_arguments(STRONG)}"])
+
+
+def train_and_predict(shell: Shell, data: DemoData, row: str) -> Lane:
     """Trains, and predicts the target's test images."""
     run = RUNS[row]
     images = (data.target / "imagesTs").relative_to(shell.folder)
     model = f"-tr {run.trainer} -p {run.plans} -device cpu"
-    progress = TrainingProgress(SETTINGS["training.num_epochs"], lambda line: print(f"  {line}", flush=True), every=0)
-    shell.run(f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}", progress)
-    shell.run(
+    commands = (
+        f"nnUNetv2_train {run.labelled} {CONFIGURATION} 0 {model}",
         f"nnUNetv2_predict -i {images} -o predictions/{row} -d {run.labelled} -c {CONFIGURATION} -f 0 {model} "
-        "--disable_tta -npp 0 -nps 0"
+        "--disable_tta -npp 0 -nps 0",
+    )
+
+    def say(line: str) -> None:
+        print(f"  {row}: {line}", flush=True)
+
+    return shell.lane(commands, row, TrainingProgress(SETTINGS["training.num_epochs"], say, every=0))
+
+
+def postprocess_and_score(shell: Shell, data: DemoData) -> Lane:
+    """By the source's labels each organ is in one piece. Then the scores of each row."""
+    predictions = " ".join(f"predictions/{row}" for row in SCORED)
+    return shell.lane(
+        [
+            f"nnUDA_postprocess -d 901 -i predictions/adapted -o predictions/{ONE_PIECE} -np 1",
+            f"nnUDA_evaluate {data.test_labels.name} {predictions} -np 1",
+        ]
     )
 
 
-def postprocess(shell: Shell) -> None:
-    """By the source's labels: each organ is in one piece."""
-    shell.run(f"nnUDA_postprocess -d 901 -i predictions/adapted -o predictions/{ONE_PIECE} -np 1")
-
-
-def score(shell: Shell, data: DemoData) -> dict[str, dict]:
-    """The scores of each row."""
-    predictions = " ".join(f"predictions/{row}" for row in SCORED)
-    shell.run(f"nnUDA_evaluate {data.test_labels.name} {predictions} -np 1")
-    return {row: read_result(str(shell.folder / "predictions" / row)) for row in SCORED}
-
-
-def report(shell: Shell, data: DemoData) -> None:
+def report(shell: Shell, data: DemoData) -> Lane:
     """The page of the adapted training, with its scores against those of source-only."""
     fold = f"nnUNet_results/{data.source.name}/nnUDATrainerAdapt__nnUNetPlans__{CONFIGURATION}/fold_0"
-    shell.run(
-        f"nnUDA_report {fold} -o {REPORT} --predictions predictions/adapted -gt {data.test_labels.name} "
-        "--before-predictions predictions/source-only"
+    return shell.lane(
+        [
+            f"nnUDA_report {fold} -o {REPORT} --predictions predictions/adapted -gt {data.test_labels.name} "
+            "--before-predictions predictions/source-only"
+        ]
     )
 
 
@@ -187,14 +202,11 @@ def run_demo(folder: Path) -> None:
     )
     shell = Shell(folder, variables(folder))
     data = make_data(folder / "nnUNet_raw", folder / "target_labels")
-    plan(shell, data, "901", "902")
-    shell.run(f"nnUDA_configure -d 901 -p nnUNetPlans --as {STRONG_PLAN} {set_arguments(STRONG)}")
-    plan(shell, data, "903", "901")
-    for row in RUNS:
-        train_and_predict(shell, data, row)
-    postprocess(shell)
-    scores = score(shell, data)
-    report(shell, data)
+    run_lanes([plan_source(shell, data), plan(shell, data, "903", "901")], AT_ONCE)
+    print(f"\nFour trainings, {AT_ONCE} at a time with one thread each", flush=True)
+    run_lanes([train_and_predict(shell, data, row) for row in RUNS], AT_ONCE)
+    run_lanes([postprocess_and_score(shell, data), report(shell, data)], AT_ONCE)
+    scores = {row: read_result(str(folder / "predictions" / row)) for row in SCORED}
     draw(folder, data, scores)
     print()
     print_table(comparison_table(scores, "source-only", "oracle", title=f"{CASES_TEST} test images of the target"))

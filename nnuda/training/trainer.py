@@ -59,6 +59,7 @@ from nnuda.training.random_state import seed_everything, set_random_state
 from nnuda.training.saved_state import SavedState
 from nnuda.training.selecting import EpochSelection
 from nnuda.training.teacher import EmaTeacher, decay_for
+from nnuda.training.threads import take_threads_as_told
 from nnuda.training.two_domains import TwoDomains
 
 SECONDS_TO_END = 3  # for background workers, after an error or a signal
@@ -110,6 +111,8 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         if self.settings[INIT_FROM] and not (trained or self.continues):
             find_checkpoint(self.settings[INIT_FROM], option=INIT_FROM)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if device.type == "cpu":
+            take_threads_as_told()
         if self.is_cascaded:
             raise UnsupportedError(
                 "nnuda does not adapt the cascade's second stage. Train 2d, 3d_fullres or 3d_lowres."
