@@ -16,8 +16,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "trainin
 from browser import Browser, find_browser  # noqa: E402
 from toy import CPU, SOURCE, TARGET, Toy, write_dataset  # noqa: E402
 
-# A test that uses one of these trains, builds a wheel or makes an environment: it is slow without having to say so.
-SLOW_FIXTURES = {"toy", "variant", "ranks", "wheel", "sources", "plain"}
+# A test that uses one of these trains, builds a wheel, makes an environment or starts a browser: it is slow without having to say so.
+SLOW_FIXTURES = {"toy", "variant", "ranks", "wheel", "sources", "plain", "browser"}
 
 
 # Few tests that take minutes: begun last, one of them would keep a process busy while the others have nothing to do.

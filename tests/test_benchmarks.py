@@ -96,6 +96,7 @@ def test_one_piece_by_hand(monkeypatch):
     assert only == f"| mscmr, b | {title} | 2 | 0.600 | 0.615 | +0.015 | -0.020, +0.050 |"
 
 
+@pytest.mark.slow
 def test_costs_by_hand(monkeypatch):
     tables = module("tables")
     lines = lines_of(
@@ -116,6 +117,7 @@ def test_costs_by_hand(monkeypatch):
         assert float(cells.split(" | ")[1][:-2]) == memory_factor(trainer.strip("`"), {})
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme(tmp_path):
     """From a demo folder made by hand: the Dice below a panel is that of its image."""
     demo = tmp_path / "demo"

@@ -87,6 +87,7 @@ def test_where_the_kind_is_not_known_it_is_said(road, monkeypatch, plan, name, r
 
 
 @pytest.mark.parametrize(("planner", "stock", "gb", "expected"), KINDS)
+@pytest.mark.slow
 def test_nnunet_writes_this_plan_by_these_options(tmp_path, monkeypatch, planner, stock, gb, expected):
     folders = Folders(tmp_path).use(monkeypatch)
     write_dataset(folders.raw, SOURCE, labelled=True, cases=2)

@@ -34,6 +34,7 @@ def as_if_done(folder: str, benchmark) -> None:
         write_json(ready, os.path.join(pair_folder(folder, run.prepared), "ready.json"))
 
 
+@pytest.mark.slow
 def test_the_engine_reads_the_graph_as_it_is_meant(
     described: Callable[..., str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_what_has_not_changed_is_not_stale(described: Callable[..., str], folder
         ({"device": "cuda"}, "device: was 'cpu'"),
     ],
 )
+@pytest.mark.slow
 def test_another_budget_is_refused(described: Callable[..., str], folder: str, changed: dict, what: str) -> None:
     as_if_done(folder, read_benchmark(described()))
     with pytest.raises(BenchmarkError, match=what):

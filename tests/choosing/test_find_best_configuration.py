@@ -83,6 +83,7 @@ def test_the_instructions_lead_to_the_predictions_that_were_estimated(
     assert (two.root / "out" / "predictions" / "nnuda_estimate.json").is_file()
 
 
+@pytest.mark.slow
 def test_labels_choose_nothing(two: Made) -> None:
     without = find(two)
     assert "oracle" not in without and "true_dice" not in without
@@ -166,6 +167,7 @@ def test_somebody_elses_folder_stays(two: Made) -> None:
     assert [file.name for file in (two.root / "out").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_what_cannot_label_the_target_is_left_out_and_named(two: Made) -> None:
     two.model("thirdPlans", domain_adaptation={"target": {"name": "Dataset503_Another"}})
     two.model("nnUNetPlans", configuration="3d_cascade_fullres")

@@ -99,6 +99,7 @@ def test_only_what_the_source_shows_in_one_piece_loses_the_other_pieces(predicti
     assert {file.name: file.read_bytes() for file in predictions.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_nnunet_applies_the_same_to_further_predictions(predictions, tmp_path):
     main(words(predictions, tmp_path / "out"))
     pickled = np.load(tmp_path / "out" / PICKLE, allow_pickle=True)

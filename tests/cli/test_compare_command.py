@@ -75,6 +75,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "comparison.md", "comparison.html"])
+@pytest.mark.slow
 def test_a_users_file_is_not_replaced(folders: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     mine = folders / "out" / name
     mine.parent.mkdir()

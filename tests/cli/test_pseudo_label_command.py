@@ -56,6 +56,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return truth
 
 
+@pytest.mark.slow
 def test_the_dataset_is_nnunet_s(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pseudo_label.main(OPTIONS)
     printed = capsys.readouterr().out

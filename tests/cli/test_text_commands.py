@@ -52,6 +52,7 @@ def test_planning_takes_vectors_and_planning_again_keeps_them(planned, tmp_path)
     assert {name for name in after if after[name] != before.get(name)} == {"nnUNetPlans.json", entry["file"]}
 
 
+@pytest.mark.slow
 def test_a_trainer_that_reads_text_is_not_planned_without(planned, capsys):
     before = checksums(planned.preprocessed)
     message = refused(plan_and_preprocess, [*PAIR, "--clean", "-tr", "nnUDATrainerTCSA"])

@@ -110,6 +110,7 @@ def test_split_and_provenance(done):
     assert (raw / named["labels"]).is_dir() == bool(split["target"]["labelled"])
 
 
+@pytest.mark.slow
 def test_the_benchmark_scores_what_is_held_out(done):
     example, made, raw, pair = done
     split = json.loads((pair / SPLIT).read_text())["target"]

@@ -112,6 +112,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_compiles_as_one_graph_to_the_same_value(case):
     torch.manual_seed(0)
     a, b = (2 * torch.randn(2, 3, 4, 4) for _ in range(2))

@@ -45,6 +45,7 @@ def test_state_is_the_plain_networks(dimension, architecture):
 
 
 @pytest.mark.parametrize("dimension, architecture", CASES)
+@pytest.mark.slow
 def test_compiled_as_one_graph_it_gives_the_same(dimension, architecture):
     torch.manual_seed(0)
     network = UNetWithFeatures(plain_network(configuration(dimension, architecture)))

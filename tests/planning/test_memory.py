@@ -35,6 +35,7 @@ def plans_of(patch: list[int], batch: int, network: str = "unet.PlainConvUNet", 
 DATASET = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "a": 1, "b": 2}}
 
 
+@pytest.mark.slow
 def test_the_network_that_nnunet_calibrates_with():
     """Its planner's own example: this network at 128^3 has 558319104 elements with deep supervision (which it
     plans without), of 680000000 in 8 GB at batch size 2."""

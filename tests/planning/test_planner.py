@@ -97,6 +97,7 @@ def test_slices_lie_along_the_thick_axis(folders, source, target, axis):
         assert np.allclose(plans["configurations"]["2d"]["spacing"], [1, 1])
 
 
+@pytest.mark.slow
 def test_memory_of_the_step_divides_the_target(folders):
     write_source(folders, [(1, 1, 1)] * 3, [(128, 128, 128)] * 3)
     target = fingerprint([(1, 1, 1)] * 3, [(128, 128, 128)] * 3)
@@ -119,6 +120,7 @@ def test_memory_of_the_step_divides_the_target(folders):
         ("nnUDAPlannerResEncXL", "nnUNetResEncUNetXLPlans", "nnUNetPlannerResEncXL", 40),
     ],
 )
+@pytest.mark.slow
 def test_residual_encoders(folders, planner, name, stock, target_gb):
     write_source(folders, [(3, 1, 1)] * 2, [(16, 64, 64)] * 2)
     target = fingerprint([(2, 1, 1)] * 2, [(16, 64, 64)] * 2)

@@ -104,6 +104,7 @@ def test_a_plan_of_an_earlier_version_has_no_rules(folders):
         ({"seed": 1, "direction": RAS}, False),
     ],
 )
+@pytest.mark.slow
 def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, capsys, change, alike):
     write_dataset(folders.raw, SOURCE, labelled=True, cases=8)
     write_dataset(folders.raw, TARGET, labelled=False, **{"cases": 8, **change})
@@ -129,6 +130,7 @@ def scrambled(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("change", [inverted, scrambled])
+@pytest.mark.slow
 def test_other_images_of_the_same_channel_are_a_shift(folders, change):
     write_dataset(folders.raw, SOURCE, labelled=True, cases=8)
     write_dataset(folders.raw, TARGET, labelled=False, seed=1, cases=8)

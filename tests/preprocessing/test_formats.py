@@ -105,6 +105,7 @@ def test_natural_images(folders, ending, channel):
         ({"background": 0, "box": 1, "ignore": 2}, {}, {1, (-1, 0, 1)}),
     ],
 )
+@pytest.mark.slow
 def test_regions_and_ignore_label(folders, labels, extra, locations):
     write_dataset(folders.raw, SOURCE, labelled=True, labels=labels, extra=extra)
     write_dataset(folders.raw, TARGET, labelled=False, labels=labels, seed=1)
@@ -140,6 +141,7 @@ def test_a_reader_that_reorients_takes_the_orientation_warning_away(folders, cap
     assert np.allclose(source, target[..., ::-1, ::-1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_3d_target_of_another_spacing(folders):
     write_dataset(folders.raw, SOURCE, labelled=True, shape=(12, 24, 24), spacing=(2, 1, 1))
     write_dataset(folders.raw, TARGET, labelled=False, shape=(12, 24, 24), spacing=(2, 2, 2), seed=1)
