@@ -143,8 +143,6 @@ def source_complaint(content: dict) -> str:
     if not labels:
         return 'expected "labels", such as {"background": 0, "heart": 1}; there are none'
     values = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
-    if any(type(v) is not int for v in chain(*values.values())):
-        return f"labels: expected whole numbers, got {labels}"
     if labels.get("background") != 0:
         return f'labels: expected "background": 0, got {labels.get("background", "no background")}'
     foreground = {name: set(value) for name, value in values.items() if name not in ("background", "ignore")}
@@ -166,7 +164,7 @@ def _values_complaint(labels: dict, foreground: dict[str, set[int]]) -> str:
     if ignore is not None and ignore <= max(used):
         return f'labels: "ignore" has to be the highest value; got {ignore} among {sorted({*used, ignore})}'
     if used != set(range(len(used))):
-        missing = sorted(set(range(max(used))) - used)
+        missing = sorted(set(range(len(used))) - used)
         return f"labels: expected consecutive values from 0, but {missing[:5]} are missing among {sorted(used)}"
     if ignore is not None and ignore != len(used):
         return f'labels: "ignore" has to be the highest value, {len(used)}; got {ignore}'
@@ -176,6 +174,9 @@ def _values_complaint(labels: dict, foreground: dict[str, set[int]]) -> str:
 def _regions_complaint(content: dict, foreground: dict[str, set[int]]) -> str:
     if all(len(content["labels"][name]) < 2 for name in foreground if isinstance(content["labels"][name], list)):
         return ""
+    with_background = [name for name, value in foreground.items() if 0 in value]
+    if with_background:
+        return f"labels: 0 is the background; expected regions without it, got it in {', '.join(with_background)}"
     order = content.get("regions_class_order")
     if order is None:
         return "labels with regions need regions_class_order: the value that each region is painted with, in order"

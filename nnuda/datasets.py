@@ -14,11 +14,13 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, 
 from nnunetv2.paths import nnUNet_raw
 
 from nnuda.dataset_json import check_case_name, read_dataset_json
-from nnuda.errors import DatasetError, harmless
+from nnuda.errors import DatasetError, harmless, short
 from nnuda.images import check_whole
 
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+LONGEST_NAME = 100  # characters; a results folder's name holds trainer, plans and configuration, a file's at most 255
 
 
 @dataclass(frozen=True)
@@ -80,31 +82,39 @@ def dataset_name(dataset: str | int) -> str:
     name = str(dataset)
     found = [name]
     if not name.startswith("Dataset"):
-        found = list(map(str, find_candidate_datasets(int(name)))) if name.isdecimal() else []
-    reason = f"There are: {first_of(_datasets_there(), 10)}."
+        found = list(map(str, find_candidate_datasets(int(name)))) if re.fullmatch(r"\d{1,9}", name) else []
+    reason = _datasets_there()
     if len(found) == 1:
         if os.path.basename(found[0]) == found[0]:
             return found[0]
         reason = f"{found[0]} is a path."
     elif found:
         reason = f"In nnU-Net's three folders {' and '.join(found)} have this number: rename all but one."
-    raise DatasetError(
-        f"No dataset {dataset}: give the number or name of one dataset in nnUNet_raw={nnUNet_raw.get()}. {reason}"
+    raise _no_dataset(name, reason)
+
+
+def _no_dataset(name: str, reason: str) -> DatasetError:
+    return DatasetError(
+        f"No dataset {harmless(short(name))}: give the number or name of one dataset in "
+        f"nnUNet_raw={nnUNet_raw.get()}. {reason}"
     )
 
 
-def _datasets_there() -> list[str]:
+def _datasets_there() -> str:
     folder = nnUNet_raw.get()
     names = sorted(os.listdir(folder)) if folder and isdir(folder) else []
-    return [name for name in names if re.match(r"Dataset\d{3}_", name)] or ["none"]
+    there = [name for name in names if re.match(r"Dataset\d{3}_", name)]
+    return f"There are: {first_of(there or ['none'], 10)}."
 
 
 def check_name(name: str, option: str) -> None:
     """Plans' and targets' names become parts of folder names, which nnU-Net takes apart at double underscores.
 
     Raises:
-        DatasetError: another character, or a double underscore.
+        DatasetError: another character, a double underscore, or too long for a file's name.
     """
+    if len(name) > LONGEST_NAME:
+        raise DatasetError(f"{option}: expected at most {LONGEST_NAME} characters; got {len(name)}, {short(name)!r}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or "__" in name:
         raise DatasetError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
 
@@ -122,6 +132,8 @@ def load_dataset(dataset: str | int, labelled: bool = False) -> Domain:
     """
     name = dataset_name(dataset)
     folder = join(nnUNet_raw, name)
+    if not isdir(folder):
+        raise _no_dataset(name, _datasets_there())
     if not isfile(join(folder, "dataset.json")):
         raise DatasetError(
             f"Expected {join(folder, 'dataset.json')}, which is not there. Put the dataset's raw "
@@ -141,6 +153,10 @@ def load_folder(folder: str, name: str, channel_names: list[str], source: Domain
         source: gives file ending and reader.
     """
     check_name(name, "--target-name")
+    if not all(channel.strip() for channel in channel_names):
+        raise DatasetError(
+            f"--target-channel-names: expected a name for each channel, such as CT or T1; got {channel_names}."
+        )
     dataset_json = {
         key: source.dataset_json[key]
         for key in ("file_ending", "overwrite_image_reader_writer")

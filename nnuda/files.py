@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,12 +334,35 @@ def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: s
     return content
 
 
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_nan(_: Any, value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+@cache
+def schema_validator() -> type:
+    """Of JSON Schema, with numbers that can be reckoned with: Python's json also reads NaN, Infinity and whole numbers
+    beyond 64 bits, and 1e3 is no integer where range() is to count to it. Where a mean of nothing may be meant, a schema
+    allows the type "nan" too."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    types = {"integer": _is_integer, "number": _is_number, "nan": _is_nan}
+    return extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(types))
+
+
 def schema_complaint(content: Any, schema: dict) -> str:
     """What is wrong with a content, with its place, in one sentence; empty where nothing is."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema).iter_errors(content))
+    error = best_match(schema_validator()(schema).iter_errors(content))
     if error is None:
         return ""
     where = ".".join(str(part) for part in error.absolute_path)

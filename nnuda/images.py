@@ -204,12 +204,27 @@ def _parse_header(file: str) -> NiftiHeader:
             shape, spacing = struct.unpack_from(f"{order}8h", raw, 40), struct.unpack_from(f"{order}8f", raw, 76)
             datatype, bits = struct.unpack_from(f"{order}2h", raw, 70)
             begin = struct.unpack_from(f"{order}f", raw, 108)[0]
+            scale, codes = struct.unpack_from(f"{order}2f", raw, 112), struct.unpack_from(f"{order}2h", raw, 252)
+            quaternion, matrix = (
+                struct.unpack_from(f"{order}6f", raw, 256),
+                struct.unpack_from(f"{order}12f", raw, 280),
+            )
         elif size == 540 and len(raw) >= 540:
             shape, spacing = struct.unpack_from(f"{order}8q", raw, 16), struct.unpack_from(f"{order}8d", raw, 104)
             datatype, bits = struct.unpack_from(f"{order}2h", raw, 12)
             begin = struct.unpack_from(f"{order}q", raw, 168)[0]
+            scale, codes = struct.unpack_from(f"{order}2d", raw, 176), struct.unpack_from(f"{order}2i", raw, 344)
+            quaternion, matrix = (
+                struct.unpack_from(f"{order}6d", raw, 352),
+                struct.unpack_from(f"{order}12d", raw, 400),
+            )
         else:
             continue
+        for name, used, numbers in (("qform", codes[0], quaternion), ("sform", codes[1], matrix)):
+            if used > 0 and not all(map(math.isfinite, numbers)):
+                raise ValueError(f"NaN or infinity in the header's {name}, which says where the image lies")
+        if any(map(math.isinf, scale)):  # NaN, as nibabel writes it, is none
+            raise ValueError("infinity in the header's scl_slope or scl_inter, by which values are scaled")
         axes = range(1, 1 + min(max(shape[0], 1), 7))
         voxels = math.prod(max(shape[i], 1) for i in axes)
         begin = int(begin) if math.isfinite(begin) and begin >= 0 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -14,7 +15,8 @@ from nnuda.files import inside, read_json, schema_complaint
 KEY = "domain_adaptation"
 SCHEMA_VERSION = 1
 
-_SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 3}
+_SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 2**16}, "minItems": 2, "maxItems": 3}
+_MM = {"type": "number", "minimum": 1e-6, "maximum": 1e6}
 _AXES = {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 3, "maxItems": 3}
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 # what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
@@ -26,7 +28,7 @@ _CONFIGURATION = {
         "preprocessor_name": {"type": "string"},
         "batch_size": {"type": "integer", "minimum": 1},
         "patch_size": _SIZES,
-        "spacing": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 2, "maxItems": 3},
+        "spacing": {"type": "array", "items": _MM, "minItems": 2, "maxItems": 3},
         "normalization_schemes": _TEXTS,
         "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
         **dict.fromkeys((f"resampling_fn_{name}" for name in ("data", "seg", "probabilities")), {"type": "string"}),
@@ -238,6 +240,34 @@ def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, A
             f"{', '.join(missing)}. Take a plan that nnU-Net or nnuda has written."
         )
     return merged
+
+
+def check_to_train(plans: dict, name: str) -> None:
+    """What nnU-Net has read of a plan before it trains by one of its configurations.
+
+    Raises:
+        PlanKeyError: an entry is missing or cannot be.
+    """
+    configuration = configuration_of(plans, name, whole=True)
+    complaint = schema_complaint(plans, USED_PLANS_SCHEMA) or _patch_complaint(configuration)
+    if complaint:
+        raise PlanKeyError(
+            f"Plan {plans['plans_name']}, configuration {name}: expected {PLANS}; got {complaint}. "
+            "Take a plan that nnU-Net or nnuda has written."
+        )
+
+
+def _patch_complaint(configuration: dict) -> str:
+    """A U-Net halves the patch and joins the halves again; other networks name no strides."""
+    strides = configuration.get("architecture", {}).get("arch_kwargs", {}).get("strides")
+    patch = configuration["patch_size"]
+    try:
+        steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
+    except (TypeError, ValueError):
+        return ""
+    if len(steps) != len(patch) or not any(size % step for size, step in zip(patch, steps)):
+        return ""
+    return f"patch_size {patch}, which the network's strides ({' x '.join(map(str, steps))} in all) do not divide"
 
 
 def chosen_settings(key: dict) -> dict:

@@ -50,7 +50,7 @@ FINGERPRINT_SCHEMA = {
             "additionalProperties": {
                 "type": "object",
                 "required": list(_INTENSITIES),
-                "properties": dict.fromkeys(_INTENSITIES, {"type": "number"}),
+                "properties": dict.fromkeys(_INTENSITIES, {"type": ["number", "nan"]}),
             },
         },
         "median_relative_size_after_cropping": {"type": "number"},

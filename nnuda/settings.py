@@ -19,9 +19,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from jsonschema.validators import extend
 
 from nnuda.errors import NnudaError, short
+from nnuda.files import schema_validator
 from nnuda.trainer_files import BASE, package_presets, preset_files
 
 RECIPE = "training.recipe"
@@ -31,23 +31,6 @@ LENGTH = ("training.num_epochs", "training.num_iterations_per_epoch")
 INIT_FROM = "training.init_from"
 STEPS_BEFORE_ADAPTATION, LATEST_START = 400, 0.6  # the latter as a share of the training
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-
-
-# JSON Schema takes 1e3 for an integer and Python's json reads NaN: range(1e3) fails only at training, a NaN weight
-# silently turns its term off.
-# A whole number beyond 64 bits is none that anything could count to.
-def _is_integer(_: Any, value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-
-
-def _is_number(_: Any, value: Any) -> bool:
-    return _is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
-
-
-_Validator = extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
-)
 
 
 class SettingsError(NnudaError, ValueError):
@@ -182,7 +165,7 @@ def _check_entry(name: str, where: str, key: str, entry: dict, of_base: dict | N
     except SchemaError as error:
         raise SettingsError(f"{where}: its schema is no JSON schema ({error.message}).") from error
     for schema in [whole["schema"], *([of_base["schema"]] if of_base else [])]:
-        error = next(_Validator(schema).iter_errors(whole["value"]), None)
+        error = next(schema_validator()(schema).iter_errors(whole["value"]), None)
         if error is not None:
             raise SettingsError(
                 f"{where}: expected a value that meets {json.dumps(schema)}; got "
@@ -234,7 +217,7 @@ def setting_formats() -> dict[str, str]:
 
 
 def _check_value(key: str, value: Any, schema: dict) -> None:
-    error = next(_Validator(schema).iter_errors(value), None)
+    error = next(schema_validator()(schema).iter_errors(value), None)
     if error is not None:
         raise SettingsError(
             f"Setting {key}: expected a value that meets {json.dumps(schema)}; got "

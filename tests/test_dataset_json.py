@@ -81,7 +81,13 @@ def test_what_forbids_either_domain(tmp_path, changes, message):
         ({"labels": {"background": 0, "LV": 1, "ignore": 2, "RV": 3}}, '"ignore" has to be the highest value; got 2'),
         ({"labels": {"background": 0, "LV": 1, "ignore": 3}}, '"ignore" has to be the highest value, 2; got 3'),
         ({"labels": {"background": 0, "LV": 1, "ignore": [2]}}, '"ignore" has to be one number'),
-        ({"labels": {"background": 0, "LV": 1.0}}, "whole numbers"),
+        ({"labels": {"background": 0, "LV": 1.0}}, "labels.LV: 1.0 is not of type 'integer'"),
+        ({"labels": {"background": 0, "LV": 1, "RV": 10**15}}, r"consecutive values from 0, but \[2\] are missing"),
+        ({"labels": {"background": 0, "LV": 1, "RV": 10**30}}, "is not of type 'integer'"),
+        (
+            {"labels": {"background": 0, "all": [0, 1], "RV": 1}, "regions_class_order": [1, 1]},
+            "0 is the background; expected regions without it, got it in all",
+        ),
         ({"labels": {"background": 0, "heart": [1, 2], "RV": [2]}}, "need regions_class_order"),
         (
             {"labels": {"background": 0, "heart": [1, 2], "RV": [2]}, "regions_class_order": [1]},

@@ -57,6 +57,20 @@ def broken(folder, kind):
         for i in range(3):
             struct.pack_into("<h", content, 42 + 2 * i, 30000)
         file.write_bytes(gzip.compress(bytes(content)))
+    elif kind.startswith("header"):  # version 1 and 2: where code, qform, sform and slope lie
+        _, version, field = kind.split()
+        image = (nibabel.Nifti1Image if version == "1" else nibabel.Nifti2Image)(
+            np.zeros((4, 5, 6), np.int16), np.eye(4)
+        )
+        image.header.set_qform(np.eye(4), 1)
+        nibabel.save(image, file)
+        content = bytearray(gzip.decompress(file.read_bytes()))
+        header = (nibabel.Nifti1Header if version == "1" else nibabel.Nifti2Header)(
+            bytes(content[: 348 if version == "1" else 540])
+        )
+        header[field] = np.inf if field == "scl_slope" else np.nan
+        content[: len(header.binaryblock)] = header.binaryblock
+        file.write_bytes(gzip.compress(bytes(content)))
     elif kind == "nrrd":
         file = folder / "t00_0000.nrrd"
         cut(write(file))
@@ -78,6 +92,11 @@ def broken(folder, kind):
         ("uncompressed", "cut off: its header announces"),
         ("claims too much", "cut off: its header announces 108000000000352 bytes, 400 are there"),
         ("nrrd", "expected an image that nnU-Net can read"),
+        *((f"header {v} qoffset_x", "NaN or infinity in the header's qform") for v in (1, 2)),
+        *((f"header {v} quatern_c", "NaN or infinity in the header's qform") for v in (1, 2)),
+        *((f"header {v} srow_x", "NaN or infinity in the header's sform") for v in (1, 2)),
+        *((f"header {v} srow_z", "NaN or infinity in the header's sform") for v in (1, 2)),
+        *((f"header {v} scl_slope", "infinity in the header's scl_slope") for v in (1, 2)),
     ],
 )
 def test_files_that_are_refused(tmp_path, kind, message):

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, configuration_of, read_key, target_folder
+from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, check_to_train, configuration_of, read_key, target_folder
 
 COMMAND = "nnUDA_plan_and_preprocess -d Dataset501_S -t TARGET -p nnUNetPlans"
 
@@ -127,3 +127,41 @@ def test_a_configuration_has_what_it_inherits():
 def test_a_configuration_that_cannot_be_read(configurations, name, message):
     with pytest.raises(PlanKeyError, match=message):
         configuration_of({"plans_name": "p", "configurations": configurations}, name, whole=True)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({}, None),
+        (
+            {"patch_size": [20, 16]},
+            r"patch_size \[20, 16\], which the network's strides \(8 x 4 in all\) do not divide",
+        ),
+        ({"patch_size": [24, 4]}, None),
+        ({"spacing": [float("inf"), 1.0]}, "configurations.2d.spacing.0: inf is not of type 'number'"),
+        ({"architecture": {"network_class_name": "x", "arch_kwargs": {}}, "patch_size": [7, 7]}, None),
+    ],
+)
+def test_a_plan_to_train_by(changes, message):
+    configuration = {
+        "data_identifier": "p_2d",
+        "batch_size": 2,
+        "patch_size": [16, 16],
+        "spacing": [1.0, 1.0],
+        "normalization_schemes": ["ZScoreNormalization"],
+        "use_mask_for_norm": [False],
+        "architecture": {"network_class_name": "x", "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2], [2, 1]]}},
+        **changes,
+    }
+    plans = {
+        "dataset_name": "Dataset001_A",
+        "plans_name": "p",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {"2d": configuration},
+    }
+    if message is None:
+        return check_to_train(plans, "2d")
+    with pytest.raises(PlanKeyError, match=f"Plan p, configuration 2d: expected a plan of nnU-Net's; got {message}"):
+        check_to_train(plans, "2d")

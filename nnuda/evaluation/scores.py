@@ -25,7 +25,7 @@ from nnuda.evaluation.table import spreadsheet_text
 from nnuda.files import read_json, replacing, write_json
 from nnuda.processes import run_cases
 
-_NUMBER = {"type": ["number", "null"]}
+_NUMBER = {"type": ["number", "nan", "null"]}
 _NUMBERS = {"type": "object", "required": ["Dice"], "additionalProperties": _NUMBER}
 _STATISTICS = {"type": "object", "required": ["mean", "std", "n"], "additionalProperties": _NUMBER}
 _CASE = {

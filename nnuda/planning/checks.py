@@ -75,12 +75,17 @@ def _check_format(source: Domain, target: Domain, reader_class: type[BaseReaderW
             f"target's images to {source.file_ending}."
         )
     reader = target.reader_class()
-    if reader is not reader_class:
-        raise PlanningError(
-            f"Reader: the source's plan reads with {reader_class.__name__}, target {target.name} with "
-            f'{reader.__name__}. Set "overwrite_image_reader_writer": "{reader_class.__name__}" in '
-            "the target's dataset.json if that reads its images."
-        )
+    if reader is reader_class:
+        return
+    try:
+        read_case(reader_class, next(iter(target.images.values()))[:1])
+        remedy = f'Set "overwrite_image_reader_writer": "{reader_class.__name__}" in the target\'s dataset.json.'
+    except DatasetError as error:
+        remedy = f"{reader_class.__name__} fails: {error}"
+    raise PlanningError(
+        f"Reader: the source's plan reads with {reader_class.__name__}, target {target.name} with {reader.__name__}. "
+        f"{remedy}"
+    )
 
 
 def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReaderWriter]) -> None:

@@ -14,7 +14,7 @@ from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run
 
 FILE = "nnuda_estimate.json"
-_NUMBER = {"type": ["number", "null"]}
+_NUMBER = {"type": ["number", "nan", "null"]}
 _ROW = {
     "type": "object",
     "required": ["value", "low", "high"],

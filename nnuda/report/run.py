@@ -33,7 +33,7 @@ from nnuda.settings import check_known, defaults, load_preset
 from nnuda.trainer_files import BASE
 from nnuda.training.loss_terms import loss_terms
 
-_NUMBER, _TEXTS = {"type": ["number", "null"]}, {"type": "array", "items": {"type": "string"}}
+_NUMBER, _TEXTS = {"type": ["number", "nan", "null"]}, {"type": "array", "items": {"type": "string"}}
 _RECORD = {
     "type": "object",
     "required": [
@@ -52,7 +52,7 @@ _RECORD = {
         "epoch": {"type": "integer", "minimum": 0},
         **dict.fromkeys(("entropy", "class_prior", "agreement", "density", "source_dice"), _NUMBER),
         "agreement_kind": {"enum": ["teacher", "flip", None]},
-        "class_shares": {"type": "array", "items": {"type": "number"}},
+        "class_shares": {"type": "array", "items": _NUMBER},
         "vetoed": _TEXTS,
         "alarm": _TEXTS,
     },

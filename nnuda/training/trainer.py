@@ -29,7 +29,7 @@ from nnuda.errors import (
 from nnuda.files import LOCK, locked, sweep, write_json
 from nnuda.labels import certain_logits, class_names
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
-from nnuda.plan_key import KEY, plans_with_target_normalization
+from nnuda.plan_key import KEY, check_to_train, plans_with_target_normalization
 from nnuda.processes import WorkerDied
 from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
 from nnuda.selection.history import FILE as SELECTION_FILE
@@ -97,6 +97,7 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
                 f"Expected a configuration of the plan {plans['plans_name']}: "
                 f"{', '.join(plans['configurations'])}; got {configuration}."
             )
+        check_to_train(plans, configuration)
         folder, self.continues = None, bool(plans.get("continue_training", False))
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(

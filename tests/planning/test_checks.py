@@ -107,6 +107,18 @@ def test_another_reader(pair):
         check()
 
 
+def test_a_first_image_that_only_another_reader_takes_is_named(pair):
+    """nnU-Net chooses a reader by the first image: where that is damaged, it is not the reader that has to be mended."""
+    file = pair.raw / TARGET / "imagesTr" / "case0_0000.nii.gz"
+    content = bytearray(file.read_bytes())
+    content[-8:-4] = b"\1\2\3\4"  # gzip's checksum, which nibabel does not look at
+    file.write_bytes(bytes(content))
+    with pytest.raises(
+        PlanningError, match=f"with NibabelIO. SimpleITKIO fails: {file}: expected an image that nnU-Net"
+    ):
+        check()
+
+
 def test_a_low_resolution_axis_at_another_position(pair):
     remake(pair, spacing=(1, 1, 4), shape=(32, 32, 8))
     with pytest.raises(

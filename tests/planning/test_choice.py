@@ -139,6 +139,11 @@ def test_names_and_planners_are_checked(folders):
         choose(pl="nnUDAPlaner")
     with pytest.raises(NnudaError, match="-overwrite_plans_name"):
         choose(new="a__b")
+    with pytest.raises(NnudaError, match="-overwrite_plans_name: expected at most 100 characters; got 101"):
+        choose(new="a" * 101)
+    for name in ("dataset", "dataset_fingerprint", "splits_final", "gt_segmentations", "nnUDA_raw_cases", "a.json"):
+        with pytest.raises(PlanningError, match=f"-overwrite_plans_name {name}: .* another name"):
+            choose(new=name)
 
 
 def test_a_fresh_plan_with_options_can_be_asked_for_again(folders):
@@ -172,6 +177,11 @@ def change(**changes: object) -> dict:
         ({"configurations": []}, "configurations"),
         (change(spacing="x"), "configurations.2d.spacing"),
         (change(spacing=[0.0, 1.0]), "configurations.2d.spacing"),
+        (change(spacing=[float("nan"), 1.0]), "configurations.2d.spacing.0: nan is not of type 'number'"),
+        (change(spacing=[1.0, float("inf")]), "configurations.2d.spacing.1: inf is not of type 'number'"),
+        (change(spacing=[1e-9, 1.0]), "configurations.2d.spacing.0: 1e-09 is less than the minimum"),
+        (change(patch_size=[32, 10**9]), "configurations.2d.patch_size.1: 1000000000 is greater than the maximum"),
+        (change(batch_size=1e3), "configurations.2d.batch_size: 1000.0 is not of type 'integer'"),
         (change(spacing=[1.0, 1.0, 1.0]), "configurations.2d: .*spacing .* differ"),
         (change(patch_size=[32, -32]), "configurations.2d.patch_size"),
         (change(batch_size=0), "configurations.2d.batch_size"),

@@ -46,7 +46,7 @@ def test_a_dataset_by_number_and_by_name(pair):
     [
         ("799", f"No dataset 799.* There are: {SOURCE}"),
         ("nonsense", f"No dataset nonsense.* There are: {SOURCE}"),
-        ("Dataset799_Gone", "which is not there"),
+        ("Dataset799_Gone", f"No dataset Dataset799_Gone.* There are: {SOURCE}"),
     ],
 )
 def test_a_missing_dataset(pair, dataset, says):
@@ -124,6 +124,18 @@ def test_a_first_image_that_no_reader_takes(pair, capfd):
     with pytest.raises(DatasetError, match=f"{file}: expected an image that nnU-Net can read; none of its readers"):
         load_dataset(TARGET).reader_class()
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["Dataset701", "Dataset701_Sorce", "7" * 5000, "Dataset701_\x1b[2J", ""])
+def test_a_dataset_that_is_not_there_lists_those_that_are(pair, name):
+    with pytest.raises(DatasetError, match=f"No dataset .* There are: {SOURCE}, {TARGET}") as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 1000 and "\x1b" not in str(caught.value)
+
+
+def test_channels_of_a_folder_have_names(pair):
+    with pytest.raises(DatasetError, match="--target-channel-names: expected a name for each channel"):
+        load_folder(str(pair.raw / TARGET / "imagesTr"), "Other", [" "], load_dataset(SOURCE))
 
 
 def test_a_path_is_no_dataset(pair):
