@@ -74,6 +74,8 @@ def named_paths(words: list[str]) -> dict[str, str]:
         name, found, path = word.partition("=")
         if not found or os.path.exists(word):
             name, path = os.path.basename(os.path.normpath(word)).removesuffix(".json"), word
+        if not name or not path:
+            raise EvaluationError(f"Expected NAME=RESULT or RESULT; got {word}.")
         if name in named:
             raise EvaluationError(
                 f"Expected a name for each result; {named[name]} and {path} are both called {name}. "

@@ -11,7 +11,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.ranges import ending, number_of_processes
+from nnuda.cli.ranges import by_class, decimal, ending, number_of_processes
 from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import DEFINITIONS, PRESETS, SCORES_NAME
@@ -82,21 +82,8 @@ def add_inputs(parser: argparse.ArgumentParser, folder: str, when: str = "") -> 
 
 
 def parse_tolerances(words: list[str]) -> dict[str | None, float]:
-    """["2", "liver=5"] -> {None: 2.0, "liver": 5.0}.
-
-    Raises:
-        EvaluationError: not a number, or below 0.
-    """
-    tolerances: dict[str | None, float] = {}
-    for word in words:
-        name, _, number = word.rpartition("=")
-        try:
-            tolerances[name or None] = float(number)
-        except ValueError:
-            tolerances[name or None] = -1.0
-        if not 0 <= tolerances[name or None] < float("inf"):
-            raise EvaluationError(f"Expected --nsd-tolerance as a number of mm from 0 on, or CLASS=MM; got {word}.")
-    return tolerances
+    """Of --nsd-tolerance."""
+    return by_class(words, decimal(0, 1e6, " of mm"), "--nsd-tolerance")
 
 
 READER_SCHEMA = {  # what is read of the plans.json beside predictions

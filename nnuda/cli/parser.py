@@ -25,6 +25,20 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """An empty text, such as a variable that is not set leaves in a script, is no value."""
+
+    def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if value != action.const and (value == "" or (isinstance(value, list) and "" in value)):
+                self.error(
+                    f"argument {'/'.join(action.option_strings) or action.dest}: expected a value, got an empty text"
+                )
+        return found, rest
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -42,7 +56,7 @@ def new_parser(name: str, description: str, examples: Sequence[str], more: str =
         more: stands before the examples.
     """
     lines = [f"  {name} {example}".rstrip().replace("\n", "\n      ") for example in examples]
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=name,
         description=description,
         epilog="\n".join([*([more, ""] if more else []), "examples:", *lines]),

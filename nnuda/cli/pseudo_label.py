@@ -12,7 +12,7 @@ from rich.table import Table
 
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
 from nnuda.cli.parser import new_parser
-from nnuda.cli.ranges import decimal, fold
+from nnuda.cli.ranges import by_class, decimal, fold
 from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
 from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder
@@ -114,19 +114,8 @@ def add_rules(parser: argparse._ActionsContainer) -> None:
 
 
 def parse_confidence(words: list[str]) -> dict[str | None, float]:
-    """["0.9", "liver=0.7"] -> {None: 0.9, "liver": 0.7}.
-
-    Raises:
-        PlanningError: not a probability.
-    """
-    limits: dict[str | None, float] = {None: 0.9}
-    for word in words:
-        name, _, number = word.rpartition("=")
-        try:
-            limits[name or None] = _share(number)
-        except argparse.ArgumentTypeError:
-            raise PlanningError(f"--confidence: expected a probability or CLASS=PROBABILITY; got {word}.") from None
-    return limits
+    """Of --confidence."""
+    return {None: 0.9, **by_class(words, _share, "--confidence")}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from nnuda.errors import short
+from nnuda.errors import NnudaError, short
 
 MAX_PROCESSES = 1024
 MAX_SEED = 2**32 - 1  # NumPy's
@@ -56,6 +56,24 @@ def ending(*endings: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def by_class(words: Sequence[str], parse: Callable[[str], float], option: str) -> dict[str | None, float]:
+    """["2", "liver=5"] -> {None: 2.0, "liver": 5.0}.
+
+    Raises:
+        NnudaError: not a number as `parse` takes it, or two for one class.
+    """
+    numbers: dict[str | None, float] = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        if (name or None) in numbers:
+            raise NnudaError(f"{option}: expected one number for {name or 'all classes'}, got a second one: {word}.")
+        try:
+            numbers[name or None] = parse(number)
+        except ArgumentTypeError as error:
+            raise NnudaError(f"{option}: {error}. For one class: CLASS=NUMBER.") from None
+    return numbers
 
 
 number_of_processes = whole(1, MAX_PROCESSES)

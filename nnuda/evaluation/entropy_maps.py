@@ -50,7 +50,7 @@ def read_probabilities(
     path, label_file = (os.path.join(folder, case + end) for end in (".npz", ending))
     again = "Predict it anew with nnUNetv2_predict --save_probabilities."
     arrays = read_arrays(path, "probabilities", again)
-    if "probabilities" not in arrays or not np.issubdtype(arrays["probabilities"].dtype, np.number):
+    if "probabilities" not in arrays or arrays["probabilities"].dtype.kind not in "fiu":
         raise EvaluationError(
             f"{path}: expected numbers called probabilities; it holds {', '.join(arrays) or 'nothing'}. {again}"
         )
@@ -62,6 +62,9 @@ def read_probabilities(
             f"{path}: expected probabilities from 0 to 1; got {probabilities.min():.4g} to {probabilities.max():.4g}. "
             f"{again}"
         )
+    slack = SLACK * len(probabilities) if probabilities.ndim > 1 else np.inf
+    if not manager.has_regions and np.any(np.abs(probabilities.sum(0) - 1) > slack):
+        raise EvaluationError(f"{path}: expected the classes' probabilities to add up to 1; they do not. {again}")
     labels, properties = read_files(lambda: reader().read_seg(label_file), [label_file], "a label file")
     heads = manager.num_segmentation_heads
     if probabilities.shape != (heads, *labels.shape[1:]):
@@ -161,6 +164,12 @@ def uncertainty_folder(
         raise EvaluationError(
             f"Expected a case.npz beside each case{ending} in {folder}; {len(missing)} of {len(cases)} have none: "
             f"{first_names(missing)}. Predict them with nnUNetv2_predict --save_probabilities, or move them away."
+        )
+    alone = sorted({file[:-4] for file in os.listdir(folder) if file.endswith(".npz")} - set(cases))
+    if alone:
+        raise EvaluationError(
+            f"Expected a case{ending} beside each case.npz in {folder}; {first_names(alone)} have none. Predict them "
+            "again, or move them away."
         )
     manager = label_manager(dataset_json)
     reader = find_reader(dataset_json, plans, os.path.join(folder, cases[0] + ending))

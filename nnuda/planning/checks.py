@@ -115,6 +115,11 @@ def _check_channel_files(case: str, files: list[str], which: str, usual: int, li
     numbered = listed or all(re.search(rf"_{i:04d}\.", name) for i, name in enumerate(names))
     if len(files) == usual and numbered:
         return
+    if len(files) == usual:
+        raise PlanningError(
+            f"Case {case} of {which}: expected its channels to be numbered _0000, _0001, ... without a gap; got "
+            f"{', '.join(names)}. Rename or complete them."
+        )
     raise PlanningError(
         f"Case {case} of {which} has {len(files)} image files ({', '.join(names)}), the source's cases have {usual}"
         f"{'' if usual == 1 else f', _0000 to _{usual - 1:04d}'}. Complete or remove it."

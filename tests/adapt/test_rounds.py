@@ -318,7 +318,7 @@ def test_a_checkpoint_that_nnunet_was_writing_is_set_aside(road: Road, cut, whol
         (["-c", "2d_toy"], "-c: expected one of 2d.*Name one with --round-configuration"),
         (["--rounds", "0", "--confidence", "0.5"], "--confidence: expected --rounds N"),
         (["--rounds", "0", "--round-trainer", "nnUNetTrainer"], "--round-trainer: expected --rounds N"),
-        (["--confidence", "2"], "expected a probability"),
+        (["--confidence", "2"], "expected a number from 0 to 1"),
     ],
 )
 def test_wrong_options_are_said_before_any_dataset_is_read(tmp_path, monkeypatch, words, message) -> None:

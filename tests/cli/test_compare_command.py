@@ -72,6 +72,9 @@ def test_names() -> None:
     }
     with pytest.raises(EvaluationError, match="both called a"):
         named_paths(["x/a", "y/a"])
+    for word in ("=x/a", "a="):
+        with pytest.raises(EvaluationError, match=f"Expected NAME=RESULT or RESULT; got {word}"):
+            named_paths([word])
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "comparison.md", "comparison.html"])

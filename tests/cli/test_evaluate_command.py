@@ -72,6 +72,9 @@ def test_preset_and_tolerance(
     for word in ("disc=wide", "-1", "nan"):
         with pytest.raises(SystemExit, match="number of mm"):
             run(monkeypatch, *folders, f"--nsd-tolerance={word}")
+    for words, name in ((("1", "2"), "all classes"), (("disc=1", "disc=2"), "disc")):
+        with pytest.raises(SystemExit, match=f"expected one number for {name}, got a second one"):
+            run(monkeypatch, *folders, "--nsd-tolerance", *words)
 
 
 def test_errors_are_one_clear_line(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ WRONG = {
     "nnUDA_plan_experiment -d 501 -t 502": "No dataset 501",
     "nnUDA_postprocess -d 501 -i nothing -o new": "-i: expected a folder; nothing is not there",
     "nnUDA_preprocess -d 501": "No dataset 501",
-    "nnUDA_pseudo_label -d 501 -t 502 -m a -o 601 --confidence 2": "expected a probability",
+    "nnUDA_pseudo_label -d 501 -t 502 -m a -o 601 --confidence 2": "expected a number from 0 to 1",
     "nnUDA_report nothing": "fold_folder: expected a folder; nothing is not there",
     "nnUDA_text_similarity -d 501": "No dataset 501",
     "nnUDA_uncertainty nothing": "pred_folder: expected a folder; nothing is not there",

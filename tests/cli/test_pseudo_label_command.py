@@ -163,7 +163,7 @@ def test_words_of_confidence() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--confidence", "1.5"], "expected a probability"),
+        (["--confidence", "1.5"], "expected a number from 0 to 1"),
         (["--confidence", "kidney=0.5"], "expected one of the classes background, left box, right box"),
         (["-o", "502"], "belongs to Dataset502"),
         (["-device", "cuda"], "No CUDA GPU"),

@@ -80,3 +80,20 @@ def test_good_values_pass() -> None:
     assert (parsed.np, parsed.gpu_memory_target) == (2, 7.5)
     parsed = features.build_parser().parse_args(["r", "-o", "F.PNG", "-f", "all", "--seed", "4294967295"])
     assert (parsed.f, parsed.seed, parsed.cases) == ("all", 4294967295, 5)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "name"),
+    [
+        (PLAN, ["-c", "2d", ""], "-c"),
+        (PLAN, ["-p", ""], "-p"),
+        (REPORT, ["-o", ""], "-o"),
+        ((compare, ["a", ""]), [], "results"),
+    ],
+)
+def test_an_empty_text_is_no_value(capsys, command, options, name):
+    """As a script leaves it whose variable is not set."""
+    module, arguments = command
+    with pytest.raises(SystemExit) as ended:
+        module.build_parser().parse_args([*arguments, *options])
+    assert ended.value.code == 2 and f"argument {name}: expected a value, got an empty text" in capsys.readouterr().err

@@ -119,6 +119,14 @@ def test_no_probabilities(tmp_path: Path) -> None:
         uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
 
 
+def test_probabilities_without_a_label_file(tmp_path: Path) -> None:
+    for case in "ab":
+        write_case(tmp_path, class_probabilities(), class_probabilities().argmax(axis=0), case)
+    (tmp_path / "b.nii.gz").unlink()
+    with pytest.raises(EvaluationError, match=r"Expected a case.nii.gz beside each case.npz in .*; b have none"):
+        uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
+
+
 def with_value(value: float) -> np.ndarray:
     probabilities = class_probabilities()
     probabilities[0, 0, 0, 0] = value
@@ -137,6 +145,8 @@ def npz(**arrays: np.ndarray) -> bytes:
         (npz(probabilities=with_value(np.nan)), "b.npz: .* some are NaN or infinite"),
         (npz(probabilities=with_value(np.inf)), "b.npz: .* some are NaN or infinite"),
         (npz(probabilities=with_value(7.0)), "b.npz: expected probabilities from 0 to 1; got .* to 7"),
+        (npz(probabilities=class_probabilities() * 0.5), "b.npz: expected the classes' probabilities to add up to 1"),
+        (npz(probabilities=class_probabilities().astype(complex)), "b.npz: expected numbers called probabilities"),
         (npz(probabilities=with_value(-3.0)), "b.npz: expected probabilities from 0 to 1; got -3 to"),
         (npz(softmax=class_probabilities()), "b.npz: expected numbers called probabilities; it holds softmax"),
         (npz(probabilities=np.array("text")), "b.npz: expected numbers"),

@@ -59,7 +59,7 @@ def test_a_case_without_all_its_channels(folders):
         folders.raw / SOURCE / "imagesTr" / "case2_0002.nii.gz"
     )
     with pytest.raises(
-        PlanningError, match="Case case2 of source .*case2_0001.nii.gz, case2_0002.nii.gz.*_0000 to _0001"
+        PlanningError, match="Case case2 of source .*numbered _0000, _0001.*; got case2_0001.nii.gz, case2_0002.nii.gz"
     ):
         check()
 
