@@ -87,7 +87,6 @@ def test_good_values_pass() -> None:
     [
         (PLAN, ["-c", "2d", ""], "-c"),
         (PLAN, ["-p", ""], "-p"),
-        (REPORT, ["-o", ""], "-o"),
         ((compare, ["a", ""]), [], "results"),
     ],
 )
