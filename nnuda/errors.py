@@ -12,6 +12,10 @@ from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 DEBUG = "nnUDA_DEBUG"  # set to 1, a command shows the traceback of what it otherwise says in one message
+_OF_NNUNET = {  # what it raises itself, before anything of ours is called
+    "Cannot run validation because the training is not finished yet!": "--val: expected a finished training, with "
+    "checkpoint_final.pth in its folder; there is none. Train it to its end first; --c goes on with one that was stopped.",
+}
 _WAY_OUT = {
     errno.ENOSPC: "Free some room and run the same command again.",
     errno.EDQUOT: "Free some room of your quota and run the same command again.",
@@ -118,6 +122,8 @@ def message_of(error: BaseException, again: str = AGAIN) -> str | None:
             f"Error: out of memory ({error or 'no size given'}). Use fewer worker processes (-np), close other "
             "programs, or a machine with more memory."
         )
+    if isinstance(error, RuntimeError) and str(error) in _OF_NNUNET:
+        return f"Error: {_OF_NNUNET[str(error)]}"
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {again}"
     if isinstance(error, Terminated):

@@ -158,6 +158,8 @@ SCHEMA = {
             },
         },
         "settings": {"type": "object"},
+        "effective_settings": {"type": "object"},
+        "foreground_classes": _TEXTS,
         "class_embeddings": _EMBEDDINGS,
     },
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from nnuda.errors import runs_nnunet, terminable
+from nnuda.errors import _OF_NNUNET, message_of, runs_nnunet, terminable
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,11 @@ def test_a_forked_worker_that_is_ended_at_once_ends_and_says_nothing():
             _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_what_nnunet_itself_says_has_its_way_out():
+    """nnUNetv2_train --val without a finished training ends before any trainer of ours is asked."""
+    source = inspect.getsource(importlib.import_module("nnunetv2.run.run_training"))
+    for said, way_out in _OF_NNUNET.items():
+        assert said in source and message_of(RuntimeError(said)) == f"Error: {way_out}"
+    assert message_of(RuntimeError("another")) is None

@@ -18,9 +18,8 @@ import nnuda
 from nnuda.choosing.candidates import Candidate, Group, training_of
 from nnuda.choosing.predictions import target_folder
 from nnuda.evaluation.estimate import dice
-from nnuda.evaluation.quality import Model, calibrate_on, estimate_folder, masks_of, read_prediction
+from nnuda.evaluation.quality import Model, calibrate_on, estimate_folder, read_prediction
 from nnuda.files import FileError, read_json, write_json
-from nnuda.images import read_label
 from nnuda.processes import run_cases
 from nnuda.results import PLANS
 from nnuda.selftraining.members import Member
@@ -174,8 +173,8 @@ def true_dice(candidate: Candidate, pool: Pool, references: str) -> dict[str, di
         file = join(references, case + model.ending)
         if isfile(file):
             reader = model.reader(file)
-            truth = masks_of(read_label(reader, file)[0], model.manager)
             predicted = read_prediction(folders, case, model, reader).predicted
+            truth = model.masks(file, reader, predicted.shape[1])
             found[case] = {name: dice(a, b) for name, a, b in zip(model.classes, predicted, truth)}
     return found
 

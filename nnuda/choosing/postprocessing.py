@@ -22,7 +22,7 @@ from nnunetv2.postprocessing.remove_connected_components import remove_all_but_l
 
 from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import EvaluationError
-from nnuda.evaluation.reading import find_reader, read_files
+from nnuda.evaluation.reading import check_values, find_reader, read_files
 from nnuda.evaluation.scores import class_labels
 from nnuda.files import folder_aside, into_place, write_json
 from nnuda.images import read_label
@@ -58,7 +58,8 @@ class Shape:
 def shapes_of(source: Domain, num_processes: int = 1) -> list[Shape]:
     """The classes, or regions, in the labels of up to 100 source cases."""
     names, files, reader = labels_of(source.dataset_json), label_files(source), source.reader_class()
-    work = [(reader, files[case], list(names.values())) for case in spread(source.images, CASES)]
+    allowed = class_labels(source.dataset_json)[1]
+    work = [(reader, files[case], list(names.values()), allowed) for case in spread(source.images, CASES)]
     cases = run_cases(_shares, work, num_processes, "Measure the source's labels", preload=(__name__,))
     columns = zip(*cases)
     return [
@@ -77,9 +78,12 @@ def labels_of(dataset_json: dict) -> dict[str, int | tuple[int, ...]]:
     return {name: tuple(label) if isinstance(label, list | tuple) else label for name, label in named.items()}
 
 
-def _shares(reader: type[BaseReaderWriter], file: str, labels: list[int | tuple[int, ...]]) -> list[float | None]:
+def _shares(
+    reader: type[BaseReaderWriter], file: str, labels: list[int | tuple[int, ...]], allowed: Sequence[int]
+) -> list[float | None]:
     """Share of the largest component of each class in a label file; None where it does not show it."""
     segmentation = read_label(reader, file)[0][0]
+    check_values(file, segmentation, allowed)
     masks = [region_or_label_to_mask(segmentation, label) for label in labels]
     return [largest_share(mask) if mask.any() else None for mask in masks]
 
@@ -129,8 +133,9 @@ def postprocess(
     files = find_predictions(predictions, output, ending)
     chosen = [shape for shape in shapes if shape.in_one_piece]
     reader = find_reader(dataset_json, plans, join(predictions, files[0]))
+    allowed = class_labels(dataset_json)[1]
     with folder_aside(output) as aside:
-        work = [(reader, join(predictions, name), join(aside, name), chosen) for name in files]
+        work = [(reader, join(predictions, name), join(aside, name), chosen, allowed) for name in files]
         counted = run_cases(_postprocess_case, work, num_processes, "Postprocess", preload=(__name__,))
         record = {
             "source": source,
@@ -159,11 +164,12 @@ def postprocess(
 
 
 def _postprocess_case(
-    reader: type[BaseReaderWriter], file: str, output: str, shapes: Sequence[Shape]
+    reader: type[BaseReaderWriter], file: str, output: str, shapes: Sequence[Shape], allowed: Sequence[int]
 ) -> dict[str, dict[str, int]]:
     """Write a case; of each class the voxels that it had, and that it lost."""
     labels, properties = read_files(lambda: reader().read_seg(file), [file], "a label file")
     segmentation, counted = labels[0], {}
+    check_values(file, segmentation, allowed)
     for shape in shapes:
         before = region_or_label_to_mask(segmentation, shape.label)
         segmentation = remove_all_but_largest_component_from_segmentation(segmentation, shape.label)

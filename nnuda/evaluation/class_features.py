@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -94,9 +93,11 @@ def collect_features(
     names = tuple(class_names(predictor.dataset_json))
     pseudo_labels = any(label is None for _, label in target.values())
     manager_s = PlansManager(read_plans(plans_of_source(results_folder)))
+    planned, used = predictor.plans_manager, predictor.configuration_manager.configuration
+    trained = next(n for n in planned.available_configurations if planned.get_configuration(n).configuration == used)
     rng, kept = np.random.default_rng(seed), []
     for domain, cases, manager in ((0, source, manager_s), (1, target, predictor.plans_manager)):
-        configuration = manager.get_configuration(os.path.basename(results_folder).split("__")[-1])
+        configuration = manager.get_configuration(trained)
         if hasattr(predictor.network, "domain"):  # a network that tells the domains apart
             predictor.network.domain = DOMAINS[domain]
         of_cases = [
@@ -107,6 +108,11 @@ def collect_features(
         ]
         for k in range(len(names)):
             share = _equal_shares([features[k] for features in of_cases], voxels, rng)
+            if not np.isfinite(share).all():
+                raise EvaluationError(
+                    f"{results_folder}, {checkpoint}: expected features that are finite numbers; there is NaN or infinity "
+                    "among them. The training diverged, or the file was changed: take another checkpoint."
+                )
             kept.append((share, np.full(len(share), k), np.full(len(share), domain)))
     values, classes, domains = (np.concatenate(parts) for parts in zip(*kept))
     return ClassFeatures(values, classes, domains, names, pseudo_labels)

@@ -33,8 +33,8 @@ from nnuda.evaluation.estimate import (
     soft_dice,
     verdict,
 )
-from nnuda.evaluation.reading import EvaluationError, find_reader
-from nnuda.evaluation.scores import find_cases, first_names
+from nnuda.evaluation.reading import EvaluationError, check_values, find_reader
+from nnuda.evaluation.scores import class_labels, find_cases, first_names
 from nnuda.images import read_label
 from nnuda.labels import PSEUDO_LABELS, PSEUDO_LABELS_ONLY, foreground_names
 from nnuda.plan_key import read_plans
@@ -88,6 +88,25 @@ class Model:
         """Whether a person drew a case's labels; where nobody drew any, every case."""
         prefix = self.dataset_json.get(PSEUDO_LABELS)
         return prefix is None or self.learnt_pseudo_labels_only or not case.startswith(prefix)
+
+    def masks(self, file: str, reader: type[BaseReaderWriter], voxels: int) -> np.ndarray:
+        """bool (K, V) of a label file.
+
+        Raises:
+            EvaluationError: damaged, with other labels, or with another number of voxels.
+        """
+        labels = self.labels(file, reader)
+        if labels.size != voxels:
+            raise EvaluationError(
+                f"{file}: expected {voxels} voxels, as the prediction of this case has; got {labels.size}."
+            )
+        return masks_of(labels, self.manager)
+
+    def labels(self, file: str, reader: type[BaseReaderWriter]) -> np.ndarray:
+        """A label file, flat."""
+        labels = read_label(reader, file)[0].ravel()
+        check_values(file, labels, class_labels(self.dataset_json)[1])
+        return labels
 
     def reader(self, example: str) -> type[BaseReaderWriter]:
         return find_reader(self.dataset_json, self.plans, example)
@@ -216,7 +235,7 @@ def calibrate_on(
 
     def read(case: str) -> tuple[Case, np.ndarray]:
         found = read_prediction(predictions[case], case, model, reader)
-        labels = read_label(reader, references[case])[0].ravel()
+        labels = model.labels(references[case], reader)
         if len(labels) != found.p.shape[1]:
             raise EvaluationError(
                 f"Case {case}: its prediction in {predictions[case][0]} and its labels differ in shape."
@@ -332,21 +351,16 @@ def estimate_folder(
             raise EvaluationError(f"Expected the same cases in {other}; missing: {first_names(missing)}.")
     reader = model.reader(os.path.join(folder, cases[0] + model.ending))
 
-    def labels_of(other: str, case: str) -> np.ndarray:
-        return masks_of(read_label(reader, os.path.join(other, case + model.ending))[0], model.manager)
-
     per_case = {}
     for case in tqdm(cases, desc="Estimate", unit="case", disable=not progress):
         found = read_prediction([folder, *more], case, model, reader)
-        others = [labels_of(other, case) for other in second]
-        truth = labels_of(references, case) if references and _there(references, case, model) else None
+        voxels, name = found.p.shape[1], case + model.ending
+        others = [model.masks(os.path.join(other, name), reader, voxels) for other in second]
+        known = references and os.path.isfile(os.path.join(references, name))
+        truth = model.masks(os.path.join(references, name), reader, voxels) if known else None
         compared = list(combinations(others, 2)) if among else [(found.predicted, other) for other in others]
         per_case[case] = _estimate_case(found, compared, independent, truth, model, calibration)
     return _summary(per_case, folder, second, model, calibration, doubts) | {"independent": independent}
-
-
-def _there(folder: str, case: str, model: Model) -> bool:
-    return os.path.isfile(os.path.join(folder, case + model.ending))
 
 
 def _estimate_case(

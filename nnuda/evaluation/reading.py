@@ -22,6 +22,8 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnuda.errors import EvaluationError, NnudaError, short
 from nnuda.images import hidden_value, is_nifti, whole_complaint
 
+OTHER_LABELS = "These files are of another dataset or model: take those that belong to it."
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -112,15 +114,29 @@ def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int
             f"Expected a label map with one channel; {file} has {image.shape[0]}. Store labels as a grey-scale image."
         )
     labels = image[0]
+    check_values(file, labels, allowed, "Give the dataset.json that belongs to these files with -djfile.")
+    spacing = tuple(float(size) for size in properties["spacing"])
+    return LabelMap(labels.astype(np.int32), spacing, _unit(file, reader, properties), _place(properties))
+
+
+def check_values(file: str, labels: np.ndarray, allowed: Sequence[int], remedy: str = OTHER_LABELS) -> None:
+    """Stop where a label map holds what its dataset.json does not name.
+
+    Args:
+        file: it was read from.
+        labels: of any shape.
+        allowed: background and ignore included.
+        remedy: what to do.
+
+    Raises:
+        EvaluationError: a value is not allowed.
+    """
     found = pd.unique(labels.ravel())  # np.unique sorts, which takes seconds on a large volume
     unknown = sorted(set(found.tolist()) - set(allowed))
     if unknown:
         raise EvaluationError(
-            f"Expected the labels {list(allowed)} of dataset.json; {file} also holds {unknown[:5]}. "
-            "Give the dataset.json that belongs to these files with -djfile."
+            f"Expected the labels {list(allowed)} of dataset.json; {file} also holds {unknown[:5]}. {remedy}"
         )
-    spacing = tuple(float(size) for size in properties["spacing"])
-    return LabelMap(labels.astype(np.int32), spacing, _unit(file, reader, properties), _place(properties))
 
 
 def check_same_grid(case: str, reference: LabelMap, prediction: LabelMap) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 
@@ -224,6 +225,10 @@ def read_run(folder: str) -> Run:
     lacking = [name for name in _LOGGED_BY_NNUNET if not isinstance(logged, dict) or name not in logged]
     if lacking:
         raise ReportError(f"{file}: expected nnU-Net's log in it; it lacks {', '.join(lacking)}. {AS_LEFT}")
+    odd = [name for name in _LOGGED_BY_NNUNET if not _are_numbers(logged[name])]
+    if odd or not isinstance(checkpoint["current_epoch"], int):
+        what = f"numbers as {', '.join(odd)}" if odd else "a whole number as current_epoch"
+        raise ReportError(f"{file}: expected nnU-Net's log in it, with {what}; got something else. {AS_LEFT}")
     configuration_of(plans, checkpoint["init_args"]["configuration"], whole=True)
     check_known(read_key(plans)["effective_settings"])
     selection = join(folder, SELECTION)
@@ -234,8 +239,15 @@ def read_run(folder: str) -> Run:
         read_dataset_json(join(above, "dataset.json"), AS_LEFT, channels=True),
         os.path.basename(file),
         checkpoint,
-        load_selection(selection) if isfile(selection) else None,
+        load_selection(selection) if os.path.lexists(selection) else None,
     )
+
+
+def _are_numbers(values: object) -> bool:
+    """Whether these are the values of a curve; of a class each in some."""
+    if isinstance(values, list | tuple):
+        return all(map(_are_numbers, values))
+    return values is None or isinstance(values, int | float | np.number | np.ndarray)
 
 
 def load_selection(path: str) -> dict:

@@ -16,7 +16,7 @@ from torch import distributed as dist
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnuda.errors import NnudaError
+from nnuda.errors import NnudaError, short
 from nnuda.files import replacing
 from nnuda.results import CHECKPOINTS, ResultsError, load_checkpoint
 from nnuda.training.random_state import get_random_state
@@ -27,6 +27,10 @@ EARLIER = "earlier_"  # how the folder begins into which a new training moves th
 FINAL, LATEST, _ = CHECKPOINTS
 # what nnU-Net reads to continue, besides the network's weights
 _TO_CONTINUE = ("init_args", "current_epoch", "logging", "_best_ema", "optimizer_state")
+
+
+_EVERY_EPOCH = ("train_losses", "epoch_start_timestamps", "epoch_end_timestamps")  # nnU-Net logs these
+PUT_BACK = "Put back the checkpoint of this folder, or move it away to go on from an older one."
 
 
 class CheckpointError(NnudaError, RuntimeError):
@@ -111,7 +115,7 @@ def read_to_continue(filename: str, log: Callable[..., None]) -> tuple[str, dict
         raise ResultsError(f"{error}{way}") from error
 
 
-def require_own(content: dict[str, Any], filename: str, trainer: str, network: nn.Module) -> None:
+def require_own(content: dict[str, Any], filename: str, trainer: str, network: nn.Module, epochs: int) -> None:
     """Stop where a checkpoint is not one to continue this training with.
 
     Args:
@@ -119,9 +123,11 @@ def require_own(content: dict[str, Any], filename: str, trainer: str, network: n
         filename: its name.
         trainer: name of this training's trainer.
         network: this training's, bare.
+        epochs: of this training.
 
     Raises:
-        CheckpointError: it is stock nnU-Net's, another trainer's, of weights alone, or of another network.
+        CheckpointError: it is stock nnU-Net's, another trainer's, of weights alone, of another network, or of an epoch
+            that this training does not have.
     """
     writer = content.get("trainer_name", trainer)
     if STATE not in content or any(key not in content for key in _TO_CONTINUE):
@@ -143,8 +149,38 @@ def require_own(content: dict[str, Any], filename: str, trainer: str, network: n
     if other:
         raise CheckpointError(
             f"{filename}: expected the weights of this plan's network; {len(other)} of {len({**own, **given})} are "
-            f"missing, too many or of another shape, such as {other[0]}. Put back the checkpoint of this folder."
+            f"missing, too many or of another shape, such as {other[0]}. {PUT_BACK}"
         )
+    not_finite = [name for name, value in given.items() if not torch.isfinite(value).all()]
+    if not_finite:
+        raise CheckpointError(
+            f"{filename}: expected finite weights; there is NaN or infinity in {len(not_finite)} of them, such as "
+            f"{not_finite[0]}. {PUT_BACK}"
+        )
+    epoch, curves = content["current_epoch"], content["logging"]
+    logged = [curves.get(name) if isinstance(curves, dict) else None for name in _EVERY_EPOCH]
+    lengths = {len(values) if isinstance(values, list) else 0 for values in logged}
+    if not isinstance(epoch, int) or not 0 <= epoch <= epochs or lengths != {epoch}:
+        raise CheckpointError(
+            f"{filename}: expected an epoch of this training's {epochs}, with what was logged up to it; got epoch "
+            f"{epoch!r} with {' or '.join(map(str, sorted(lengths)))} logged. {PUT_BACK}"
+        )
+
+
+@contextmanager
+def state_of(filename: str) -> Iterator[None]:
+    """Inside, what was read of a checkpoint is put back.
+
+    Raises:
+        CheckpointError: it has another form than this training wrote.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{filename}: expected the state of this training as it was saved; part of it is missing or of another form "
+            f"({type(error).__name__}: {short(str(error))}). {PUT_BACK}"
+        ) from error
 
 
 def unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:

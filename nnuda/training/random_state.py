@@ -27,6 +27,13 @@ def get_random_state() -> dict[str, Any]:
     }
 
 
+def check_random_state(state: dict[str, Any]) -> None:
+    """Raise what `set_random_state` would, and leave the present state."""
+    present = get_random_state()
+    set_random_state(state)
+    set_random_state(present)
+
+
 def set_random_state(state: dict[str, Any]) -> None:
     """Put back what `get_random_state` returned."""
     version, values, gauss = state["python"]

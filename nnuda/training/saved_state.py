@@ -21,11 +21,13 @@ from nnuda.training.checkpoint import (
     random_states,
     read_to_continue,
     require_own,
+    state_of,
     vectors_on_cpu,
     weights_of,
     write_checkpoint,
 )
 from nnuda.training.optimizers import steps_on_cpu
+from nnuda.training.random_state import check_random_state
 from nnuda.training.selecting import EpochSelection
 from nnuda.training.teacher import EmaTeacher
 
@@ -122,12 +124,14 @@ class SavedState(nnUNetTrainer):
         filename, content = read(filename_or_checkpoint, self.print_to_log_file)
         if not self.was_initialized:
             self.initialize()
-        require_own(content, filename, type(self).__name__, self.bare_network)
-        super().load_checkpoint(filename)
-        state = content[STATE]
-        self.load_adaptation_state(state)
-        for optimizer in filter(None, (self.optimizer, self.adversary_optimizer)):
-            steps_on_cpu(optimizer)
+        require_own(content, filename, type(self).__name__, self.bare_network, self.num_epochs)
+        with state_of(filename):
+            super().load_checkpoint(filename)
+            state = content[STATE]
+            self.load_adaptation_state(state)
+            for optimizer in filter(None, (self.optimizer, self.adversary_optimizer)):
+                steps_on_cpu(optimizer)
+            if self.local_rank < len(state["random_states"]):
+                self.resumed_random_state = state["random_states"][self.local_rank]
+                check_random_state(self.resumed_random_state)
         self.resumed = True
-        if self.local_rank < len(state["random_states"]):
-            self.resumed_random_state = state["random_states"][self.local_rank]

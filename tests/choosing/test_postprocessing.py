@@ -151,6 +151,12 @@ def test_wrong_predictions_are_said(raw, predictions, tmp_path):
     with pytest.raises(SystemExit, match=f"labels of {SOURCE}"):
         main(words(predictions, tmp_path / "out"))
     (predictions / "dataset.json").write_text(json.dumps(content))
+    for file in (predictions / "a.nii.gz", raw / SOURCE / "labelsTr" / "case0.nii.gz"):
+        before = file.read_bytes()
+        rewrite(file, lambda array: array.__setitem__((0, 0, 0), 9))
+        with pytest.raises(SystemExit, match=rf"Expected the labels .0, 1, 2. .*{file.name} also holds .9"):
+            main(words(predictions, tmp_path / "out"))
+        file.write_bytes(before)
     (predictions / "b.nii.gz").write_bytes((predictions / "b.nii.gz").read_bytes()[:60])
     with pytest.raises(SystemExit, match="b.nii.gz"):
         main(words(predictions, tmp_path / "out"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,27 @@ def test_missing_probabilities_are_named_with_the_command(tmp_path, model):
     (tmp_path / "source" / "c0.npz").unlink()
     with pytest.raises(EvaluationError, match="1 of 6 have none, such as c0. RUN THIS"):
         calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), model, "RUN THIS")
+
+
+def test_labels_that_do_not_belong_to_the_model_or_the_prediction(tmp_path, model):
+    """A calibration, a second prediction and references are all label files of others."""
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1)
+    calibration = calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), model, "")
+    target, second, labels = (str(tmp_path / name) for name in ("target", "second", "source_labels"))
+    shutil.copytree(target, second)
+    write(np.zeros((2, 3, 4), np.uint8), tmp_path / "second" / "c1.nii.gz")
+    for arguments in (([second], None), ([], second)):
+        with pytest.raises(EvaluationError, match="c1.nii.gz: expected [0-9]+ voxels, as the prediction .*; got 24"):
+            estimate_folder(target, arguments[0], model, calibration, arguments[1])
+    write(np.full(SHAPE, 7, np.uint8), tmp_path / "second" / "c1.nii.gz")
+    with pytest.raises(
+        EvaluationError, match="Expected the labels .0, 1, 2. .*c1.nii.gz also holds .7.*another dataset"
+    ):
+        estimate_folder(target, [second], model, calibration)
+    write(np.full(SHAPE, 7, np.uint8), tmp_path / "source_labels" / "c1.nii.gz")
+    with pytest.raises(EvaluationError, match="c1.nii.gz also holds .7"):
+        calibrate(str(tmp_path / "source"), labels, model, "")
 
 
 def test_json_has_no_nan():

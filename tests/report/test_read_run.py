@@ -118,6 +118,20 @@ def test_a_selection_that_was_changed_by_hand(tmp_path: Path, change: dict, says
         read_run(str(folder))
 
 
+def test_a_folder_in_place_of_the_selection_and_classes_that_are_no_names(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    (folder / "selection.json").rename(folder / "kept.json")
+    (folder / "selection.json").mkdir()
+    with pytest.raises(FileError, match="selection.json"):
+        read_run(str(folder))
+    (folder / "selection.json").rmdir()
+    plans = json.loads((folder.parent / "plans.json").read_text())
+    plans["domain_adaptation"]["foreground_classes"] = [1, 2]
+    (folder.parent / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(NnudaError, match=r"foreground_classes.\d: \d is not of type 'string'"):
+        read_run(str(folder))
+
+
 class Evil:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,6 +146,11 @@ class Evil:
         (lambda content, path: {"a": 1}, "no network_weights"),
         (lambda content, path: {k: v for k, v in content.items() if k != "logging"}, "no logging"),
         (lambda content, path: {**content, "logging": {"lrs": []}}, "lacks train_losses"),
+        (
+            lambda content, path: {**content, "logging": {**content["logging"], "train_losses": ["a"]}},
+            "with numbers as train_losses",
+        ),
+        (lambda content, path: {**content, "current_epoch": "x"}, "with a whole number as current_epoch"),
         (lambda content, path: {**content, "more": Evil(path)}, "other Python objects"),
     ],
 )

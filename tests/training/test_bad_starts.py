@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -181,8 +182,24 @@ def of_another_shape(content: dict) -> None:
         (lambda c: c.pop("nnuda"), "not written by nnuda to be continued .trainer: nnUDA.*training.init_from"),
         (lambda c: c.pop("optimizer_state"), "not written by nnuda to be continued"),
         (of_another_shape, "2 of .* are missing, too many or of another shape, such as encoder"),
+        (
+            lambda c: next(iter(c["network_weights"].values())).fill_(math.nan),
+            r"NaN or infinity in \d+ of them, such as encoder",
+        ),
+        (lambda c: c.update(current_epoch="1"), "an epoch of this training's 2.*; got epoch '1' with 1 logged"),
+        (lambda c: c.update(current_epoch=-1), "got epoch -1 with 1 logged"),
+        (lambda c: c.update(current_epoch=99), "got epoch 99 with 1 logged"),
+        (lambda c: c.update(logging={}), "got epoch 1 with 0 logged"),
+        (lambda c: c.update(logging=[]), "got epoch 1 with 0 logged"),
+        (
+            lambda c: c.update(optimizer_state={}),
+            "the state of this training as it was saved.*KeyError: 'param_groups'",
+        ),
+        (lambda c: c["nnuda"].clear(), "the state of this training as it was saved.*KeyError"),
+        (lambda c: c.update(nnuda=[]), "the state of this training as it was saved.*TypeError"),
+        (lambda c: c["nnuda"].update(random_states=["x"]), "the state of this training as it was saved.*TypeError"),
+        (lambda c: c["nnuda"].update(selection=3), "the state of this training as it was saved"),
     ],
-    ids=["other trainer", "stock", "weights alone", "other network"],
 )
 def test_a_checkpoint_of_something_else(stopped, change, says):
     toy, name, folder, _ = stopped
