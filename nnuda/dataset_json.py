@@ -10,7 +10,7 @@ from nnuda.files import read_json
 _CHANNELS = {
     "type": "object",
     "minProperties": 1,
-    "propertyNames": {"pattern": "^[0-9]+$"},
+    "propertyNames": {"pattern": r"^[0-9]+\Z"},
     "additionalProperties": {"type": "string", "minLength": 1},
 }
 _LABEL = {"type": "integer", "minimum": 0}

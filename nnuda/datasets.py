@@ -20,6 +20,8 @@ from nnuda.images import check_whole
 if TYPE_CHECKING:
     from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
+# Files and folders of nnU-Net's beside the plans: a plan so named would take their place
+NAMES_OF_NNUNET = {"dataset", "dataset_fingerprint", "splits_final", "gt_segmentations"}
 LONGEST_NAME = 100  # characters; a results folder's name holds trainer, plans and configuration, a file's at most 255
 
 
@@ -119,6 +121,20 @@ def check_name(name: str, option: str) -> None:
         raise DatasetError(f"{option}: expected letters, digits, _ . and -, no double underscore; got {name!r}.")
 
 
+def check_plans_name(name: str, option: str) -> None:
+    """The same for a new plan, which is a file beside others.
+
+    Raises:
+        DatasetError: as `check_name`, or a name that nnU-Net or nnuda gives another file there.
+    """
+    check_name(name, option)
+    if name in NAMES_OF_NNUNET or name.startswith("nnUDA_") or name.endswith(".json"):
+        raise DatasetError(
+            f"{option} {name}: a file of nnU-Net's or nnuda's beside the plans has this name, or would have it. Give the "
+            "plan another name, without .json."
+        )
+
+
 def load_dataset(dataset: str | int, labelled: bool = False) -> Domain:
     """A dataset in nnUNet_raw by number or name. Its labels are not looked at.
 
@@ -190,14 +206,15 @@ def find_images(folder: str, file_ending: str) -> dict[str, list[str]]:
 
 
 def passed_over(domain: Domain) -> list[str]:
-    """Files with the images' ending beside them that are no images of the domain: hidden ones, and those without a
-    channel's number. Where dataset.json lists the images there are none."""
+    """Files beside the images that are none of the domain's and were perhaps meant: with their ending and hidden, or
+    without a channel's number; or with that and another ending. Where dataset.json lists the images there are none."""
     if "dataset" in domain.dataset_json:
         return []
     taken = {path for files in domain.images.values() for path in files}
     folders = sorted({os.path.dirname(path) for path in taken})
     found = (join(folder, name) for folder in folders for name in sorted(os.listdir(folder)))
-    return [path for path in found if path.endswith(domain.file_ending) and path not in taken]
+    meant = re.compile(rf".*({re.escape(domain.file_ending)}|_[0-9]{{4}}\.[A-Za-z]+(\.gz)?)", re.IGNORECASE | re.DOTALL)
+    return [path for path in found if path not in taken and meant.fullmatch(path)]
 
 
 def first_of(names: Iterable[str], limit: int = 5) -> str:

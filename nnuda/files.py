@@ -309,7 +309,7 @@ def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: s
         return FileError(f"{path}: expected {what}; got {got}. {remedy}".rstrip())
 
     try:
-        content = json.loads(Path(path).read_bytes().decode("utf-8"))
+        content = json.loads(Path(path).read_bytes().decode("utf-8"), object_pairs_hook=_each_key_once)
     except FileNotFoundError:
         raise wrong("no file") from None
     except IsADirectoryError:
@@ -324,6 +324,8 @@ def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: s
                 "a text with a byte order mark, which nnU-Net cannot read: save it as UTF-8 without one"
             ) from None
         raise wrong(f"no JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except _TwiceError as error:
+        raise wrong(f"the entry {error} twice in one object") from None
     except ValueError as error:  # a number of thousands of digits
         raise wrong(f"no JSON ({error})") from None
     except RecursionError:
@@ -331,6 +333,18 @@ def read_json(path: str | Path, what: str, schema: dict | None = None, remedy: s
     complaint = schema_complaint(content, schema or {"type": "object"})
     if complaint:
         raise wrong(complaint)
+    return content
+
+
+class _TwiceError(NnudaError, ValueError):
+    """A key that an object has twice: of which one counts, nobody knows."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(short(repr(next(name for name in names if names.count(name) > 1))))
     return content
 
 

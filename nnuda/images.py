@@ -22,6 +22,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from nnuda.errors import DatasetError, NnudaError
+from nnuda.files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _CHUNK = 2**22  # bytes read at once; a multiple of each voxel's size
 _GZIP = b"\x1f\x8b"
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI's codes of voxel types that can hold NaN and infinity
+_THREE = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
+_SPACING = {"type": "object", "required": ["spacing"], "properties": {"spacing": _THREE}}
+LARGEST_VALUE = 1e15
 AGAIN = "Copy or export the file again, or take the case out."
 
 
@@ -82,6 +86,10 @@ def read_label(
 def _read(read: Callable, files: list[str], notes: list[str] | None) -> tuple[np.ndarray, dict]:
     for file in files:
         check_whole(file)
+    for file in companions(files)[len(files) :]:
+        read_json(
+            file, "the spacing of the TIFF beside it", _SPACING, "Write it anew, or remove it: 1 mm is then assumed."
+        )
     said = io.StringIO()
     try:
         with redirect_stdout(said), warnings.catch_warnings():
@@ -252,7 +260,13 @@ def image_complaint(files: Sequence[str], images: np.ndarray, properties: dict) 
     complaint = spacing_complaint(files[0], properties["spacing"])
     for c, channel in enumerate(images):
         file = files[min(c, len(files) - 1)]
-        complaint = complaint or values_complaint(file, channel, float(channel.min()), float(channel.max()))
+        low, high = float(channel.min()), float(channel.max())
+        complaint = complaint or values_complaint(file, channel, low, high)
+        if not complaint and max(-low, high) > LARGEST_VALUE:
+            complaint = (
+                f"{file}: expected intensities up to {LARGEST_VALUE:g}, whose squares can be added up; got {low:g} to "
+                f"{high:g}. Rescale the image, or replace the values that are none."
+            )
     return complaint
 
 

@@ -15,6 +15,7 @@ from nnuda.files import inside, read_json, schema_complaint
 KEY = "domain_adaptation"
 SCHEMA_VERSION = 1
 
+NAME = r"^(?!\.+\Z)[^/\\\n]+\Z"  # of a file or folder, which does not lead elsewhere
 _SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 2**16}, "minItems": 2, "maxItems": 3}
 _MM = {"type": "number", "minimum": 1e-6, "maximum": 1e6}
 _AXES = {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 3, "maxItems": 3}
@@ -24,7 +25,7 @@ _CONFIGURATION = {
     "type": "object",
     "properties": {
         "inherits_from": {"type": "string"},
-        "data_identifier": {"type": "string", "pattern": r"^(?!\.+$)[^/\\]+$"},  # becomes the name of a folder
+        "data_identifier": {"type": "string", "pattern": NAME},  # becomes the name of a folder
         "preprocessor_name": {"type": "string"},
         "batch_size": {"type": "integer", "minimum": 1},
         "patch_size": _SIZES,
@@ -74,8 +75,8 @@ PLANS_SCHEMA = {
     "type": "object",
     "required": ["dataset_name", "plans_name", "image_reader_writer", "configurations"],
     "properties": {
-        "dataset_name": {"type": "string", "minLength": 1},
-        "plans_name": {"type": "string", "minLength": 1},
+        "dataset_name": {"type": "string", "pattern": NAME},
+        "plans_name": {"type": "string", "pattern": NAME},
         "image_reader_writer": {"type": "string"},
         "experiment_planner_used": {"type": "string"},
         "transpose_forward": _AXES,
@@ -131,8 +132,8 @@ SCHEMA = {
             "type": "object",
             "required": ["name", "folder", "channel_names", "file_ending", "num_cases", "normalization"],
             "properties": {
-                "name": {"type": "string"},
-                "folder": {"type": "string", "pattern": r"^[^/\\]+/nnUDA_target_[^/\\]+$"},
+                "name": {"type": "string", "pattern": NAME},
+                "folder": {"type": "string", "pattern": r"^[^/\\\n]+/nnUDA_target_[^/\\\n]+\Z"},
                 "channel_names": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
                 "file_ending": {"type": "string"},
                 "num_cases": {"type": "integer", "minimum": 1},
@@ -267,7 +268,9 @@ def _patch_complaint(configuration: dict) -> str:
         steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
     except (TypeError, ValueError):
         return ""
-    if len(steps) != len(patch) or not any(size % step for size, step in zip(patch, steps)):
+    if len({len(steps), len(patch), len(configuration["spacing"])}) > 1:
+        return f"patch_size {patch}, spacing {configuration['spacing']} and strides of {len(steps)} axes"
+    if not any(size % step for size, step in zip(patch, steps)):
         return ""
     return f"patch_size {patch}, which the network's strides ({' x '.join(map(str, steps))} in all) do not divide"
 

@@ -15,6 +15,7 @@ PAGE = ROOT / "documentation" / "explanation" / "architecture.md"
 ALLOWED = {
     # the ground: what everything stands on
     "errors": [],
+    "environment": ["errors"],
     "registration": [],
     "labels": [],
     "histograms": [],
@@ -24,12 +25,12 @@ ALLOWED = {
     "processes": ["errors"],
     "plan_key": ["errors", "files"],
     "dataset_json": ["errors", "files"],
-    "images": ["errors"],
+    "images": ["errors", "files"],
     "datasets": ["dataset_json", "errors", "images"],
     "results": ["errors", "files"],
     "predictor": ["errors", "plan_key", "results"],
     "trainer_files": ["registration"],
-    "settings": ["errors", "trainer_files"],
+    "settings": ["errors", "files", "trainer_files"],
     "published": ["files"],
     "find_trainer": ["registration", "settings", "trainer_files"],  # training by name alone, when it is asked
     # mathematics: torch, and the room itself
@@ -44,6 +45,7 @@ ALLOWED = {
     "training": [
         "case_files",
         "data",
+        "environment",
         "errors",
         "files",
         "labels",
@@ -191,6 +193,7 @@ ALLOWED = {
         "convert",
         "datasets",
         "demo",
+        "environment",
         "errors",
         "evaluation",
         "export",

@@ -321,3 +321,10 @@ def test_what_a_killed_try_left_is_swept_by_the_next_one(tmp_path: Path) -> None
     assert len(os.listdir(tmp_path)) == 1
     check_output_folder(str(tmp_path / "new" / "folder"), "-o")
     assert os.listdir(tmp_path) == []
+
+
+def test_an_entry_that_stands_twice_is_refused(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text('{"labels": {"a": 1, "b": 2, "a": 3}}')
+    with pytest.raises(FileError, match="a.json: expected labels; got the entry 'a' twice in one object. Mend it"):
+        read_json(file, "labels", remedy="Mend it.")

@@ -13,8 +13,17 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-from nnuda.errors import DatasetError
-from nnuda.images import check_whole, digest, nifti_header, read_case, spacing_complaint, stamp, values_complaint
+from nnuda.errors import DatasetError, NnudaError
+from nnuda.images import (
+    check_whole,
+    digest,
+    image_complaint,
+    nifti_header,
+    read_case,
+    spacing_complaint,
+    stamp,
+    values_complaint,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -221,6 +230,21 @@ def test_a_digest_is_of_the_content_and_a_stamp_tells_a_change(tmp_path):
     assert digest([str(file)]) == digest([str(tmp_path / "b_0000.nii.gz")])
     pair = [str(file), str(tmp_path / "b_0000.nii.gz")]
     assert digest(pair) == digest(pair[::-1]) != digest(pair[:1])
+
+
+def test_values_whose_squares_cannot_be_added_up(tmp_path):
+    file = write(tmp_path / "a.nii.gz", np.full((3, 4, 5), -1e36, np.float32))
+    images, properties = read_case(SimpleITKIO, [str(file)])
+    assert "a.nii.gz: expected intensities up to 1e+15" in image_complaint([str(file)], images, properties)
+    assert image_complaint([str(file)], images / 1e25, properties) == ""
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 1, 1]", "{}", '{"spacing": ["a", 1, 1]}', '{"spacing": [1, NaN, 1]}'])
+def test_a_tiffs_spacing_file_is_blamed_itself(tmp_path, content):
+    write(tmp_path / "a_0000.tif")
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(NnudaError, match="a.json: expected the spacing of the TIFF beside it"):
+        read_case(Tiff3DIO, [str(tmp_path / "a_0000.tif")])
 
 
 def test_the_spacing_file_of_a_tiff_is_part_of_it(tmp_path):

@@ -73,6 +73,9 @@ def without(*path: str):
         (lambda key: key.update(schema_version=SCHEMA_VERSION + 1), f"{KEY}.schema_version"),
         (lambda key: key.update(plan="new"), f"{KEY}.plan"),
         (lambda key: key["target"].update(num_cases=0), f"{KEY}.target.num_cases"),
+        (lambda key: key["target"].update(name="../../evil"), f"{KEY}.target.name"),
+        (lambda key: key["target"].update(folder="a/nnUDA_target_b\n"), f"{KEY}.target.folder"),
+        (lambda key: key.update(foreground_classes=[1, 2]), f"{KEY}.foreground_classes"),
         (
             lambda key: key["target"]["normalization"].update(normalization_schemes=[]),
             f"{KEY}.target.normalization.normalization_schemes",
@@ -138,6 +141,7 @@ def test_a_configuration_that_cannot_be_read(configurations, name, message):
             r"patch_size \[20, 16\], which the network's strides \(8 x 4 in all\) do not divide",
         ),
         ({"patch_size": [24, 4]}, None),
+        ({"patch_size": [8, 16, 16]}, r"patch_size \[8, 16, 16\], spacing \[1.0, 1.0\] and strides of 2 axes"),
         ({"spacing": [float("inf"), 1.0]}, "configurations.2d.spacing.0: inf is not of type 'number'"),
         ({"architecture": {"network_class_name": "x", "arch_kwargs": {}}, "patch_size": [7, 7]}, None),
     ],

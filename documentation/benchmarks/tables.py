@@ -27,6 +27,7 @@ SUMMARY = {
     "image-free": "Map that sees no image",
     "source-only": "Source-only",
     "strong": "Strong augmentation",
+    "strong-twice": "Strong, twice the iterations",
     "adapt": "`nnUDATrainerAdapt`",
 }
 

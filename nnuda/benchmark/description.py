@@ -16,8 +16,9 @@ from nnuda.published.results import published_pairs
 from nnuda.settings import effective_settings
 
 SOURCE, TARGET = "source", "target"
+MAX_SEED = 2**32 - 1  # NumPy's
 SEED = "training.seed"
-_NAME = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9.-]*$"}
+_NAME = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9.-]*\Z", "maxLength": 60}
 _DATASET = {"type": ["integer", "string"]}
 _SETTINGS = {"type": "object"}
 SCHEMA = {
@@ -66,12 +67,17 @@ SCHEMA = {
             "required": ["configuration"],
             "additionalProperties": False,
             "properties": {
-                "configuration": _NAME | {"pattern": r"^\w+$"},
+                "configuration": _NAME | {"pattern": r"^[A-Za-z0-9_]+\Z"},
                 "add": {"type": "object"},
                 "settings": _SETTINGS,
             },
         },
-        "seeds": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "integer", "minimum": 0}},
+        "seeds": {
+            "type": "array",
+            "minItems": 1,
+            "uniqueItems": True,
+            "items": {"type": "integer", "minimum": 0, "maximum": MAX_SEED},
+        },
         "folds": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [0, 1, 2, 3, 4, "all"]}},
         "against": {"type": "string"},
         "checkpoint": {"enum": ["last", "selected"]},

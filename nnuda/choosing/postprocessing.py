@@ -32,6 +32,7 @@ from nnuda.selftraining.keeping import MIN_CASES, in_one_piece, largest_share
 
 CASES = 100  # of the source that are looked at, at most
 PICKLE = "postprocessing.pkl"
+_BESIDE = ("dataset.json", "plans.json")  # predictions, as nnUNetv2_predict leaves them
 DOUBTFUL = 0.25  # share of a class that was removed from a case, from which on the largest piece may be the wrong one
 
 
@@ -99,9 +100,23 @@ def find_predictions(predictions: str, output: str, ending: str) -> list[str]:
         raise EvaluationError(f"-i: expected label files (*{ending}) in {predictions}; found none. Predict first.")
     if os.path.realpath(output) == os.path.realpath(predictions):
         raise EvaluationError("-o: expected another folder than -i, whose files stay as they are. Name a new one.")
-    if isdir(output) and os.listdir(output) and not isfile(join(output, POSTPROCESSING)):
+    there = os.listdir(output) if isdir(output) else []
+    if there and not isfile(join(output, POSTPROCESSING)):
         raise EvaluationError(f"-o: expected a new or empty folder; {output} holds something. Name another.")
+    others = sorted(name for name in there if not _is_ours(name, ending) or isdir(join(output, name)))
+    if others:
+        raise EvaluationError(
+            f"-o: {output} is made anew, and it holds {', '.join(others[:3])}, which this command did not write. Move "
+            "that away, or name another folder."
+        )
     return files
+
+
+def _is_ours(name: str, ending: str) -> bool:
+    """What `postprocess` writes, and scores of it."""
+    return (
+        name.endswith(ending) or name.startswith("nnuda_") or name in (*_BESIDE, "summary.json", PICKLE, POSTPROCESSING)
+    )
 
 
 def postprocess(
@@ -153,7 +168,7 @@ def postprocess(
         kwargs = [{"labels_or_regions": shape.label} for shape in chosen]
         with open(join(aside, PICKLE), "wb") as file:
             pickle.dump(([remove_all_but_largest_component_from_segmentation] * len(chosen), kwargs), file)
-        for name in ("dataset.json", "plans.json"):
+        for name in _BESIDE:
             if isfile(join(predictions, name)):
                 shutil.copy(join(predictions, name), aside)
         write_json(record, join(aside, POSTPROCESSING))

@@ -4,7 +4,7 @@ checks that need none.
 
 What follows is the first thing that any of them does: nnU-Net reads these while it is imported."""
 
-from nnuda.cli.environment import check_numbers
+from nnuda.environment import check_numbers
 from nnuda.errors import one_message
 
 with one_message():

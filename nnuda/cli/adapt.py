@@ -163,6 +163,8 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     find_trainer(args.tr)
     from nnuda.stages.road import Road
 
+    if args.epochs is not None and EPOCHS in settings:
+        raise AdaptError(f"Expected --epochs or --set {EPOCHS}; got both. Leave one out.")
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
     if args.model is not None:

@@ -86,6 +86,10 @@ def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, OUTPUT_NAME)
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
+    if os.path.realpath(args.predictions) in map(os.path.realpath, args.second or []):
+        raise EvaluationError(
+            "--second: expected predictions of another training; got the folder of --predictions itself."
+        )
     second = args.second or ([args.other_epoch] if args.other_epoch else [])
     check_folders({"fold_folder": args.fold_folder, "--predictions": args.predictions, "-gt": args.gt})
     folder, fold = split_fold(args.fold_folder)

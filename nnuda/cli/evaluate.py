@@ -83,7 +83,7 @@ def add_inputs(parser: argparse.ArgumentParser, folder: str, when: str = "") -> 
 
 def parse_tolerances(words: list[str]) -> dict[str | None, float]:
     """Of --nsd-tolerance."""
-    return by_class(words, decimal(0, 1e6, " of mm"), "--nsd-tolerance")
+    return by_class(words, decimal(0, 1000, " of mm"), "--nsd-tolerance")
 
 
 READER_SCHEMA = {  # what is read of the plans.json beside predictions

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 
-from nnuda.cli.environment import check_numbers
+from nnuda.environment import check_numbers
 from nnuda.errors import HarmlessOutput, NnudaError, one_message
 
 PLANNING_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed")
@@ -30,6 +30,12 @@ def check_variables(variables: Sequence[str]) -> None:
             raise NnudaError(
                 f"Environment variable {variable} is not set. Set it as for nnU-Net: a folder's absolute path."
             )
+    places = {os.path.realpath(os.environ[variable]): variable for variable in variables}
+    if len(places) < len(variables):
+        raise NnudaError(
+            f"Environment variables {' and '.join(variables)}: expected a folder for each; got {os.environ[variables[0]]} "
+            "for two of them. Give each its own."
+        )
 
 
 def check_folders(folders: Mapping[str, str | None]) -> None:
@@ -63,6 +69,9 @@ def run_command(
 
     The exit status is 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; nnUDA_DEBUG=1 shows the traceback.
     """
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files
     args = parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 cannot show every name

@@ -44,9 +44,14 @@ def find_reader(dataset_json: dict, plans: dict | None, example_file: str) -> ty
     try:
         if plans is not None:
             return recursive_find_reader_writer_by_name(plans["image_reader_writer"])
+        named = dataset_json.get("overwrite_image_reader_writer", "None")
+        if named != "None":
+            return recursive_find_reader_writer_by_name(named)
         with contextlib.redirect_stderr(io.StringIO()):  # where a reader fails, nnU-Net prints a traceback and goes on
             return determine_reader_writer_from_dataset_json(dataset_json, example_file, verbose=False)
     except RuntimeError as error:
+        if plans is None and dataset_json.get("overwrite_image_reader_writer", "None") != "None":
+            raise EvaluationError(f"dataset.json, overwrite_image_reader_writer: {error}") from error
         if plans is not None:
             raise EvaluationError(f"plans.json, image_reader_writer: {error}") from error
         raise EvaluationError(

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join, subdirs
 from nnunetv2.paths import nnUNet_preprocessed
 
-from nnuda.datasets import check_name
+from nnuda.datasets import check_plans_name
 from nnuda.errors import PlanningError
 from nnuda.files import FileError, read_json
 from nnuda.plan_key import KEY, read_plans
 
 DEFAULT_PLANNER = "nnUDAPlanner"
 _RESAMPLING = {"resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"}
-# Files and folders of nnU-Net's beside the plans: a plan so named would take their place
-NAMES_OF_NNUNET = {"dataset", "dataset_fingerprint", "splits_final", "gt_segmentations"}
 MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
 DEFAULT_NAMES = {
@@ -164,12 +162,7 @@ def choose_plan(
     """
     of_planner = default_name(planner)
     if new_name is not None:
-        check_name(new_name, "-overwrite_plans_name")
-        if new_name in NAMES_OF_NNUNET or new_name.startswith("nnUDA_") or new_name.endswith(".json"):
-            raise PlanningError(
-                f"-overwrite_plans_name {new_name}: a file of nnU-Net's or nnuda's beside the plans has this name, or "
-                "would have it. Give the plan another name, without .json."
-            )
+        check_plans_name(new_name, "-overwrite_plans_name")
     name = plans_name or of_planner
     choice = PlanChoice(new_name or name, None, planner or DEFAULT_PLANNER, gpu_memory_target)
     if planner is not None or gpu_memory_target is not None:

@@ -118,6 +118,10 @@ def _measure(
         images, properties = read_case(reader, domain.images[case])
         if complaint := image_complaint(domain.images[case], images, properties):
             raise DatasetError(complaint)
+        if not images.any():
+            raise DatasetError(
+                f"{domain.images[case][0]}: expected an image; it is 0 everywhere. Export it again, or take the case out."
+            )
         spacing = np.array(properties["spacing"], dtype=float)
         cropped, outside, box = crop_to_nonzero(images)
         described.append(_described(cropped, outside[0] >= 0, schemes))

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
-from nnuda.datasets import check_name
+from nnuda.datasets import check_plans_name
 from nnuda.errors import PlanningError
 from nnuda.files import locked, write_json
 from nnuda.plan_key import KEY, read_key, read_plans
@@ -63,7 +63,7 @@ def check_plan_name(plans: dict, name: str) -> None:
         PlanningError: it is the plan's own, or that of a JSON file that is no plan.
         DatasetError: it is no file name.
     """
-    check_name(name, "--as")
+    check_plans_name(name, "--as")
     file = plan_file(plans["dataset_name"], name)
     if name == plans["plans_name"]:
         raise PlanningError(_taken("A", name, file))

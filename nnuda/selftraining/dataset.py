@@ -10,7 +10,8 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-from nnuda.datasets import DatasetError, Domain, label_files
+from nnuda.datasets import LONGEST_NAME, DatasetError, Domain, label_files
+from nnuda.errors import short
 from nnuda.labels import PSEUDO_LABELLED, PSEUDO_LABELS, PSEUDO_LABELS_ONLY
 from nnuda.planning.normalization import normalization_schemes
 from nnuda.selftraining.source_anatomy import ignore_value
@@ -24,12 +25,15 @@ def output_name(given: str, source: str, target: str) -> str:
     Raises:
         DatasetError: neither, or the number belongs to another dataset.
     """
-    if re.fullmatch(r"\d{1,3}", given):
+    if re.fullmatch(r"[0-9]{1,3}", given) and int(given) > 0:
         name = f"Dataset{int(given):03d}_{_short(source)}_pseudo_{_short(target)}"
-    elif re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_.-]+", given) and "__" not in given:
+    elif re.fullmatch(r"Dataset[0-9]{3}_[A-Za-z0-9_.-]+", given) and "__" not in given and len(given) <= LONGEST_NAME:
         name = given
     else:
-        raise DatasetError(f"-o: expected a number up to 999, or a name such as Dataset601_Round1; got {given!r}.")
+        raise DatasetError(
+            f"-o: expected a number from 1 to 999, or a name such as Dataset601_Round1 of at most {LONGEST_NAME} characters; "
+            f"got {short(given)!r}."
+        )
     others = [str(other) for other in find_candidate_datasets(int(name[7:10])) if other != name]
     if others:
         raise DatasetError(

@@ -96,13 +96,28 @@ def frozen_settings(plans: dict) -> dict[str, Any]:
             f"Plan {plans.get('plans_name')}: expected the plans.json that a training of nnuda left in its results "
             "folder; it has no effective settings. Put it back; plans_source.json beside it has the same settings."
         )
-    return key["effective_settings"]
+    return _Frozen(key["effective_settings"])
 
 
+class _Frozen(dict):
+    """Settings of a plan; one that it lacks is asked for by its name."""
+
+    def __missing__(self, name: str) -> Any:
+        raise FrozenConfigurationError(
+            f"Expected the plans.json that a training of nnuda left in its results folder; it has no setting {name}. Put "
+            "it back; plans_source.json beside it has the same settings."
+        )
+
+
+@one_message_in_nnunet()
 def frozen_classes(plans: dict) -> list[str]:
     """Names of the foreground classes (regions), in the order of the network's channels,
-    of a plan that `freeze` has seen."""
-    return plans[KEY]["foreground_classes"]
+    of a plan that `freeze` has seen.
+
+    Raises:
+        FrozenConfigurationError: `freeze` has not seen it.
+    """
+    return _Frozen(plans[KEY])["foreground_classes"]
 
 
 def refuse_other_configuration(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from nnuda.data.mixing import paste_boxes
 from nnuda.data.stream import finish
 from nnuda.data.strong_augmentation import Strength
 from nnuda.data.target_style import in_target_style
+from nnuda.environment import check_numbers
 from nnuda.errors import (
     NnudaError,
     UnsupportedError,
@@ -97,6 +99,9 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
                 f"Expected a configuration of the plan {plans['plans_name']}: "
                 f"{', '.join(plans['configurations'])}; got {configuration}."
             )
+        check_numbers()
+        if os.environ.get("nnUNet_results") == "":
+            raise NnudaError("Environment variable nnUNet_results is empty. Set it to a folder's absolute path.")
         check_to_train(plans, configuration)
         folder, self.continues = None, bool(plans.get("continue_training", False))
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there

@@ -145,6 +145,16 @@ def test_its_own_folder_is_replaced_and_no_other(predictions, tmp_path):
         main(words(predictions, predictions))
 
 
+def test_a_users_file_in_its_own_folder_is_not_lost(predictions, tmp_path):
+    main(words(predictions, tmp_path / "out"))
+    (tmp_path / "out" / "nnuda_scores.json").write_text("{}")  # nnUDA_evaluate's, of what is made anew
+    main(words(predictions, tmp_path / "out"))
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="holds mine.txt, which this command did not write"):
+        main(words(predictions, tmp_path / "out"))
+    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
 def test_wrong_predictions_are_said(raw, predictions, tmp_path):
     content = json.loads((predictions / "dataset.json").read_text())
     (predictions / "dataset.json").write_text(json.dumps({**content, "labels": {"background": 0, "left box": 1}}))

@@ -108,7 +108,7 @@ def test_its_own_parser_takes_every_example(name, said):
 
 def test_what_is_wrong_is_said_before_torch_is_imported(tmp_path):
     assert {line.split()[0] for line in WRONG} == set(COMMANDS), "WRONG: add what can be wrong with a new command"
-    folders = {name: str(tmp_path) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    folders = {name: str(tmp_path / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     words = [sys.executable, "-c", TRY, json.dumps(COMMANDS), json.dumps(list(WRONG))]
     shown = subprocess.run(
         words, capture_output=True, text=True, check=True, cwd=PYPROJECT.parent, env={**os.environ, **folders}

@@ -32,7 +32,7 @@ def test_text_similarity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     for name in ("dataset_name", "load_plan", "read_key"):
         monkeypatch.setattr(text_similarity, name, lambda *_: "x")
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
-        monkeypatch.setenv(name, str(tmp_path))
+        monkeypatch.setenv(name, str(tmp_path / name))
     assert "-o: nothing can be written in /proc" in refused(text_similarity, ["-d", "1", "-o", "/proc/nope.png"])
     (tmp_path / "x.png").write_text("mine")
     assert "did not write it" in refused(text_similarity, ["-d", "1", "-o", str(tmp_path / "x.png")])
@@ -73,7 +73,7 @@ def test_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_adapt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str) -> None:
     monkeypatch.setattr(adapt, "read_domains", lambda *_: pytest.fail("images were looked for"))
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, "/proc/nope" if name == option else str(tmp_path))
+        monkeypatch.setenv(name, "/proc/nope" if name == option else str(tmp_path / name))
     more = ["-o", "/proc/nope"] if option == "-o" else []
     pair = ["-d", "701", "-t", "702", "-c", "2d"]
     assert f"{option}: nothing can be written in /proc/nope" in refused(adapt, [*pair, *more])

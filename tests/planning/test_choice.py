@@ -142,7 +142,7 @@ def test_names_and_planners_are_checked(folders):
     with pytest.raises(NnudaError, match="-overwrite_plans_name: expected at most 100 characters; got 101"):
         choose(new="a" * 101)
     for name in ("dataset", "dataset_fingerprint", "splits_final", "gt_segmentations", "nnUDA_raw_cases", "a.json"):
-        with pytest.raises(PlanningError, match=f"-overwrite_plans_name {name}: .* another name"):
+        with pytest.raises(NnudaError, match=f"-overwrite_plans_name {name}: .* another name"):
             choose(new=name)
 
 
@@ -172,6 +172,7 @@ def change(**changes: object) -> dict:
     [
         ({"plans_name": None}, "plans_name"),
         ({"dataset_name": 5}, "dataset_name: 5 is not of type 'string'"),
+        ({"plans_name": "../../evil"}, "plans_name: '../../evil' does not match"),
         ({"image_reader_writer": "NoSuchIO"}, "image_reader_writer: .*NoSuchIO"),
         ({"configurations": {}}, "configurations"),
         ({"configurations": []}, "configurations"),

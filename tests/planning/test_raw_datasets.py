@@ -110,6 +110,13 @@ def test_hidden_files_are_passed_over_and_what_is_passed_over_is_known(pair):
     assert passed_over(target) == [str(folder / "._case0_0000.nii.gz"), str(folder / "scan.nii.gz")]
 
 
+def test_images_of_nearly_the_right_ending_are_passed_over_with_a_word(pair):
+    folder = pair.raw / TARGET / "imagesTr"
+    for name in ("a_0000.nii", "b_0000.NII.GZ", "c_0000.png", "readme.txt"):
+        (folder / name).write_bytes(b"x")
+    assert passed_over(load_dataset(TARGET)) == [str(folder / n) for n in ("a_0000.nii", "b_0000.NII.GZ", "c_0000.png")]
+
+
 def test_a_case_name_with_a_line_end_is_refused(tmp_path):
     write_images(tmp_path, cases=1, prefix="a\nb")
     with pytest.raises(DatasetError, match=r"the case .*a.*nb0.* cannot be a file's name"):
