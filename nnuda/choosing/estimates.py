@@ -18,7 +18,7 @@ import nnuda
 from nnuda.choosing.candidates import Candidate, Group, training_of
 from nnuda.choosing.predictions import target_folder
 from nnuda.evaluation.estimate import dice
-from nnuda.evaluation.quality import Model, calibrate_on, estimate_folder, read_prediction
+from nnuda.evaluation.quality import Model, calibrate_on, doubts_of, estimate_folder, read_prediction
 from nnuda.files import FileError, read_json, write_json
 from nnuda.processes import run_cases
 from nnuda.results import PLANS
@@ -120,13 +120,15 @@ def estimate_all(candidates: Sequence[Candidate], pool: Pool, processes: int) ->
 def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
     """What `nnuda.evaluation.quality.estimate_folder` returns, with notes, kept in OUTPUT/estimates/NAME.json."""
     compared, calibrating = compared_with(candidate, pool.groups), source_cases(candidate, pool.source)
-    key = _key(candidate, compared, calibrating, pool)
+    model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
+    seen = "all" in (member.fold for member in candidate.members)
+    doubts = doubts_of(model, seen)
+    key = _key(candidate, compared, calibrating, doubts, pool)
     file = join(pool.output, "estimates", f"{candidate.name}.json")
     with contextlib.suppress(FileError):  # none yet, or half of one
         known = read_json(file, "an estimate")
         if known.get("made_from") == key:
             return known
-    model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
     calibration = calibrate_on(calibrating, pool.references, model)
     result = estimate_folder(
         folders[0],
@@ -136,15 +138,23 @@ def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
         independent=compared.independent,
         among=compared.among,
         more=folders[1:],
+        doubts=doubts,
     )
-    seen = SEEN if "all" in (member.fold for member in candidate.members) else ""
-    result |= {"made_from": key, "notes": [note for note in (seen, compared.note) if note], "members": folders}
+    notes = [note for note in (SEEN if seen else "", compared.note) if note]
+    result |= {"made_from": key, "notes": notes, "members": folders}
     write_json(result, file)
     return result
 
 
-def _key(candidate: Candidate, compared: Compared, calibrating: Mapping[str, Sequence[str]], pool: Pool) -> str:
+def _key(
+    candidate: Candidate,
+    compared: Compared,
+    calibrating: Mapping[str, Sequence[str]],
+    doubts: Sequence[str],
+    pool: Pool,
+) -> str:
     said = [
+        list(doubts),
         [member.sha256 for member in candidate.members],
         [member.sha256 for member in compared.members],
         [compared.independent, compared.among],

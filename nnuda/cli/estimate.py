@@ -99,7 +99,7 @@ def _estimate(args: argparse.Namespace) -> None:
             f"fold_folder: expected a fold of a results folder <trainer>__<plans>__<configuration>; got {args.fold_folder}."
         )
     trainer, plans, configuration = names
-    from nnuda.evaluation.quality import MARK, calibrate, estimate_folder, read_model
+    from nnuda.evaluation.quality import MARK, calibrate, doubts_of, estimate_folder, read_model
 
     check_output(output, "-o", MARK, args.force)
     model = read_model(folder)
@@ -122,7 +122,7 @@ def _estimate(args: argparse.Namespace) -> None:
         args.gt,
         progress=True,
         independent=not args.other_epoch,
-        doubts=_doubts(model, fold == "all" and args.source_predictions is None),
+        doubts=doubts_of(model, fold == "all" and args.source_predictions is None),
     )
     unseen = "No other training was compared (--second): errors that any of them would show are not seen."
     result["notes"] = [] if args.second else [unseen]
@@ -131,20 +131,6 @@ def _estimate(args: argparse.Namespace) -> None:
     print(f"Each case: {output}")
     words = ["nnUDA_report", args.fold_folder, "--predictions", args.predictions]
     print_next("one page on the training and these predictions", shlex.join(words))
-
-
-def _doubts(model: Model, on_trained_cases: bool) -> list[str]:
-    doubts = []
-    if on_trained_cases:
-        doubts.append("fold all was validated on cases that it was trained on, so that the estimate is too high")
-    if model.learnt_pseudo_labels_only:
-        doubts.append(
-            "the labels that it is calibrated with are predictions of the model that the training began from: it says how "
-            "far the two agree, not how far they are right"
-        )
-    elif model.learnt_pseudo_labels:
-        doubts.append("it learnt predictions of the target as labels, and is sure of the errors in them too")
-    return doubts
 
 
 def _source_labels(model: Model) -> str:

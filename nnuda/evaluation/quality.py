@@ -112,6 +112,26 @@ class Model:
         return find_reader(self.dataset_json, self.plans, example)
 
 
+def doubts_of(model: Model, on_trained_cases: bool) -> list[str]:
+    """Why an estimate cannot be called plausible, whatever comes out.
+
+    Args:
+        model: that predicted.
+        on_trained_cases: whether it is calibrated on cases that the model was trained on.
+    """
+    doubts = []
+    if on_trained_cases:
+        doubts.append("fold all was validated on cases that it was trained on, so that the estimate is too high")
+    if model.learnt_pseudo_labels_only:
+        doubts.append(
+            "the labels that it is calibrated with are predictions of the model that the training began from: it says how "
+            "far the two agree, not how far they are right"
+        )
+    elif model.learnt_pseudo_labels:
+        doubts.append("it learnt predictions of the target as labels, and is sure of the errors in them too")
+    return doubts
+
+
 def read_model(folder: str) -> Model:
     """The model of a results folder.
 

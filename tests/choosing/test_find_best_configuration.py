@@ -14,6 +14,7 @@ from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
 from nnuda.cli.find_best_configuration import main
+from nnuda.evaluation.quality import estimate_folder
 
 FINAL, SELECTED = "checkpoint_final.pth", "checkpoint_selected.pth"
 
@@ -112,6 +113,22 @@ def test_what_is_there_and_fresh_is_used_again(two: Made, capsys: pytest.Capture
     after = find(two)
     name = "nnUNetTrainer__otherPlans__2d__fold_all__final"
     assert after["all_results"][name] != before["all_results"][name]
+
+
+@pytest.mark.parametrize(("plans", "said"), [("otherPlans", True), ("nnUNetPlans", False)])
+def test_fold_all_is_never_plausible(two: Made, monkeypatch: pytest.MonkeyPatch, plans: str, said: bool) -> None:
+    """As nnUDA_estimate has it."""
+    found = []
+
+    def estimated(*arguments, doubts, **more) -> dict:
+        found.append(doubts)
+        return estimate_folder(*arguments, doubts=doubts, **more)
+
+    monkeypatch.setattr("nnuda.choosing.estimates.estimate_folder", estimated)
+    find(two, "-p", plans)
+    assert found and all(
+        any("fold all was validated on cases" in doubt for doubt in doubts) == said for doubts in found
+    )
 
 
 def test_fold_all_is_said_to_be_too_high(two: Made) -> None:
