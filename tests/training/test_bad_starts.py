@@ -184,7 +184,7 @@ def of_another_shape(content: dict) -> None:
         (of_another_shape, "2 of .* are missing, too many or of another shape, such as encoder"),
         (
             lambda c: next(iter(c["network_weights"].values())).fill_(math.nan),
-            r"NaN or infinity in \d+ of them, such as encoder",
+            "NaN or infinity in .* of them, such as encoder",
         ),
         (lambda c: c.update(current_epoch="1"), "an epoch of this training's 2.*; got epoch '1' with 1 logged"),
         (lambda c: c.update(current_epoch=-1), "got epoch -1 with 1 logged"),
