@@ -335,7 +335,7 @@ def test_wrong_options_are_said_before_any_dataset_is_read(tmp_path, monkeypatch
         (["--round-trainer", "nnUNetTrainer_3epochs"], "expected a trainer of nnU-Net's own"),
         (["--round-datasets", "601", "601"], "expected 2 different numbers"),
         (["--round-datasets", "601"], "expected 2 different numbers"),
-        (["--round-datasets", "6010", "602"], "expected a number up to 999"),
+        (["--round-datasets", "6010", "602"], "expected a number from 1 to 999"),
         (["--confidence", "kidney=0.5"], "expected one of the classes background, liver"),
     ],
 )

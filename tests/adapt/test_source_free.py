@@ -10,9 +10,8 @@ import torch
 from toy import TARGET, Toy, run
 
 from nnuda.cli import adapt, pseudo_label
-from nnuda.cli.estimate import _doubts
 from nnuda.errors import AdaptError
-from nnuda.evaluation.quality import Model
+from nnuda.evaluation.quality import Model, doubts_of
 
 WORDS = ["-d", "603", "-t", "502", "-c", "2d", "--source-free", "--device", "cpu"]
 
@@ -45,9 +44,9 @@ def test_a_model_is_needed() -> None:
 
 def test_an_estimate_calibrated_on_itself_is_doubted() -> None:
     source_free = Model({"pseudo_labels_only": True}, {})
-    assert _doubts(Model({}, {}), False) == [] and len(_doubts(source_free, True)) == 2
-    assert "how far the two agree, not how far they are right" in _doubts(source_free, False)[0]
-    assert "sure of the errors in them" in _doubts(Model({"pseudo_labels": "target_"}, {}), False)[0]
+    assert doubts_of(Model({}, {}), False) == [] and len(doubts_of(source_free, True)) == 2
+    assert "how far the two agree, not how far they are right" in doubts_of(source_free, False)[0]
+    assert "sure of the errors in them" in doubts_of(Model({"pseudo_labels": "target_"}, {}), False)[0]
 
 
 @pytest.mark.slow
