@@ -380,6 +380,8 @@ def schema_complaint(content: Any, schema: dict) -> str:
     if error is None:
         return ""
     where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "type" and isinstance(error.instance, float) and not math.isfinite(error.instance):
+        return f"{where}: expected a finite number, not NaN or infinity; it is {error.instance}"
     return f"{where}: {short(error.message)}" if where else short(error.message)
 
 

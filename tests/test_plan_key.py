@@ -142,7 +142,7 @@ def test_a_configuration_that_cannot_be_read(configurations, name, message):
         ),
         ({"patch_size": [24, 4]}, None),
         ({"patch_size": [8, 16, 16]}, r"patch_size \[8, 16, 16\], spacing \[1.0, 1.0\] and strides of 2 axes"),
-        ({"spacing": [float("inf"), 1.0]}, "configurations.2d.spacing.0: inf is not of type 'number'"),
+        ({"spacing": [float("inf"), 1.0]}, "configurations.2d.spacing.0: expected a finite number"),
         ({"architecture": {"network_class_name": "x", "arch_kwargs": {}}, "patch_size": [7, 7]}, None),
     ],
 )
