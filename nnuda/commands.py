@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnuda.errors import NnudaError
 
@@ -146,15 +147,8 @@ def run_lanes(lanes: Iterable[Iterator[LoggedCommand]], at_once: int) -> None:
         raise
 
 
-def run_logged(
-    words: Sequence[str],
-    log: Path,
-    folder: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    watch: Callable[[str], None] | None = None,
-    held: Sequence[int] = (),
-) -> float:
-    """Run one command with its output in a file, as `LoggedCommand`'s arguments say.
+def run_logged(words: Sequence[str], log: Path, **options: Any) -> float:
+    """Run one command with its output in a file; the arguments are those of `LoggedCommand`.
 
     It ends with its worker processes where this process is interrupted or terminated.
 
@@ -164,6 +158,6 @@ def run_logged(
     Raises:
         CommandFailed: it is not installed, or ended with an error.
     """
-    command = LoggedCommand(words, log, folder, environment, watch, held)
+    command = LoggedCommand(words, log, **options)
     run_lanes([iter([command])], 1)
     return command.seconds

@@ -24,7 +24,7 @@ from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.reading import check_values, find_reader, read_files
 from nnuda.evaluation.scores import class_labels
-from nnuda.files import folder_aside, into_place, write_json
+from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.images import read_label
 from nnuda.processes import run_cases
 from nnuda.results import POSTPROCESSING
@@ -103,20 +103,16 @@ def find_predictions(predictions: str, output: str, ending: str) -> list[str]:
     there = os.listdir(output) if isdir(output) else []
     if there and not isfile(join(output, POSTPROCESSING)):
         raise EvaluationError(f"-o: expected a new or empty folder; {output} holds something. Name another.")
-    others = sorted(name for name in there if not _is_ours(name, ending) or isdir(join(output, name)))
+    record = read_json(join(output, POSTPROCESSING), "what nnUDA_postprocess writes") if there else {}
+    ours = {*_BESIDE, "summary.json", PICKLE, POSTPROCESSING, *(case + ending for case in record.get("per_case", {}))}
+    scores = {name for name in there if name.startswith("nnuda_")}
+    others = sorted({*there} - ours - scores)
     if others:
         raise EvaluationError(
             f"-o: {output} is made anew, and it holds {', '.join(others[:3])}, which this command did not write. Move "
             "that away, or name another folder."
         )
     return files
-
-
-def _is_ours(name: str, ending: str) -> bool:
-    """What `postprocess` writes, and scores of it."""
-    return (
-        name.endswith(ending) or name.startswith("nnuda_") or name in (*_BESIDE, "summary.json", PICKLE, POSTPROCESSING)
-    )
 
 
 def postprocess(

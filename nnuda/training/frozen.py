@@ -104,7 +104,7 @@ class _Frozen(dict):
 
     def __missing__(self, name: str) -> Any:
         raise FrozenConfigurationError(
-            f"Expected the plans.json that a training of nnuda left in its results folder; it has no setting {name}. Put "
+            f"Expected the plans.json that a training of nnuda left in its results folder; it has no {name}. Put "
             "it back; plans_source.json beside it has the same settings."
         )
 

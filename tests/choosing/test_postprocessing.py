@@ -149,10 +149,12 @@ def test_a_users_file_in_its_own_folder_is_not_lost(predictions, tmp_path):
     main(words(predictions, tmp_path / "out"))
     (tmp_path / "out" / "nnuda_scores.json").write_text("{}")  # nnUDA_evaluate's, of what is made anew
     main(words(predictions, tmp_path / "out"))
-    (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="holds mine.txt, which this command did not write"):
-        main(words(predictions, tmp_path / "out"))
-    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+    for name in ("mine.txt", "mine.nii.gz"):
+        (tmp_path / "out" / name).write_text("mine")
+        with pytest.raises(SystemExit, match=f"holds {name}, which this command did not write"):
+            main(words(predictions, tmp_path / "out"))
+        assert (tmp_path / "out" / name).read_text() == "mine"
+        (tmp_path / "out" / name).unlink()
 
 
 def test_wrong_predictions_are_said(raw, predictions, tmp_path):
