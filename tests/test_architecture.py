@@ -76,6 +76,7 @@ ALLOWED = {
     ],
     "preprocessing": ["case_files", "datasets", "errors", "files", "plan_key", "planning", "processes"],
     "evaluation": [
+        "data",
         "datasets",
         "errors",
         "files",
@@ -86,6 +87,8 @@ ALLOWED = {
         "predictor",
         "processes",
         "results",
+        "settings",
+        "trainer_files",
     ],
     "export": ["datasets", "errors", "files", "images", "plan_key", "predictor", "results"],
     "report": [

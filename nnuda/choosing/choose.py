@@ -13,7 +13,13 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, 
 from nnuda.choosing.candidates import Candidate, ChoiceError, Group, pairs
 from nnuda.choosing.estimates import Pool, estimate_all, mean_dice, source_cases, true_dice
 from nnuda.choosing.inference import INFORMATION, INSTRUCTIONS, information, instructions, write_predictions
-from nnuda.choosing.predictions import How, predict_source, predict_target
+from nnuda.choosing.predictions import (
+    How,
+    predict_source,
+    predict_source_shifted,
+    predict_target,
+    shifted_folder,
+)
 from nnuda.choosing.ranking import Ranked, judge, legend, rank, table, ties
 from nnuda.datasets import Domain, find_images, label_files
 from nnuda.errors import harmless
@@ -105,15 +111,17 @@ def _said(request: Request) -> dict[str, str]:
 def _predicted(request: Request, images: Mapping[str, Sequence[str]]) -> Pool:
     """Every network's predictions of target and source."""
     members = dict.fromkeys(member for group in request.groups for member in group.members)
-    source, begun = {}, time.monotonic()
+    source, shifted, begun = {}, {}, time.monotonic()
     for done, member in enumerate(members):
         if done:
             rest = (time.monotonic() - begun) / done * (len(members) - done)
             print(f"Network {done + 1} of {len(members)}, about {rest / 60:.0f} minutes left", flush=True)
         predict_target(member, images, request.output, request.how)
         source[member] = predict_source(member, request.source, request.output, request.how)
+        folder = shifted_folder(request.output, member)
+        shifted[member] = predict_source_shifted(member, request.source, folder, request.how)
     sizes = {case: sum(os.path.getsize(file) for file in files) for case, files in images.items()}
-    return Pool(request.output, request.groups, source, label_files(request.source), sizes)
+    return Pool(request.output, request.groups, source, shifted, label_files(request.source), sizes)
 
 
 def _ranked(request: Request, pool: Pool) -> list[Ranked]:
@@ -121,7 +129,7 @@ def _ranked(request: Request, pool: Pool) -> list[Ranked]:
     estimates = estimate_all(singles, pool, request.processes)
     ranked = rank(singles, estimates)
     both = pairs([one.candidate.groups[0] for one in ranked]) if request.ensembling else []
-    both = [candidate for candidate in both if source_cases(candidate, pool.source)]
+    both = [one for one in both if all(source_cases(one, of) for of in (pool.source, pool.shifted))]
     return rank([*singles, *both], [*estimates, *estimate_all(both, pool, request.processes)])
 
 

@@ -24,7 +24,7 @@ from nnuda.processes import run_cases
 from nnuda.results import PLANS
 from nnuda.selftraining.members import Member
 
-SEEN = "Fold all was trained on all labelled cases, which calibrate its estimate: it is too high."
+SEEN = "Fold all was trained on all labelled cases, which calibrate its estimate: it may be too high."
 ALONE = "No other training to compare with: errors that it would show are not seen."
 OF_ITS_OWN = "agreement of its own members, as there is no other training: lower than the ensemble deserves"
 OTHER_EPOCHS = "agreement of two epochs of one training, which may lower the estimate only"
@@ -38,6 +38,7 @@ class Pool:
         output: folder of all that is written.
         groups: all of them: a candidate is compared with the trainings that are not in it.
         source: member -> case of the source -> folder of its prediction.
+        shifted: the same of shifted images.
         references: case of the source -> file of its labels.
         sizes: bytes of each of the target's cases.
     """
@@ -45,6 +46,7 @@ class Pool:
     output: str
     groups: Sequence[Group]
     source: Mapping[Member, Mapping[str, str]]
+    shifted: Mapping[Member, Mapping[str, str]]
     references: Mapping[str, str]
     sizes: Mapping[str, int]
 
@@ -119,17 +121,18 @@ def estimate_all(candidates: Sequence[Candidate], pool: Pool, processes: int) ->
 
 def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
     """What `nnuda.evaluation.quality.estimate_folder` returns, with notes, kept in OUTPUT/estimates/NAME.json."""
-    compared, calibrating = compared_with(candidate, pool.groups), source_cases(candidate, pool.source)
+    compared = compared_with(candidate, pool.groups)
+    calibrating, shifted = (source_cases(candidate, of) for of in (pool.source, pool.shifted))
     model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
     seen = "all" in (member.fold for member in candidate.members)
     doubts = doubts_of(model, seen)
-    key = _key(candidate, compared, calibrating, doubts, pool)
+    key = _key(candidate, compared, [calibrating, shifted], doubts, pool)
     file = join(pool.output, "estimates", f"{candidate.name}.json")
     with contextlib.suppress(FileError):  # none yet, or half of one
         known = read_json(file, "an estimate")
         if known.get("made_from") == key:
             return known
-    calibration = calibrate_on(calibrating, pool.references, model)
+    calibration = calibrate_on(calibrating, pool.references, model, shifted)
     result = estimate_folder(
         folders[0],
         pool.folders(compared.members),
@@ -149,7 +152,7 @@ def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
 def _key(
     candidate: Candidate,
     compared: Compared,
-    calibrating: Mapping[str, Sequence[str]],
+    calibrating: Sequence[Mapping[str, Sequence[str]]],
     doubts: Sequence[str],
     pool: Pool,
 ) -> str:
@@ -158,7 +161,7 @@ def _key(
         [member.sha256 for member in candidate.members],
         [member.sha256 for member in compared.members],
         [compared.independent, compared.among],
-        {case: list(folders) for case, folders in calibrating.items()},
+        [{case: list(folders) for case, folders in of.items()} for of in calibrating],
         [os.stat(join(pool.folders(candidate.members)[0], f"{case}.npz")).st_mtime_ns for case in sorted(pool.sizes)],
         dict(pool.sizes),
         nnuda.__version__,

@@ -18,13 +18,15 @@ from tqdm import tqdm
 
 from nnuda.choosing.candidates import FINAL, member_name
 from nnuda.datasets import Domain, spread
-from nnuda.evaluation.quality import SOURCE_CASES
+from nnuda.evaluation.quality import SOURCE_CASES, read_model
+from nnuda.evaluation.shifted_source import predict_shifted
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.results import is_of_nnuda, plans_of_source
 from nnuda.selftraining.members import Member, predictor_of
 
 MADE_FROM = "made_from.json"
-TARGET, SOURCE = "target", "source"
+TARGET, SOURCE, SHIFTED = "target", "source", "source_shifted"
+WORDS = {TARGET: "target", SOURCE: "source", SHIFTED: "source, shifted"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def predict_target(member: Member, images: Mapping[str, Sequence[str]], output: 
         output: the folder of all that is written.
         how: to predict.
     """
-    _predict(member, images, target_folder(output, member), how, "target", of_source=False)
+    _predict(member, images, target_folder(output, member), how, TARGET)
 
 
 def predict_source(member: Member, source: Domain, output: str, how: How) -> dict[str, str]:
@@ -64,14 +66,42 @@ def predict_source(member: Member, source: Domain, output: str, how: How) -> dic
     Returns:
         case -> folder of its prediction.
     """
-    validation = join(member.folder, f"fold_{member.fold}", "validation")
+    validation = validation_folder(member)
     validated = _cases(validation, source.file_ending)
     if member.checkpoint == FINAL and validated and validated == _cases(validation, ".npz"):
         return dict.fromkeys(sorted(validated), validation)
-    chosen = spread(sorted(validated & source.images.keys()) or list(source.images), SOURCE_CASES)
+    images = _validated_images(member, source)
     folder = join(output, "members", member_name(member), SOURCE)
-    _predict(member, {case: source.images[case] for case in chosen}, folder, how, "source", of_source=True)
-    return dict.fromkeys(chosen, folder)
+    _predict(member, images, folder, how, SOURCE)
+    return dict.fromkeys(images, folder)
+
+
+def predict_source_shifted(member: Member, source: Domain, folder: str, how: How) -> dict[str, str]:
+    """Some of the training's validation cases, or of all cases where it has none, with shifted images.
+
+    Returns:
+        case -> folder of its prediction, which is `folder`.
+    """
+    images = _validated_images(member, source)
+    _predict(member, images, folder, how, SHIFTED)
+    return dict.fromkeys(images, folder)
+
+
+def validation_folder(member: Member) -> str:
+    """Where its training has left the predictions of its validation cases."""
+    return join(member.folder, f"fold_{member.fold}", "validation")
+
+
+def shifted_folder(output: str, member: Member) -> str:
+    """Of a member's predictions of shifted source images."""
+    return join(output, "members", member_name(member), SHIFTED)
+
+
+def _validated_images(member: Member, source: Domain) -> dict[str, Sequence[str]]:
+    validated = _cases(validation_folder(member), source.file_ending) & source.images.keys()
+    model = read_model(member.folder)
+    drawn = [case for case in sorted(validated or source.images) if model.can_calibrate(case)]
+    return {case: source.images[case] for case in spread(drawn, SOURCE_CASES)}
 
 
 def _cases(folder: str, ending: str) -> set[str]:
@@ -79,21 +109,22 @@ def _cases(folder: str, ending: str) -> set[str]:
     return {name.removesuffix(ending) for name in names if name.endswith(ending)}
 
 
-def _predict(
-    member: Member, images: Mapping[str, Sequence[str]], folder: str, how: How, what: str, of_source: bool
-) -> None:
+def _predict(member: Member, images: Mapping[str, Sequence[str]], folder: str, how: How, what: str) -> None:
     sizes = {case: sum(os.path.getsize(file) for file in files) for case, files in images.items()}
     left = _left(member, sizes, folder, how)
-    print(f"{member.name}, {what}: {len(images) - len(left)} of {len(images)} cases are there", flush=True)
+    print(f"{member.name}, {WORDS[what]}: {len(images) - len(left)} of {len(images)} cases are there", flush=True)
     if not left:
         return
     predictor = predictor_of(member, torch.device(how.device), how.mirroring, how.step_size)
-    if of_source and is_of_nnuda(member.folder):
+    if what != TARGET and is_of_nnuda(member.folder):
         _normalise_as_source(predictor, member)
-    for case in tqdm(left, desc=f"Predict the {what}", unit="case"):
+    for case in tqdm(left, desc=f"Predict the {WORDS[what]}", unit="case"):
         with folder_aside(join(folder, case)) as aside:
             with contextlib.redirect_stdout(io.StringIO()):
-                predictor.predict_from_files_sequential([list(images[case])], [join(aside, case)], True)
+                if what == SHIFTED:
+                    predict_shifted(predictor, images[case], join(aside, case))
+                else:
+                    predictor.predict_from_files_sequential([list(images[case])], [join(aside, case)], True)
             for ending in (".npz", ".pkl", predictor.dataset_json["file_ending"]):  # the labels last: then it is whole
                 into_place(join(aside, case + ending), join(folder, case + ending))
 

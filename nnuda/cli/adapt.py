@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
 
 from nnuda.cli import pseudo_label
+from nnuda.cli.device import add_device, device_of
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains, target_words
 from nnuda.cli.estimate import print_estimate
 from nnuda.cli.next_command import RECOMMENDED as TRAINER
@@ -100,9 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HOURS",
         help="train as many epochs as fit, by a pilot of one epoch (training, validation and prediction)",
     )
-    parser.add_argument(
-        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
-    )
+    add_device(parser)
     parser.add_argument(
         "-np", type=number_of_processes, metavar="N", help="worker processes (default: each command's own)"
     )
@@ -245,12 +244,6 @@ def label_with_model(args: argparse.Namespace) -> list[str]:
     print(f"The source's part is taken by predictions of the model:\n  $ {shlex.join(words)}", flush=True)
     pseudo_label.main(words[1:])
     return words
-
-
-def device_of(args: argparse.Namespace) -> str:
-    import torch
-
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def model_to_start_from(path: str, fold: str, only_fold: bool = False) -> tuple[str, str | None]:

@@ -8,15 +8,17 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from batchgenerators.utilities.file_and_folder_operations import join
-from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
+from nnuda.cli.device import add_device, device_of
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
 from nnuda.cli.run_command import add_force, check_folders, run_command
-from nnuda.errors import EvaluationError
+from nnuda.datasets import load_dataset
+from nnuda.errors import EvaluationError, NnudaError
 from nnuda.files import check_output, write_json
-from nnuda.results import split_fold
+from nnuda.results import CHECKPOINTS, split_fold
 
 if TYPE_CHECKING:
     from nnuda.evaluation.quality import Model
@@ -67,6 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="their labels (default: gt_segmentations of the source in nnUNet_preprocessed)",
     )
     parser.add_argument("-gt", metavar="FOLDER", help="labels of the target, to measure what the estimate is worth")
+    parser.add_argument(
+        "-chk", metavar="FILE", help="checkpoint that predicted, for the calibration (default: checkpoint_final.pth)"
+    )
+    parser.add_argument(
+        "--no-shift",
+        action="store_true",
+        help="calibrate on source images as they are, without running the network: the estimate is too high",
+    )
+    add_device(parser)
     add_force(parser)
     parser.add_argument(
         "-o",
@@ -107,12 +118,14 @@ def _estimate(args: argparse.Namespace) -> None:
         f"Make them: nnUNetv2_train {model.plans['dataset_name']} {configuration} {fold} -tr {trainer} -p {plans} "
         "--val --npz"
     )
+    shifted, unshifted = _shifted(args, model)
     calibration = calibrate(
         args.source_predictions or join(args.fold_folder, "validation"),
         args.source_labels or _source_labels(model),
         model,
         remedy,
         progress=True,
+        shifted=shifted,
     )
     result = estimate_folder(
         args.predictions,
@@ -122,7 +135,7 @@ def _estimate(args: argparse.Namespace) -> None:
         args.gt,
         progress=True,
         independent=not args.other_epoch,
-        doubts=doubts_of(model, fold == "all" and args.source_predictions is None),
+        doubts=doubts_of(model, fold == "all" and args.source_predictions is None, unshifted),
     )
     unseen = "No other training was compared (--second): errors that any of them would show are not seen."
     result["notes"] = [] if args.second else [unseen]
@@ -131,6 +144,25 @@ def _estimate(args: argparse.Namespace) -> None:
     print(f"Each case: {output}")
     words = ["nnUDA_report", args.fold_folder, "--predictions", args.predictions]
     print_next("one page on the training and these predictions", shlex.join(words))
+
+
+def _shifted(args: argparse.Namespace, model: Model) -> tuple[dict[str, str], str]:
+    """Predictions of shifted source images, made where they are not there; without any, why."""
+    if args.no_shift or args.source_predictions:
+        return {}, f"by {'--no-shift' if args.no_shift else '--source-predictions'}"
+    try:
+        source = load_dataset(model.plans["dataset_name"]) if nnUNet_raw.is_set() else None
+    except NnudaError:
+        source = None
+    if source is None:
+        return {}, f"since {model.plans['dataset_name']} is not in nnUNet_raw"
+    from nnuda.choosing.predictions import SHIFTED, How, predict_source_shifted
+    from nnuda.selftraining.members import find_members
+
+    folder, fold = split_fold(args.fold_folder)
+    checkpoint = args.chk or CHECKPOINTS[0]
+    member = find_members([folder], [fold], [checkpoint], source, source.reader_class(), "fold_folder")[0]
+    return predict_source_shifted(member, source, join(args.fold_folder, SHIFTED), How(device_of(args))), ""
 
 
 def _source_labels(model: Model) -> str:

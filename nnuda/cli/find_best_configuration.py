@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from nnuda.cli.device import add_device, device_of
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold, number_of_processes
@@ -60,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-step_size", type=decimal(0.05, 1), default=0.5, metavar="STEP", help="of nnU-Net's tiles (default: 0.5)"
     )
-    parser.add_argument("-device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu")
+    add_device(parser)
     parser.add_argument(
         "-np",
         type=number_of_processes,
@@ -79,7 +80,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _find(args: argparse.Namespace) -> None:
     check_folders({"-i": args.i, "--labels": args.labels})
     source, target = read_domains(args)
-    import torch  # with nnU-Net it takes seconds, which --help does not need
     from nnunetv2.paths import nnUNet_results
 
     from nnuda.choosing.candidates import find_groups
@@ -91,7 +91,6 @@ def _find(args: argparse.Namespace) -> None:
     check_domains(source, target, source.reader_class())
     groups, left_out = find_groups(source, target, {"-tr": args.tr, "-p": args.p, "-c": args.c}, args.f, args.chk)
     default = os.path.join(str(nnUNet_results), source.name, f"best_configuration_for_{target.name}")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     choose(
         Request(
             source=source,
@@ -100,7 +99,7 @@ def _find(args: argparse.Namespace) -> None:
             left_out=left_out,
             images=find_target_images(args, target),
             output=os.path.abspath(args.o or default),
-            how=How(device, not args.disable_tta, args.step_size),
+            how=How(device_of(args), not args.disable_tta, args.step_size),
             ensembling=not args.disable_ensembling,
             labels=args.labels,
             processes=args.np,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
+from nnuda.cli.device import add_device, device_of
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
@@ -46,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model-cases", type=whole(1), default=3, metavar="N", help="target cases for the model (default: 3)"
     )
-    parser.add_argument(
-        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
-    )
+    add_device(parser)
     add_force(parser)
     parser.add_argument(
         "-o",
@@ -75,7 +74,6 @@ def _look(args: argparse.Namespace) -> None:
 
 
 def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain) -> None:
-    import torch
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnuda.evaluation.quality import without_nan
@@ -106,9 +104,8 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     rules = [] if error else find(geometry, alike(*sides, found), find_sides(source, reader))
     estimate = None
     if tried is not None and error is None:
-        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory(prefix="nnuda_look_") as work:
-            estimate = try_model(tried, source, target, args.model_cases, device, Path(work))
+            estimate = try_model(tried, source, target, args.model_cases, device_of(args), Path(work))
         estimate["sizes"] = class_sizes(estimate)
     verdict = judge(*sides, found, error, estimate)
     content = {

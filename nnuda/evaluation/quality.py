@@ -112,16 +112,19 @@ class Model:
         return find_reader(self.dataset_json, self.plans, example)
 
 
-def doubts_of(model: Model, on_trained_cases: bool) -> list[str]:
+def doubts_of(model: Model, on_trained_cases: bool, unshifted: str = "") -> list[str]:
     """Why an estimate cannot be called plausible, whatever comes out.
 
     Args:
         model: that predicted.
         on_trained_cases: whether it is calibrated on cases that the model was trained on.
+        unshifted: why it is calibrated on source images as they are; empty where they are shifted.
     """
     doubts = []
     if on_trained_cases:
-        doubts.append("fold all was validated on cases that it was trained on, so that the estimate is too high")
+        doubts.append("fold all is calibrated on cases that it was trained on, so that the estimate may be too high")
+    if unshifted:
+        doubts.append(f"it is calibrated on source images as they are, {unshifted}, so that the estimate is too high")
     if model.learnt_pseudo_labels_only:
         doubts.append(
             "the labels that it is calibrated with are predictions of the model that the training began from: it says how "
@@ -159,10 +162,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the source's validation says.
+    """What labelled source cases say.
 
     Attributes:
         cases: that it is from.
+        shifted: whether their images were shifted for temperature, thresholds and margin; sizes and Dice are of the
+            images as they are.
         temperature: of the probabilities.
         thresholds, sizes: of each class.
         margin: mean absolute error of each class's estimate on these cases, without an agreement.
@@ -170,6 +175,7 @@ class Calibration:
     """
 
     cases: list[str]
+    shifted: bool
     temperature: float
     thresholds: list[Thresholds]
     sizes: list[SourceSizes]
@@ -218,7 +224,14 @@ def _with_probabilities(folder: str, model: Model, what: str, remedy: str) -> li
 # ---- calibration ----------------------------------------------------------------------------------------------------
 
 
-def calibrate(folder: str, references: str, model: Model, remedy: str, progress: bool = False) -> Calibration:
+def calibrate(
+    folder: str,
+    references: str,
+    model: Model,
+    remedy: str,
+    progress: bool = False,
+    shifted: Mapping[str, str] | None = None,
+) -> Calibration:
     """Temperature, thresholds, sizes and errors on the source's validation cases.
 
     Args:
@@ -227,6 +240,7 @@ def calibrate(folder: str, references: str, model: Model, remedy: str, progress:
         model: that predicted.
         remedy: how to make missing probabilities.
         progress: show a bar.
+        shifted: case -> folder of the prediction of its shifted image. Default: those in `folder` take their place.
 
     Raises:
         EvaluationError: predictions, probabilities or labels are missing.
@@ -234,53 +248,77 @@ def calibrate(folder: str, references: str, model: Model, remedy: str, progress:
     found = _with_probabilities(folder, model, "validation case of the source", remedy)
     cases = [case for case in found if model.can_calibrate(case)]
     labels = {case: os.path.join(references, case + model.ending) for case in cases}
-    return calibrate_on({case: [folder] for case in cases}, labels, model, progress)
+    of_shifted = {case: [there] for case, there in (shifted or {}).items() if case in labels}
+    return calibrate_on({case: [folder] for case in cases}, labels, model, of_shifted, progress)
 
 
 def calibrate_on(
-    predictions: Mapping[str, Sequence[str]], references: Mapping[str, str], model: Model, progress: bool = False
+    predictions: Mapping[str, Sequence[str]],
+    references: Mapping[str, str],
+    model: Model,
+    shifted: Mapping[str, Sequence[str]] | None = None,
+    progress: bool = False,
 ) -> Calibration:
     """The same for predictions in several folders: validations of several folds, or members of an ensemble.
 
     Args:
         predictions: case -> folders whose probabilities of it are averaged.
         references: case -> file of its labels.
+        shifted: likewise of shifted images; without any, those in `predictions` take their place.
         model, progress: as of `calibrate`.
     """
     cases = spread(list(predictions), SOURCE_CASES)
-    missing = [references[case] for case in cases if not os.path.isfile(references[case])]
+    told_by = {case: shifted[case] for case in spread(list(shifted), SOURCE_CASES)} if shifted else predictions
+    needed = {case: references[case] for case in (*cases, *told_by)}
+    missing = [file for file in needed.values() if not os.path.isfile(file)]
     if missing:
         raise EvaluationError(f"Expected labels of the source's cases; missing: {first_names(missing, 3)}.")
     reader = model.reader(os.path.join(predictions[cases[0]][0], cases[0] + model.ending))
 
-    def read(case: str) -> tuple[Case, np.ndarray]:
-        found = read_prediction(predictions[case], case, model, reader)
+    def read(folders: Sequence[str], case: str) -> tuple[Case, np.ndarray]:
+        found = read_prediction(folders, case, model, reader)
         labels = model.labels(references[case], reader)
         if len(labels) != found.p.shape[1]:
-            raise EvaluationError(
-                f"Case {case}: its prediction in {predictions[case][0]} and its labels differ in shape."
-            )
+            raise EvaluationError(f"Case {case}: its prediction in {folders[0]} and its labels differ in shape.")
         kept = labels != model.manager.ignore_label if model.manager.has_ignore_label else slice(None)
         return Case(found.p[:, kept], found.predicted[:, kept], found.voxel), masks_of(labels[kept], model.manager)
 
-    shown = tqdm(cases, desc="Calibration on the source", unit="case", disable=not progress)
-    gathered = _Gathered(len(model.classes))
-    for case in shown:
-        gathered.add(*read(case), model)
-    temperature, thresholds = gathered.fit(model)
-    estimated, true = [], []
-    for case in tqdm(cases, desc="Error on the source", unit="case", disable=not progress):
-        found, truth = read(case)
-        estimated.append(
-            [
-                np.nanmean(pair) if np.isfinite(pair).any() else math.nan
-                for pair in zip(*_confidence(found, model, temperature, thresholds))
-            ]
-        )
+    def bar(of: Sequence[str], what: str) -> tqdm:
+        return tqdm(of, desc=what, unit="case", disable=not progress)
+
+    gathered, sizes, true = _Gathered(len(model.classes)), [], []
+    for case in bar(cases, "Dice on the source"):
+        found, truth = read(predictions[case], case)
+        sizes.append(truth.sum(1) * found.voxel)
         true.append([dice(a, b) for a, b in zip(found.predicted, truth)])
-    errors = np.abs(np.array(estimated) - np.array(true))
-    means = [_mean(column) for column in errors.T], [_mean(column) for column in np.array(true).T]
-    return Calibration(cases, temperature, thresholds, gathered.source_sizes(), *means)
+    chosen = list(told_by) if shifted else cases
+    for case in bar(chosen, "Calibration"):
+        gathered.add(*read(told_by[case], case), model)
+    temperature, thresholds = gathered.fit(model)
+    errors = []
+    for case in bar(chosen, "Error of the estimate"):
+        found, truth = read(told_by[case], case)
+        estimated = [
+            np.nanmean(pair) if np.isfinite(pair).any() else math.nan
+            for pair in zip(*_confidence(found, model, temperature, thresholds))
+        ]
+        errors.append([abs(e - dice(a, b)) for e, a, b in zip(estimated, found.predicted, truth)])
+    means = [_mean(column) for column in np.array(errors).T], [_mean(column) for column in np.array(true).T]
+    return Calibration(chosen, bool(shifted), temperature, thresholds, source_sizes(sizes), *means)
+
+
+def source_sizes(sizes: Sequence[np.ndarray]) -> list[SourceSizes]:
+    """Of each class: the share of the cases that have it, its smallest and its largest size.
+
+    Args:
+        sizes: of each case, (K,), in mm^3.
+    """
+    found = []
+    for of_class in np.array(sizes).T:
+        there = of_class[of_class > 0]
+        extremes = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
+        found.append(SourceSizes(len(there) / len(of_class), *extremes))
+    return found
 
 
 def _mean(values: np.ndarray) -> float:
@@ -294,7 +332,6 @@ class _Gathered:
     def __init__(self, classes: int) -> None:
         self.inside, self.outside = np.zeros((2, classes, BINS), dtype=np.int64)
         self.wrong, self.missed = np.zeros((2, classes))
-        self.sizes: list[np.ndarray] = []
         self.sample: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, case: Case, truth: np.ndarray, model: Model) -> None:
@@ -303,7 +340,6 @@ class _Gathered:
         self.outside += outside
         self.wrong += (case.predicted & ~truth).sum(1)
         self.missed += (truth & ~case.predicted).sum(1)
-        self.sizes.append(truth.sum(1) * case.voxel)
         step = max(1, truth.shape[1] // SAMPLED_VOXELS)
         whole = truth if model.manager.has_regions else np.concatenate((~truth.any(0, keepdims=True), truth))
         self.sample.append((case.p[:, ::step], whole[:, ::step]))
@@ -312,14 +348,6 @@ class _Gathered:
         p, truth = (np.concatenate(parts, 1) for parts in zip(*self.sample))
         counts = zip(self.inside, self.outside, self.wrong, self.missed)
         return fit_temperature(p, truth, model.manager.has_regions), [fit_thresholds(*of_class) for of_class in counts]
-
-    def source_sizes(self) -> list[SourceSizes]:
-        found = []
-        for sizes in np.array(self.sizes).T:
-            there = sizes[sizes > 0]
-            share = len(there) / len(sizes)
-            found.append(SourceSizes(share, *((float(there.min()), float(there.max())) if share else (0.0, 0.0))))
-        return found
 
 
 def _confidence(

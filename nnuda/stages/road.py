@@ -169,7 +169,8 @@ class Road:
 
     def estimate_command(self, second: bool) -> list[str]:
         words = ["nnUDA_estimate", self.fold_folder, "--predictions", self.predictions]
-        return [*words, *(["--other-epoch", self.other_predictions] if second else []), "-o", self.estimate]
+        words += ["--other-epoch", self.other_predictions] if second else []
+        return [*words, "-chk", self.chosen_checkpoint(), "-device", self.device, "-o", self.estimate]
 
     def report_command(self) -> list[str]:
         return [

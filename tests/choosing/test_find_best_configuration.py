@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from made_models import SOURCE, Made
 from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
+from nnuda.cli.estimate import main as estimate
 from nnuda.cli.find_best_configuration import main
 from nnuda.evaluation.quality import estimate_folder
+from nnuda.predictor import load_predictor
 
 FINAL, SELECTED = "checkpoint_final.pth", "checkpoint_selected.pth"
 
@@ -44,6 +47,37 @@ def dice_by_hand(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
         sizes = sum(a for a, _ in pairs) + sum(b for _, b in pairs)
         found.append(2 * sum(a and b for a, b in pairs) / sizes if sizes else float("nan"))
     return found
+
+
+def test_an_estimate_is_calibrated_on_shifted_images_of_the_checkpoint(made: Made, capsys: pytest.CaptureFixture):
+    """nnUDA_estimate on a fold that has seen none of these cases, and again, which finds them there."""
+    fold = made.model() / "fold_0"
+    target = made.root / "raw" / "Dataset502_ToyTarget" / "imagesTr"
+    for images, folder in (
+        (made.root / "raw" / SOURCE / "imagesTr", fold / "validation"),
+        (target, made.root / "told"),
+    ):
+        folder.mkdir()
+        predictor = load_predictor(str(fold.parent), [0], FINAL, torch.device("cpu"), mirroring=False)
+        predictor.predict_from_files_sequential(str(images), str(folder), save_probabilities=True)
+    words = [str(fold), "--predictions", str(made.root / "told"), "-device", "cpu"]
+    words += ["--source-labels", str(made.root / "raw" / SOURCE / "labelsTr")]
+
+    def content() -> dict:
+        estimate(words)
+        return json.loads((made.root / "told" / "nnuda_estimate.json").read_text())
+
+    first = content()
+    assert first["calibration"]["shifted"] and first["calibration"]["cases"] == ["c0", "c1", "c2", "c3"]
+    assert "0 of 4 cases are there" in capsys.readouterr().out
+    there = {
+        file.name: file.stat().st_mtime_ns for file in (fold / "source_shifted").iterdir() if file.suffix == ".npz"
+    }
+    assert len(there) == 4 and content() == first and "4 of 4 cases are there" in capsys.readouterr().out
+    words.append("--no-shift")
+    assert content()["calibration"]["temperature"] != first["calibration"]["temperature"]
+    with pytest.raises(SystemExit, match="checkpoint_nope.pth"):
+        estimate([*words[:-1], "-chk", "checkpoint_nope.pth"])
 
 
 @pytest.mark.slow
@@ -127,7 +161,7 @@ def test_fold_all_is_never_plausible(two: Made, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("nnuda.choosing.estimates.estimate_folder", estimated)
     find(two, "-p", plans)
     assert found and all(
-        any("fold all was validated on cases" in doubt for doubt in doubts) == said for doubts in found
+        any("fold all is calibrated on cases" in doubt for doubt in doubts) == said for doubts in found
     )
 
 

@@ -75,6 +75,20 @@ def test_it_is_the_true_dice_where_the_calibration_holds(tmp_path, model, confid
         assert row["low"] <= row["value"] <= row["high"] and row["agreement"] is None
 
 
+def test_shifted_images_say_what_confidence_is_worth_and_the_others_what_is_there(tmp_path, model):
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "shifted", 0, confident=3.0)  # the same cases
+    folders = str(tmp_path / "source"), str(tmp_path / "source_labels")
+    plain, of_shifted = (
+        calibrate(*folders, model, "", shifted=shifted)
+        for shifted in (None, {f"c{i}": str(tmp_path / "shifted") for i in range(4)})
+    )
+    assert not plain.shifted and of_shifted.shifted and of_shifted.cases == ["c0", "c1", "c2", "c3"]
+    assert plain.temperature == pytest.approx(1, rel=0.1) and of_shifted.temperature == pytest.approx(3, rel=0.1)
+    assert of_shifted.thresholds != plain.thresholds and of_shifted.margin != plain.margin
+    assert (of_shifted.sizes, of_shifted.dice) == (plain.sizes, plain.dice)
+
+
 def test_cases_with_pseudo_labels_do_not_calibrate(tmp_path):
     """A self-training round is validated on both kinds: the model agrees with its own labels."""
     predict(tmp_path, "source", 0)
@@ -186,6 +200,10 @@ def test_the_command(tmp_path, model, capsys):
     printed = capsys.readouterr().out
     assert "expected Dice without labels" in printed and "With labels (oracle)" in printed
     result = json.loads((tmp_path / "target" / "nnuda_estimate.json").read_text())
+    assert result["reasons"][0] == (
+        "it is calibrated on source images as they are, since Dataset501_S is not in nnUNet_raw, so that the estimate is "
+        "too high"
+    )
     assert len(result["notes"]) == 1 and set(result["per_case"]) == {f"c{i}" for i in range(6)}
     (folder / "fold_0" / "validation" / "c1.npz").unlink()
     with pytest.raises(
