@@ -132,6 +132,7 @@ ALLOWED = {
         "histograms",
         "images",
         "planning",
+        "predictor",
         "report",
         "results",
     ],

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from batchgenerators.utilities.file_and_folder_operations import isdir, join
 
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import LookError
 from nnuda.evaluation.quality import calibrate, estimate_folder, read_model
+from nnuda.evaluation.shifted_source import predict_shifted
+from nnuda.predictor import load_predictor
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5
@@ -64,10 +69,12 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
     names = [name.removesuffix(ending) for name in os.listdir(validation)] if isdir(validation) else []
     validated = [name for name in names if name in source.images]
     seen = not validated
-    _link(source, spread(validated or list(source.images), SOURCE_CASES), work / "source")
+    calibrating = spread(validated or list(source.images), SOURCE_CASES)
+    _link(source, calibrating, work / "source")
     _link(target, spread(list(target.images), cases), work / "target")
     as_source = _model_of_source(tried, work / "model")
     _predict(as_source, tried, work / "source", work / "source_predictions", device)
+    shifted = _predict_shifted(as_source, tried, source, calibrating, device, work / "source_shifted")
     _predict(tried.folder, tried, work / "target", work / "target_predictions", device)
     second = []
     for fold in folds_in(tried.folder):
@@ -77,9 +84,11 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
             second = [str(work / "second_predictions")]
             break
     model = read_model(tried.folder)
-    calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", progress=False)
+    calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", shifted=shifted)
     result = estimate_folder(str(work / "target_predictions"), second, model, calibration)
-    result["notes"] = ["Calibrated on cases that the model was trained on: the estimate is too high."] if seen else []
+    result["notes"] = (
+        ["Calibrated on cases that the model was trained on: the estimate may be too high."] if seen else []
+    )
     return result
 
 
@@ -105,6 +114,17 @@ def _model_of_source(tried: Tried, folder: Path) -> str:
     (folder / "dataset.json").symlink_to(join(tried.folder, "dataset.json"))
     (folder / PLANS).symlink_to(plans_of_source(tried.folder))
     return str(folder)
+
+
+def _predict_shifted(
+    model: str, tried: Tried, source: Domain, cases: list[str], device: str, output: Path
+) -> dict[str, str]:
+    predictor = load_predictor(model, [tried.fold], tried.checkpoint, torch.device(device), mirroring=False)
+    output.mkdir()
+    with contextlib.redirect_stdout(io.StringIO()):
+        for case in cases:
+            predict_shifted(predictor, source.images[case], str(output / case))
+    return dict.fromkeys(cases, str(output))
 
 
 def _predict(model: str, tried: Tried, images: Path, output: Path, device: str) -> None:

@@ -104,7 +104,10 @@ def test_published_figures_stand_apart(made: tuple[Path, list[str]]) -> None:
         assert "not comparable line by line" in papers and "not comparable" not in own
         assert "similarity-based prototypes" in papers and "similarity-based prototypes" not in own
         assert "https://arxiv.org/abs/2510.20596" in papers
-    assert "| similarity-based prototypes | target images | 0.775 | - | - | 0.817 | 0.643 | [2] comparison on MM-WHS |" in text
+    assert (
+        "| similarity-based prototypes | target images | 0.775 | - | - | 0.817 | 0.643 | [2] comparison on MM-WHS |"
+        in text
+    )
     assert "| EntMin | target images | 0.725 | - | - | - | - | [2] comparison on MM-WHS |" in text
     assert "EntMin" not in (made[0] / "benchmark.csv").read_text()
 
