@@ -24,6 +24,7 @@ from nnuda.choosing.ranking import Ranked, judge, legend, rank, table, ties
 from nnuda.datasets import Domain, find_images, label_files
 from nnuda.errors import harmless
 from nnuda.evaluation.estimate import DO_NOT_USE
+from nnuda.evaluation.quality import read_model
 from nnuda.evaluation.scores import find_cases, first_names
 from nnuda.files import LOCK, check_output_folder, locked, read_json, write_json, write_text
 
@@ -111,6 +112,7 @@ def _said(request: Request) -> dict[str, str]:
 def _predicted(request: Request, images: Mapping[str, Sequence[str]]) -> Pool:
     """Every network's predictions of target and source."""
     members = dict.fromkeys(member for group in request.groups for member in group.members)
+    strong = any(read_model(group.folder).learnt_strong for group in request.groups)
     source, shifted, begun = {}, {}, time.monotonic()
     for done, member in enumerate(members):
         if done:
@@ -118,8 +120,9 @@ def _predicted(request: Request, images: Mapping[str, Sequence[str]]) -> Pool:
             print(f"Network {done + 1} of {len(members)}, about {rest / 60:.0f} minutes left", flush=True)
         predict_target(member, images, request.output, request.how)
         source[member] = predict_source(member, request.source, request.output, request.how)
-        folder = shifted_folder(request.output, member)
-        shifted[member] = predict_source_shifted(member, request.source, folder, request.how)
+        if strong:  # all, so that they can be compared
+            folder = shifted_folder(request.output, member)
+            shifted[member] = predict_source_shifted(member, request.source, folder, request.how)
     sizes = {case: sum(os.path.getsize(file) for file in files) for case, files in images.items()}
     return Pool(request.output, request.groups, source, shifted, label_files(request.source), sizes)
 
@@ -129,7 +132,9 @@ def _ranked(request: Request, pool: Pool) -> list[Ranked]:
     estimates = estimate_all(singles, pool, request.processes)
     ranked = rank(singles, estimates)
     both = pairs([one.candidate.groups[0] for one in ranked]) if request.ensembling else []
-    both = [one for one in both if all(source_cases(one, of) for of in (pool.source, pool.shifted))]
+    both = [
+        one for one in both if source_cases(one, pool.source) and (not pool.shifted or source_cases(one, pool.shifted))
+    ]
     return rank([*singles, *both], [*estimates, *estimate_all(both, pool, request.processes)])
 
 

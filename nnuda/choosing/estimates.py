@@ -18,7 +18,7 @@ import nnuda
 from nnuda.choosing.candidates import Candidate, Group, training_of
 from nnuda.choosing.predictions import target_folder
 from nnuda.evaluation.estimate import dice
-from nnuda.evaluation.quality import Model, calibrate_on, doubts_of, estimate_folder, read_prediction
+from nnuda.evaluation.quality import UNSHIFTED, Model, calibrate_on, doubts_of, estimate_folder, read_prediction
 from nnuda.files import FileError, read_json, write_json
 from nnuda.processes import run_cases
 from nnuda.results import PLANS
@@ -38,7 +38,7 @@ class Pool:
         output: folder of all that is written.
         groups: all of them: a candidate is compared with the trainings that are not in it.
         source: member -> case of the source -> folder of its prediction.
-        shifted: the same of shifted images.
+        shifted: the same of shifted images; empty where no training had strong augmentation.
         references: case of the source -> file of its labels.
         sizes: bytes of each of the target's cases.
     """
@@ -122,7 +122,8 @@ def estimate_all(candidates: Sequence[Candidate], pool: Pool, processes: int) ->
 def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
     """What `nnuda.evaluation.quality.estimate_folder` returns, with notes, kept in OUTPUT/estimates/NAME.json."""
     compared = compared_with(candidate, pool.groups)
-    calibrating, shifted = (source_cases(candidate, of) for of in (pool.source, pool.shifted))
+    calibrating = source_cases(candidate, pool.source)
+    shifted = source_cases(candidate, pool.shifted) if pool.shifted else {}
     model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
     seen = "all" in (member.fold for member in candidate.members)
     doubts = doubts_of(model, seen)
@@ -143,7 +144,7 @@ def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
         more=folders[1:],
         doubts=doubts,
     )
-    notes = [note for note in (SEEN if seen else "", compared.note) if note]
+    notes = [note for note in (SEEN if seen else "", compared.note, "" if shifted else UNSHIFTED) if note]
     result |= {"made_from": key, "notes": notes, "members": folders}
     write_json(result, file)
     return result

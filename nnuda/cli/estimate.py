@@ -110,7 +110,7 @@ def _estimate(args: argparse.Namespace) -> None:
             f"fold_folder: expected a fold of a results folder <trainer>__<plans>__<configuration>; got {args.fold_folder}."
         )
     trainer, plans, configuration = names
-    from nnuda.evaluation.quality import MARK, calibrate, doubts_of, estimate_folder, read_model
+    from nnuda.evaluation.quality import MARK, UNSHIFTED, calibrate, doubts_of, estimate_folder, read_model
 
     check_output(output, "-o", MARK, args.force)
     model = read_model(folder)
@@ -138,7 +138,7 @@ def _estimate(args: argparse.Namespace) -> None:
         doubts=doubts_of(model, fold == "all" and args.source_predictions is None, unshifted),
     )
     unseen = "No other training was compared (--second): errors that any of them would show are not seen."
-    result["notes"] = [] if args.second else [unseen]
+    result["notes"] = [*([] if args.second else [unseen]), *([] if model.learnt_strong else [UNSHIFTED])]
     write_json(result, output)
     print_estimate(result)
     print(f"Each case: {output}")
@@ -147,7 +147,9 @@ def _estimate(args: argparse.Namespace) -> None:
 
 
 def _shifted(args: argparse.Namespace, model: Model) -> tuple[dict[str, str], str]:
-    """Predictions of shifted source images, made where they are not there; without any, why."""
+    """Predictions of shifted source images, made where they are not there; without any, why, where they should be."""
+    if not model.learnt_strong:
+        return {}, ""
     if args.no_shift or args.source_predictions:
         return {}, f"by {'--no-shift' if args.no_shift else '--source-predictions'}"
     try:

@@ -37,13 +37,17 @@ from nnuda.evaluation.reading import EvaluationError, check_values, find_reader
 from nnuda.evaluation.scores import class_labels, find_cases, first_names
 from nnuda.images import read_label
 from nnuda.labels import PSEUDO_LABELS, PSEUDO_LABELS_ONLY, foreground_names
-from nnuda.plan_key import read_plans
+from nnuda.plan_key import KEY, read_plans
 from nnuda.results import AS_LEFT, PLANS, read_dataset_json
 
 SOURCE_CASES = 20  # that calibrate
 SAMPLED_VOXELS = 20_000  # of each, for the temperature
 MARK = b'"verdict": '  # how a JSON file of ours begins
 ESTIMATORS = ("soft_dice", "atc", "agreement")
+UNSHIFTED = (
+    "It learnt without strong augmentation and is calibrated on source images as they are: where the domains differ, the "
+    "estimate is too high."
+)
 CAUTION = (
     "An estimate, not a score: no label of the target was used. All estimators believe the network in one way or "
     "another; where it is wrong and certain of it (confident collapse), they are too high."
@@ -83,6 +87,11 @@ class Model:
     def learnt_pseudo_labels(self) -> bool:
         """Whether some of the labels that it was trained with are predictions."""
         return self.learnt_pseudo_labels_only or PSEUDO_LABELS in self.dataset_json
+
+    @property
+    def learnt_strong(self) -> bool:
+        """Whether it learnt under strong augmentation; another network fails under it as it never does on a target."""
+        return self.plans.get(KEY, {}).get("effective_settings", {}).get("training.augmentation") == "strong"
 
     def can_calibrate(self, case: str) -> bool:
         """Whether a person drew a case's labels; where nobody drew any, every case."""

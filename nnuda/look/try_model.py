@@ -15,12 +15,13 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, join
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import LookError
-from nnuda.evaluation.quality import calibrate, estimate_folder, read_model
+from nnuda.evaluation.quality import UNSHIFTED, calibrate, estimate_folder, read_model
 from nnuda.evaluation.shifted_source import predict_shifted
 from nnuda.predictor import load_predictor
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5
+SEEN = "Calibrated on cases that the model was trained on: the estimate may be too high."
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
     _link(target, spread(list(target.images), cases), work / "target")
     as_source = _model_of_source(tried, work / "model")
     _predict(as_source, tried, work / "source", work / "source_predictions", device)
-    shifted = _predict_shifted(as_source, tried, source, calibrating, device, work / "source_shifted")
     _predict(tried.folder, tried, work / "target", work / "target_predictions", device)
     second = []
     for fold in folds_in(tried.folder):
@@ -83,12 +83,12 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
             _predict(tried.folder, other, work / "target", work / "second_predictions", device)
             second = [str(work / "second_predictions")]
             break
-    model = read_model(tried.folder)
+    model, shifted = read_model(tried.folder), None
+    if model.learnt_strong:
+        shifted = _predict_shifted(as_source, tried, source, calibrating, device, work / "source_shifted")
     calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", shifted=shifted)
     result = estimate_folder(str(work / "target_predictions"), second, model, calibration)
-    result["notes"] = (
-        ["Calibrated on cases that the model was trained on: the estimate may be too high."] if seen else []
-    )
+    result["notes"] = [note for note in ("" if shifted else UNSHIFTED, SEEN if seen else "") if note]
     return result
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from made_models import SOURCE, Made
+from made_models import SOURCE, TARGET, Made
 from nnunetv2.ensembling.ensemble import entry_point_ensemble_folders
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
@@ -19,6 +19,7 @@ from nnuda.cli.find_best_configuration import main
 from nnuda.evaluation.quality import estimate_folder
 from nnuda.predictor import load_predictor
 
+STRONG = {"target": {"name": TARGET}, "effective_settings": {"training.augmentation": "strong"}}
 FINAL, SELECTED = "checkpoint_final.pth", "checkpoint_selected.pth"
 
 
@@ -51,7 +52,7 @@ def dice_by_hand(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
 
 def test_an_estimate_is_calibrated_on_shifted_images_of_the_checkpoint(made: Made, capsys: pytest.CaptureFixture):
     """nnUDA_estimate on a fold that has seen none of these cases, and again, which finds them there."""
-    fold = made.model() / "fold_0"
+    fold = made.model(domain_adaptation=STRONG) / "fold_0"
     target = made.root / "raw" / "Dataset502_ToyTarget" / "imagesTr"
     for images, folder in (
         (made.root / "raw" / SOURCE / "imagesTr", fold / "validation"),
@@ -229,3 +230,16 @@ def test_what_cannot_label_the_target_is_left_out_and_named(two: Made) -> None:
         assert said in remarks
     assert not [name for name in content["all_results"] if "third" in name or "cascade" in name or "last" in name]
     assert not [name for name in content["all_results"] if name.startswith("ensemble___")]
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_all_are_calibrated_alike_on_shifted_images_where_one_learnt_under_strong_augmentation(
+    made: Made, monkeypatch: pytest.MonkeyPatch, strong: bool
+) -> None:
+    made.model("nnUNetPlans")
+    made.model("otherPlans", seed=1, **({"domain_adaptation": STRONG} if strong else {}))
+    monkeypatch.setattr("nnuda.choosing.predictions.is_of_nnuda", lambda folder: False)
+    find(made, "--disable_ensembling")
+    estimates = [json.loads(file.read_text()) for file in (made.root / "out" / "estimates").iterdir()]
+    assert [one["calibration"]["shifted"] for one in estimates] == [strong, strong]
+    assert all(any("as they are" in note for note in one["notes"]) != strong for one in estimates)

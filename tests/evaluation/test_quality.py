@@ -186,7 +186,8 @@ def test_the_command(tmp_path, model, capsys):
     predict(tmp_path, "target", 1)
     (folder / "dataset.json").write_text(json.dumps(model.dataset_json))
     plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
-    (folder / "plans.json").write_text(json.dumps({**model.plans, **plan}))
+    strong = {"domain_adaptation": {"effective_settings": {"training.augmentation": "strong"}}}
+    (folder / "plans.json").write_text(json.dumps({**model.plans, **plan, **strong}))
     words = [str(folder / "fold_0"), "--predictions", str(tmp_path / "target")]
     main(
         [
