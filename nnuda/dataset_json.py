@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 from nnuda.errors import DatasetError, harmless
-from nnuda.files import read_json
+from nnuda.files import FileError, read_json, schema_complaint
 
 _CHANNELS = {
     "type": "object",
@@ -58,13 +59,47 @@ def read_dataset_json(path: str, labelled: bool) -> dict:
         DatasetError: entries that cannot be.
     """
     content = read_json(path, "a dataset.json of nnU-Net's", remedy=REMEDY)
-    complaint = _inverted(content.get("labels")) or _channels(content)
-    if not complaint:
-        content = read_json(path, "a dataset.json of nnU-Net's", SCHEMA, REMEDY)
-        complaint = _reader(content) or _cases(path, content, labelled) or (labelled and source_complaint(content))
+    check_form(content, path)
+    complaint = _reader(content) or _cases(path, content, labelled) or (labelled and source_complaint(content))
     if complaint:
         raise DatasetError(f"{path}: {complaint}. {REMEDY}")
     return content
+
+
+def check_form(content: Any, path: str) -> None:
+    """Stop where the content of a dataset.json is none.
+
+    Args:
+        content: of the file.
+        path: of the file, for the message.
+
+    Raises:
+        FileError: entries that are missing or of another type.
+        DatasetError: channels that cannot be.
+    """
+    wrong = schema_complaint(content, {"type": "object"})
+    complaint = "" if wrong else _inverted(content.get("labels")) or _channels(content)
+    if complaint:
+        raise DatasetError(f"{path}: {complaint}. {REMEDY}")
+    wrong = wrong or schema_complaint(content, SCHEMA)
+    if wrong:
+        raise FileError(f"{path}: expected a dataset.json of nnU-Net's; got {wrong}. {REMEDY}")
+
+
+def check_to_learn_from(content: Any, path: str) -> None:
+    """Stop where a source's dataset.json, which somebody else has read, is none to train by.
+
+    Args:
+        content: of the file.
+        path: of the file, for the message.
+
+    Raises:
+        FileError, DatasetError: as `check_form`; also for labels that cannot be.
+    """
+    check_form(content, path)
+    complaint = labels_complaint(content)
+    if complaint:
+        raise DatasetError(f"{path}: {complaint}. {REMEDY}")
 
 
 def check_case_name(name: str, where: str) -> None:
@@ -139,6 +174,11 @@ def source_complaint(content: dict) -> str:
     cases = content.get("numTraining")
     if type(cases) is not int or cases < 1:
         return f"numTraining: expected the number of training cases, by which nnU-Net sizes batches; got {cases!r}"
+    return labels_complaint(content)
+
+
+def labels_complaint(content: dict) -> str:
+    """What is wrong with the labels of a dataset.json that has the form of one; empty where nothing is."""
     labels = content.get("labels")
     if not labels:
         return 'expected "labels", such as {"background": 0, "heart": 1}; there are none'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from typing import Any
 
@@ -18,8 +17,15 @@ SCHEMA_VERSION = 1
 NAME = r"^(?!\.+\Z)[^/\\\n]+\Z"  # of a file or folder, which does not lead elsewhere
 _SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 2**16}, "minItems": 2, "maxItems": 3}
 _MM = {"type": "number", "minimum": 1e-6, "maximum": 1e6}
-_AXES = {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 3, "maxItems": 3}
+_AXIS = {"type": "integer", "minimum": 0, "maximum": 2}
+_AXES = {"type": "array", "items": _AXIS, "minItems": 3, "maxItems": 3, "uniqueItems": True}
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_FLAGS = {"type": "array", "items": {"type": "boolean"}, "minItems": 1}
+_STATISTICS = {  # by channel; of a channel without foreground nnU-Net writes NaN
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": {"type": ["number", "nan"]}},
+}
+_RESAMPLING = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
 # what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
 _CONFIGURATION = {
     "type": "object",
@@ -31,12 +37,18 @@ _CONFIGURATION = {
         "patch_size": _SIZES,
         "spacing": {"type": "array", "items": _MM, "minItems": 2, "maxItems": 3},
         "normalization_schemes": _TEXTS,
-        "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
-        **dict.fromkeys((f"resampling_fn_{name}" for name in ("data", "seg", "probabilities")), {"type": "string"}),
+        "use_mask_for_norm": _FLAGS,
+        "batch_dice": {"type": "boolean"},
+        **dict.fromkeys(_RESAMPLING, {"type": "string"}),
+        **dict.fromkeys((f"{name}_kwargs" for name in _RESAMPLING), {"type": "object"}),
         "architecture": {
             "type": "object",
-            "required": ["network_class_name", "arch_kwargs"],
-            "properties": {"network_class_name": {"type": "string"}, "arch_kwargs": {"type": "object"}},
+            "required": ["network_class_name", "arch_kwargs", "_kw_requires_import"],
+            "properties": {
+                "network_class_name": {"type": "string"},
+                "arch_kwargs": {"type": "object"},
+                "_kw_requires_import": {"type": "array", "items": {"type": "string"}},
+            },
         },
     },
 }
@@ -82,12 +94,13 @@ PLANS_SCHEMA = {
         "transpose_forward": _AXES,
         "transpose_backward": _AXES,
         "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
-        "foreground_intensity_properties_per_channel": {"type": "object"},
+        "label_manager": {"type": "string"},
+        "foreground_intensity_properties_per_channel": _STATISTICS,
         KEY: _TAKEN_OVER,
     },
 }
 PLANS = "a plan of nnU-Net's"
-USED_PLANS_SCHEMA = {  # to preprocess or predict by, where one that is looked at may lack something
+USED_PLANS_SCHEMA = {  # to preprocess, train or predict by, where one that is looked at may lack something
     **PLANS_SCHEMA,
     "required": [*PLANS_SCHEMA["required"], "transpose_forward", "transpose_backward"],
 }
@@ -98,6 +111,18 @@ _READ_OF_CONFIGURATIONS = {
     "spacing",
     "normalization_schemes",
     "use_mask_for_norm",
+    "preprocessor_name",
+    "batch_dice",
+    *_RESAMPLING,
+    *(f"{name}_kwargs" for name in _RESAMPLING),
+}
+_HU = {  # what CTNormalization reckons with
+    "type": "object",
+    "required": ["mean", "std", "percentile_00_5", "percentile_99_5"],
+    "properties": {
+        **dict.fromkeys(("mean", "percentile_00_5", "percentile_99_5"), {"type": "number"}),
+        "std": {"type": "number", "exclusiveMinimum": 0},
+    },
 }
 _NORMALIZATION = {
     "type": "object",
@@ -109,8 +134,8 @@ _NORMALIZATION = {
     ],
     "properties": {
         "normalization_schemes": _TEXTS,
-        "use_mask_for_norm": {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
-        "foreground_intensity_properties_per_channel": {"type": "object"},
+        "use_mask_for_norm": _FLAGS,
+        "foreground_intensity_properties_per_channel": _STATISTICS,
         "statistics_from": {"type": "string"},
     },
 }
@@ -170,18 +195,18 @@ class PlanKeyError(NnudaError, ValueError):
     """A plan that says nothing, or something else, about its target domain."""
 
 
-def read_plans(path: str, remedy: str = "", used: bool = False) -> dict[str, Any]:
-    """A plans.json with what nnU-Net and nnuda read of it in place; whether it has nnuda's key is not asked.
+def read_plans(path: str, remedy: str = "") -> dict[str, Any]:
+    """A plans.json with what nnU-Net and nnuda read of it in place; whether it has nnuda's key, and whether nnU-Net
+    can work by it (`plan_check`), is not asked.
 
     Args:
         path: the file.
         remedy: what to do where it is damaged.
-        used: to preprocess or predict by, so that nothing may be missing that nnU-Net needs for that.
 
     Raises:
         FileError: not there, damaged, or no plan.
     """
-    return read_json(path, PLANS, USED_PLANS_SCHEMA if used else PLANS_SCHEMA, remedy)
+    return read_json(path, PLANS, PLANS_SCHEMA, remedy)
 
 
 def read_key(plans: dict) -> dict:
@@ -201,6 +226,8 @@ def read_key(plans: dict) -> dict:
         )
     key = plans[KEY]
     complaint = schema_complaint({KEY: key}, {"properties": {KEY: SCHEMA}})
+    if not complaint and (wrong := normalization_complaint(key["target"]["normalization"])):
+        complaint = f"{KEY}.target.normalization: {wrong}"
     if complaint:
         raise PlanKeyError(
             f"Plan {plans['plans_name']}: what it says is not what this version of nnuda reads ({complaint}). "
@@ -212,6 +239,33 @@ def read_key(plans: dict) -> dict:
             f"for {key['source']}. Run: {command}"
         )
     return key
+
+
+def normalization_complaint(normalization: dict) -> str:
+    """What of the normalisation of the channels is missing, or cannot be reckoned with; empty where nothing is.
+
+    Args:
+        normalization: with normalization_schemes, use_mask_for_norm (a list of the channels each) and
+            foreground_intensity_properties_per_channel.
+    """
+    schemes, masks = normalization["normalization_schemes"], normalization["use_mask_for_norm"]
+    if len(masks) != len(schemes):
+        return f"{len(schemes)} normalization_schemes, and use_mask_for_norm of {len(masks)} channels"
+    statistics = normalization["foreground_intensity_properties_per_channel"]
+    for channel, scheme in enumerate(schemes):
+        where = f"foreground_intensity_properties_per_channel.{channel}"
+        if str(channel) not in statistics:
+            return f"no {where}, and {len(schemes)} normalization_schemes"
+        if scheme == "CTNormalization" and (wrong := _hu_complaint(statistics[str(channel)])):
+            return f"{where}: {wrong}"
+    return ""
+
+
+def _hu_complaint(statistics: dict) -> str:
+    wrong = schema_complaint(statistics, _HU)
+    if wrong or statistics["percentile_00_5"] < statistics["percentile_99_5"]:
+        return wrong
+    return f"percentile_00_5 {statistics['percentile_00_5']} and percentile_99_5 {statistics['percentile_99_5']}"
 
 
 def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, Any]:
@@ -243,36 +297,6 @@ def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, A
             f"{', '.join(missing)}. Take a plan that nnU-Net or nnuda has written."
         )
     return merged
-
-
-def check_to_train(plans: dict, name: str) -> None:
-    """What nnU-Net has read of a plan before it trains by one of its configurations.
-
-    Raises:
-        PlanKeyError: an entry is missing or cannot be.
-    """
-    configuration = configuration_of(plans, name, whole=True)
-    complaint = schema_complaint(plans, USED_PLANS_SCHEMA) or _patch_complaint(configuration)
-    if complaint:
-        raise PlanKeyError(
-            f"Plan {plans['plans_name']}, configuration {name}: expected {PLANS}; got {complaint}. "
-            "Take a plan that nnU-Net or nnuda has written."
-        )
-
-
-def _patch_complaint(configuration: dict) -> str:
-    """A U-Net halves the patch and joins the halves again; other networks name no strides."""
-    strides = configuration.get("architecture", {}).get("arch_kwargs", {}).get("strides")
-    patch = configuration["patch_size"]
-    try:
-        steps = [math.prod(axis) for axis in zip(*strides, strict=True)]
-    except (TypeError, ValueError):
-        return ""
-    if len({len(steps), len(patch), len(configuration["spacing"])}) > 1:
-        return f"patch_size {patch}, spacing {configuration['spacing']} and strides of {len(steps)} axes"
-    if not any(size % step for size, step in zip(patch, steps)):
-        return ""
-    return f"patch_size {patch}, which the network's strides ({' x '.join(map(str, steps))} in all) do not divide"
 
 
 def chosen_settings(key: dict) -> dict:

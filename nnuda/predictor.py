@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnuda.errors import NnudaError, short
-from nnuda.plan_key import read_plans
+from nnuda.errors import NnudaError, PlanningError, short
+from nnuda.plan_check import read_plans_to_use
 from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, load_checkpoint, read_dataset_json
 
 
@@ -42,7 +42,7 @@ def load_predictor(
         FileError, ResultsError, NnudaError: a file of the folder is missing or damaged.
         PredictorError: together they make no network, as with a plan whose strides fit no image.
     """
-    read_plans(os.path.join(folder, PLANS), AS_LEFT, used=True)
+    read_plans_to_use(os.path.join(folder, PLANS), AS_LEFT)
     read_dataset_json(os.path.join(folder, "dataset.json"), AS_LEFT)
     for fold in folds:  # plain values: nnU-Net unpickles it after this
         file = find_checkpoint(find_fold(folder, str(fold)), checkpoint)
@@ -51,9 +51,10 @@ def load_predictor(
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             predictor.initialize_from_trained_model_folder(folder, tuple(folds), checkpoint)
-    except (NnudaError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # a plan can be wrong in as many ways as there are layers
+        said = isinstance(error, NnudaError) and not isinstance(error, PlanningError)  # which knows no folder
+        if said or isinstance(error, torch.OutOfMemoryError):
+            raise
         raise PredictorError(
             f"{folder}: expected a model that nnU-Net can load with its plans.json, dataset.json and {checkpoint}; it "
             f"cannot: {short(f'{type(error).__name__}: {error}')}. {AS_LEFT}"

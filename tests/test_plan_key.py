@@ -4,8 +4,9 @@ from copy import deepcopy
 
 import pytest
 
-from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, check_to_train, configuration_of, read_key, target_folder
+from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, configuration_of, read_key, target_folder
 
+CT = {"normalization_schemes": ["CTNormalization"]}
 COMMAND = "nnUDA_plan_and_preprocess -d Dataset501_S -t TARGET -p nnUNetPlans"
 
 
@@ -29,7 +30,9 @@ def plans() -> dict:
                     "normalization": {
                         "normalization_schemes": ["ZScoreNormalization"],
                         "use_mask_for_norm": [False],
-                        "foreground_intensity_properties_per_channel": {"0": {"mean": 1.0}},
+                        "foreground_intensity_properties_per_channel": {
+                            "0": {"mean": 1.0, "percentile_00_5": 0.0, "percentile_99_5": 2.0}
+                        },
                         "statistics_from": "target images, non-zero voxels",
                     },
                 },
@@ -84,6 +87,15 @@ def without(*path: str):
             lambda key: key["target"]["normalization"].update(use_mask_for_norm=[0]),
             f"{KEY}.target.normalization.use_mask_for_norm.0",
         ),
+        (
+            lambda key: key["target"]["normalization"].update(use_mask_for_norm=[False, True]),
+            f"{KEY}.target.normalization: 1 normalization_schemes, and use_mask_for_norm of 2 channels",
+        ),
+        (
+            lambda key: key["target"]["normalization"].update(foreground_intensity_properties_per_channel={"1": {}}),
+            "no foreground_intensity_properties_per_channel.0",
+        ),
+        (lambda key: key["target"]["normalization"].update(CT), "per_channel.0: 'std' is a required property"),
         (without("settings"), "'settings' is a required property"),
         (without("target", "folder"), "'folder' is a required property"),
         (without("geometry", "target"), "'target' is a required property"),
@@ -124,48 +136,9 @@ def test_a_configuration_has_what_it_inherits():
         ({"2d": {}}, "3d", "configuration 3d: expected one that is there; got 3d, and the plan has 2d"),
         ({"2d": {"inherits_from": "1d"}}, "2d", "expected one that is there; got 1d"),
         ({"a": {"inherits_from": "b"}, "b": {"inherits_from": "a"}}, "a", "ends what it inherits; got a"),
-        ({"2d": {"batch_size": 2}}, "2d", "it has no data_identifier, normalization_schemes, patch_size"),
+        ({"2d": {"batch_size": 2}}, "2d", "it has no batch_dice, data_identifier, normalization_schemes, patch_size"),
     ],
 )
 def test_a_configuration_that_cannot_be_read(configurations, name, message):
     with pytest.raises(PlanKeyError, match=message):
         configuration_of({"plans_name": "p", "configurations": configurations}, name, whole=True)
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({}, None),
-        (
-            {"patch_size": [20, 16]},
-            r"patch_size \[20, 16\], which the network's strides \(8 x 4 in all\) do not divide",
-        ),
-        ({"patch_size": [24, 4]}, None),
-        ({"patch_size": [8, 16, 16]}, r"patch_size \[8, 16, 16\], spacing \[1.0, 1.0\] and strides of 2 axes"),
-        ({"spacing": [float("inf"), 1.0]}, "configurations.2d.spacing.0: expected a finite number"),
-        ({"architecture": {"network_class_name": "x", "arch_kwargs": {}}, "patch_size": [7, 7]}, None),
-    ],
-)
-def test_a_plan_to_train_by(changes, message):
-    configuration = {
-        "data_identifier": "p_2d",
-        "batch_size": 2,
-        "patch_size": [16, 16],
-        "spacing": [1.0, 1.0],
-        "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [False],
-        "architecture": {"network_class_name": "x", "arch_kwargs": {"strides": [[1, 1], [2, 2], [2, 2], [2, 1]]}},
-        **changes,
-    }
-    plans = {
-        "dataset_name": "Dataset001_A",
-        "plans_name": "p",
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "configurations": {"2d": configuration},
-    }
-    if message is None:
-        return check_to_train(plans, "2d")
-    with pytest.raises(PlanKeyError, match=f"Plan p, configuration 2d: expected a plan of nnU-Net's; got {message}"):
-        check_to_train(plans, "2d")

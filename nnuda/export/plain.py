@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.export.trained_model import AS_TRAINING_LEFT, TRAINER, ExportError, TrainedModel
 from nnuda.files import write_json
 from nnuda.plan_key import KEY
+from nnuda.plan_network import build_network
 from nnuda.results import load_checkpoint
 
 # besides plans.json and the checkpoints, what nnUNetv2_export_model_to_zip stops without
@@ -67,9 +67,7 @@ def _stock_shapes(model: TrainedModel) -> dict[str, torch.Size]:
         configuration = plans.get_configuration(model.configuration)
         channels = determine_num_input_channels(plans, configuration, model.dataset_json)
         heads = plans.get_label_manager(model.dataset_json).num_segmentation_heads
-        network = nnUNetTrainer.build_network_architecture(
-            plans, configuration, channels, heads, enable_deep_supervision=False
-        )
+        network = build_network(configuration, channels, heads, deep_supervision=False)
     except Exception as error:  # any class of any package, called with what stands in the plan
         raise ExportError(
             f"The network of {model.configuration} in the plans.json of {model.folder} cannot be built: {error}. "

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
@@ -17,6 +16,7 @@ from nnuda.networks.clip_resnet import ClipDomainFeatures, ClipImageEncoder, cli
 from nnuda.networks.domain_features import DomainFeatures
 from nnuda.networks.unet_features import require_unet
 from nnuda.networks.uuds import UUDSNetwork
+from nnuda.plan_network import build_network
 
 
 def build_uuds_network(
@@ -76,15 +76,7 @@ def plain_encoder_and_decoder(
     configuration: ConfigurationManager, num_input_channels: int, num_output_channels: int, deep_supervision: bool
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of the plain nnU-Net of a configuration, initialised as nnU-Net does."""
-    plain = get_network_from_plans(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        num_input_channels,
-        num_output_channels,
-        allow_init=True,
-        deep_supervision=deep_supervision,
-    )
+    plain = build_network(configuration, num_input_channels, num_output_channels, deep_supervision)
     require_unet(plain)
     return plain.encoder, plain.decoder
 

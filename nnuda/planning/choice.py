@@ -11,10 +11,10 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnuda.datasets import check_plans_name
 from nnuda.errors import PlanningError
 from nnuda.files import FileError, read_json
-from nnuda.plan_key import KEY, read_plans
+from nnuda.plan_check import read_plans_to_use
+from nnuda.plan_key import KEY
 
 DEFAULT_PLANNER = "nnUDAPlanner"
-_RESAMPLING = {"resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"}
 MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
 DEFAULT_NAMES = {
@@ -65,8 +65,8 @@ def load_plan(source_name: str, plans_name: str) -> dict:
     """Read an existing plan.
 
     Raises:
-        PlanningError: there is none of that name (lists those there are), or it names what nnU-Net does not have.
-        FileError: it is damaged, or no plan.
+        PlanningError: there is none of that name (lists those there are).
+        FileError, PlanKeyError: it is damaged, or no plan that nnU-Net can work by.
     """
     file = plan_file(source_name, plans_name)
     if not isfile(file):
@@ -76,50 +76,8 @@ def load_plan(source_name: str, plans_name: str) -> dict:
             f"{'Name one of them with -p, or make one' if there else 'Make one'}: nnUDA_plan_and_preprocess -d "
             f"{source_name} -t TARGET, without -p; -overwrite_plans_name names it."
         )
-    plans = read_plans(
-        file, "Put the plan back as it was, or plan under another name with -overwrite_plans_name.", used=True
-    )
-    _check_names_of_nnunet(plans, file)
-    return plans
-
-
-def _check_names_of_nnunet(plans: dict, file: str) -> None:
-    """Readers, preprocessors, resampling and normalisations that a plan names are looked up by nnU-Net as they are needed, which is
-    late: look all of them up here."""
-    from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
-    from nnunetv2.preprocessing.normalization import default_normalization_schemes
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    try:
-        recursive_find_reader_writer_by_name(plans["image_reader_writer"])
-    except RuntimeError as error:
-        raise PlanningError(f"{file}: image_reader_writer: {error}") from error
-    schemes = {f"{KEY}.target": plans.get(KEY, {}).get("target", {}).get("normalization", {})}
-    for name in plans["configurations"]:
-        where = f"configurations.{name}"
-        try:
-            configuration = PlansManager(plans).get_configuration(name)
-            schemes[where] = {"normalization_schemes": configuration.normalization_schemes}
-            if configuration.preprocessor_class is None:
-                raise ValueError(f"nnU-Net has no preprocessor {configuration.preprocessor_name}")
-            for function in _RESAMPLING & configuration.configuration.keys():
-                getattr(configuration, function)
-            if len(configuration.spacing) != len(configuration.patch_size):
-                raise ValueError(f"spacing {configuration.spacing} and patch_size {configuration.patch_size} differ")
-        except Exception as error:  # nnU-Net has a kind of its own for nearly everything that may be missing
-            missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            raise PlanningError(
-                f"{file}: {where}: expected a configuration that nnU-Net can read; {missing}. Put the plan back as it "
-                "was."
-            ) from error
-    folder = os.path.dirname(default_normalization_schemes.__file__)
-    for where, entry in schemes.items():
-        for scheme in entry.get("normalization_schemes", []):
-            if recursive_find_python_class(folder, scheme, "nnunetv2.preprocessing.normalization") is None:
-                raise PlanningError(
-                    f"{file}: {where}: nnU-Net has no normalisation {scheme}. Put the plan back as it was."
-                )
+    remedy = "Put the plan back as it was, or plan under another name with -overwrite_plans_name."
+    return read_plans_to_use(file, remedy)
 
 
 def existing_plans(source_name: str) -> list[str]:

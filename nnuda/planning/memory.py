@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import PlanningError
 from nnuda.find_trainer import find_trainer
+from nnuda.plan_network import network_of
 from nnuda.settings import effective_settings
 
 # nnU-Net calibrates feature-map elements against 8 GB: (elements, batch size) by network class and dimension
@@ -81,13 +81,13 @@ def feature_map_elements(
     Raises:
         PlanningError: no such network, or not for such patches.
     """
+    network = network_of(
+        arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
+    )
     try:
-        network = get_network_from_plans(
-            arch_class_name, arch_kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
-        )
         return network.compute_conv_feature_map_size(patch_size)
-    except Exception as error:  # any class of any package, called with what stands in the plan
+    except Exception as error:  # sizes out of the plan meet layers out of the plan
         raise PlanningError(
-            f"The plan's network {arch_class_name} cannot be built for patches of {tuple(patch_size)} voxels: {error}. "
-            "Put the architecture back as it was."
+            f"The plan's network {arch_class_name} takes no patches of {tuple(patch_size)} voxels: {error}. Put the "
+            "architecture, or patch_size, back as it was."
         ) from error

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_results
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, autocast, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
@@ -31,7 +32,9 @@ from nnuda.errors import (
 from nnuda.files import LOCK, locked, sweep, write_json
 from nnuda.labels import certain_logits, class_names
 from nnuda.losses.confident_pseudo_label import confident_pseudo_label_loss, deeply_supervised
-from nnuda.plan_key import KEY, check_to_train, plans_with_target_normalization
+from nnuda.plan_check import check_to_train
+from nnuda.plan_key import KEY, plans_with_target_normalization
+from nnuda.plan_network import build_network
 from nnuda.processes import WorkerDied
 from nnuda.results import LOGGED, PLANS, PLANS_SOURCE, find_checkpoint
 from nnuda.selection.history import FILE as SELECTION_FILE
@@ -50,7 +53,7 @@ from nnuda.training.divergence import Divergence
 from nnuda.training.epoch_scores import EpochScores
 from nnuda.training.epochs import Epochs
 from nnuda.training.forward import forward_together
-from nnuda.training.frozen import freeze, frozen_classes, refuse_other_configuration
+from nnuda.training.frozen import freeze, frozen_classes, frozen_settings, refuse_other_configuration
 from nnuda.training.init_from import check_pretrained_weights, init_from
 from nnuda.training.loss_terms import LossTerm, check_losses, check_name, loss_terms, term_names
 from nnuda.training.optimizers import GroupPolySchedule
@@ -94,15 +97,10 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),
     ):
-        if configuration not in plans["configurations"]:
-            raise NnudaError(
-                f"Expected a configuration of the plan {plans['plans_name']}: "
-                f"{', '.join(plans['configurations'])}; got {configuration}."
-            )
         check_numbers()
         if os.environ.get("nnUNet_results") == "":
             raise NnudaError("Environment variable nnUNet_results is empty. Set it to a folder's absolute path.")
-        check_to_train(plans, configuration)
+        check_to_train(plans, configuration, dataset_json)
         folder, self.continues = None, bool(plans.get("continue_training", False))
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(
@@ -242,6 +240,24 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         if len(self.extra_modules):
             optimizer.add_param_group({"params": list(self.extra_modules.parameters())})
         return optimizer, schedule
+
+    @staticmethod
+    @one_message_in_nnunet()
+    def build_network_architecture(
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """nnU-Net's.
+
+        Raises:
+            FrozenConfigurationError: the plan is not what a training of nnuda left.
+            PlanningError: it describes no network, or none for its patches.
+        """
+        frozen_settings(plans_manager.plans)  # what is predicted by is what training left
+        return build_network(configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision)
 
     # ---- setting up -------------------------------------------------------------------------------------------------
 

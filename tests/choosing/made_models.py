@@ -9,68 +9,17 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from whole_plan import ARCHITECTURE, whole_plan
 
 SOURCE, TARGET = "Dataset501_ToySource", "Dataset502_ToyTarget"
 SHAPE = (3, 24, 24)
 LABELS = {"background": 0, "left box": 1, "right box": 2}
 DATASET_JSON = {"channel_names": {"0": "MR"}, "labels": LABELS, "file_ending": ".nii.gz", "numTraining": 4}
-ARCHITECTURE = {
-    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-    "arch_kwargs": {
-        "n_stages": 2,
-        "features_per_stage": [4, 8],
-        "conv_op": "torch.nn.modules.conv.Conv2d",
-        "kernel_sizes": [[3, 3], [3, 3]],
-        "strides": [[1, 1], [2, 2]],
-        "n_conv_per_stage": [1, 1],
-        "n_conv_per_stage_decoder": [1],
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
-        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    },
-    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-}
 
 
 def plans(name: str) -> dict:
     """With a 2D network, and the second stage of a cascade."""
-    resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
-    resample = "resample_data_or_seg_to_shape"
-    configuration = {
-        "data_identifier": f"{name}_2d",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
-        "patch_size": [16, 16],
-        "median_image_size_in_voxels": [24.0, 24.0],
-        "spacing": [1.0, 1.0],
-        "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [False],
-        "resampling_fn_data": resample,
-        "resampling_fn_seg": resample,
-        "resampling_fn_data_kwargs": resampling,
-        "resampling_fn_seg_kwargs": {**resampling, "is_seg": True},
-        "resampling_fn_probabilities": resample,
-        "resampling_fn_probabilities_kwargs": resampling,
-        "architecture": ARCHITECTURE,
-        "batch_dice": True,
-    }
-    return {
-        "dataset_name": SOURCE,
-        "plans_name": name,
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "label_manager": "LabelManager",
-        "configurations": {
-            "2d": configuration,
-            "3d_cascade_fullres": {"inherits_from": "2d", "previous_stage": "3d_lowres"},
-        },
-        "foreground_intensity_properties_per_channel": {"0": {}},
-    }
+    return whole_plan(SOURCE, name)
 
 
 def write_image(array: np.ndarray, file: Path) -> None:

@@ -1,0 +1,87 @@
+"""The network that a plan describes, or one error that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pydoc import locate
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from torch import nn
+
+from nnuda.errors import PlanningError, short
+
+
+def build_network(
+    configuration: ConfigurationManager, channels: int, heads: int, deep_supervision: bool | None = None
+) -> nn.Module:
+    """The network of a configuration, with nnU-Net's initial weights, after a look at whether its layers go together.
+
+    Args:
+        configuration: of a plan.
+        channels: of an image.
+        heads: classes (regions) that it tells apart.
+        deep_supervision: whether it has an output at each resolution; None: as its class has it.
+
+    Raises:
+        PlanningError: the plan describes no network, or one that takes no image.
+    """
+    network = network_of(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        channels,
+        heads,
+        deep_supervision=deep_supervision,
+    )
+    if hasattr(network, "compute_conv_feature_map_size"):  # nnU-Net's own, which take images of many sizes
+        with _one_error(configuration.network_arch_class_name, channels):
+            _try(network, channels, configuration.pool_op_kernel_sizes)
+    return network
+
+
+def network_of(
+    class_name: str, arguments: dict[str, Any], imported: Sequence[str], channels: int, heads: int, **options: Any
+) -> nn.Module:
+    """nnU-Net's `get_network_from_plans`, which takes a name that Python does not find for no layer.
+
+    Args:
+        class_name: of the network.
+        arguments: it is called with (arch_kwargs).
+        imported: names of those that stand for Python objects, such as conv_op.
+        channels, heads: as `build_network`.
+        options: as nnU-Net's.
+
+    Raises:
+        PlanningError: a name that is not there, or arguments that make no network.
+    """
+    with _one_error(class_name, channels):
+        for name in imported:
+            if arguments[name] is not None and locate(arguments[name]) is None:
+                raise ImportError(f"{name}: Python finds no {arguments[name]}")
+        return get_network_from_plans(class_name, arguments, imported, channels, heads, **options)
+
+
+@contextmanager
+def _one_error(class_name: str, channels: int) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # any class of any package, called with what stands in the plan
+        raise PlanningError(
+            f"The plan's network {class_name} cannot be built for images of {channels} channels: "
+            f"{short(f'{type(error).__name__}: {error}')}. Put the architecture back as it was."
+        ) from error
+
+
+def _try(network: nn.Module, channels: int, strides: Sequence[Sequence[int]]) -> None:
+    """The smallest image, with two voxels where the network has its fewest: a norm layer refuses one."""
+    size = np.prod(strides, axis=0)
+    size[-1] *= 2
+    network.eval()  # nothing is drawn, nothing remembered
+    with torch.no_grad():
+        network(torch.zeros(1, channels, *size.tolist()))
+    network.train()
