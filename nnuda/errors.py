@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
@@ -122,12 +123,24 @@ def message_of(error: BaseException, again: str = AGAIN) -> str | None:
             f"Error: out of memory ({error or 'no size given'}). Use fewer worker processes (-np), close other "
             "programs, or a machine with more memory."
         )
+    if (file := _unread_json(error)) is not None:
+        return harmless(f"Error: {file}: expected JSON; it cannot be read ({error}). Put it back as it was.")
     if isinstance(error, RuntimeError) and str(error) in _OF_NNUNET:
         return f"Error: {_OF_NNUNET[str(error)]}"
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {again}"
     if isinstance(error, Terminated):
         return f"Terminated. {again}"
+    return None
+
+
+def _unread_json(error: BaseException) -> str | None:
+    """The file that nnU-Net's own `load_json` could not read: it says where in the file, and not in which."""
+    if not isinstance(error, ValueError):  # no JSON, or no text
+        return None
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "load_json" and "file" in frame.f_locals:
+            return str(frame.f_locals["file"])
     return None
 
 

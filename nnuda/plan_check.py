@@ -72,8 +72,8 @@ def check_to_train(plans: dict, name: str, dataset_json: dict) -> None:
         PlanKeyError: as `check_plan`; also where the plan has no such configuration, or is for images of other channels.
         FileError, DatasetError: as `check_to_learn_from`.
     """
-    folder = os.path.join(str(nnUNet_preprocessed.get() or ""), str(plans.get("dataset_name")))
-    file, beside = (os.path.join(folder, f"{json}.json") for json in (plans.get("plans_name"), "dataset"))
+    folder = os.path.join(str(nnUNet_preprocessed.get() or ""), str(plans.get("dataset_name", "DATASET")))
+    file, beside = (os.path.join(folder, f"{json}.json") for json in (plans.get("plans_name", "PLANS"), "dataset"))
     check_plan(plans, [name], file, "Take a plan that nnU-Net or nnuda has written.")
     check_to_learn_from(dataset_json, beside)
     channels = dataset_json.get("channel_names", dataset_json.get("modality"))

@@ -40,7 +40,12 @@ _EXTENTS = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0},
 _INTENSITIES = ("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5")
 FINGERPRINT_SCHEMA = {
     "type": "object",
-    "required": ["spacings", "shapes_after_crop", "foreground_intensity_properties_per_channel"],
+    "required": [
+        "spacings",
+        "shapes_after_crop",
+        "foreground_intensity_properties_per_channel",
+        "median_relative_size_after_cropping",
+    ],
     "properties": {
         "spacings": {"type": "array", "minItems": 1, "items": _EXTENTS},
         "shapes_after_crop": {"type": "array", "minItems": 1, "items": _EXTENTS},
@@ -103,18 +108,29 @@ def read_dataset_json(path: str, remedy: str = "", channels: bool = False) -> di
     return read_json(path, "a dataset.json of nnU-Net's", {**DATASET_SCHEMA, **named}, remedy)
 
 
-def read_fingerprint(path: str, remedy: str, schema: dict = FINGERPRINT_SCHEMA) -> dict[str, Any]:
+def read_fingerprint(
+    path: str, remedy: str, schema: dict = FINGERPRINT_SCHEMA, channels: int | None = None
+) -> dict[str, Any]:
     """A dataset's fingerprint, of nnU-Net's or nnuda's.
 
     Args:
         path: of the file.
         remedy: what to do where it is not as it should be.
         schema: what more it has to have.
+        channels: of the dataset, each of which it must speak of; None: whatever there are.
 
     Raises:
         FileError: not there, damaged, or no fingerprint.
     """
-    return read_json(path, "a dataset's fingerprint", schema, remedy)
+    of_each = {
+        "foreground_intensity_properties_per_channel": {
+            "required": [str(channel) for channel in range(channels or 0)],
+            "maxProperties": channels,
+        },
+        "intensities_from": {"minItems": channels, "maxItems": channels},
+    }
+    whole = schema if channels is None else {"allOf": [schema, {"properties": of_each}]}
+    return read_json(path, "a dataset's fingerprint", whole, remedy)
 
 
 def folds_in(folder: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 
 import pytest
+from batchgenerators.utilities.file_and_folder_operations import load_json
 
 from nnuda.errors import _OF_NNUNET, message_of, runs_nnunet, terminable
 
@@ -30,6 +32,18 @@ from nnuda.errors import _OF_NNUNET, message_of, runs_nnunet, terminable
 def test_which_programs_are_nnunets(monkeypatch, program, is_it):
     monkeypatch.setattr(sys, "argv", [program])
     assert runs_nnunet() is is_it
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff"])
+def test_nnunets_own_reading_of_json_names_the_file(tmp_path, content):
+    file = tmp_path / "dataset.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        load_json(str(file))
+    assert message_of(error.value).startswith(f"Error: {file}: expected JSON; it cannot be read (")
+    with pytest.raises(ValueError) as error:
+        json.loads(content)  # a fault of somebody else's
+    assert message_of(error.value) is None
 
 
 @pytest.mark.slow

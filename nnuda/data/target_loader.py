@@ -30,8 +30,11 @@ class TargetLoader(nnUNetDataLoader):
         image, nonzero, _, _ = self._data.load_case(case)
         lower, upper = self.get_bbox(np.array(image.shape[1:]), False, None)
         box = [[low, high] for low, high in zip(lower, upper)]
+        voxels = torch.from_numpy(crop_and_pad_nd(image, box, 0)).float()
+        if not voxels.isfinite().all():  # of which a confidence would make no pseudo-label, and nobody would know
+            raise ValueError(f"{case}: expected finite voxels")
         patch = {
-            "image": torch.from_numpy(crop_and_pad_nd(image, box, 0)).float(),
+            "image": voxels,
             "segmentation": torch.from_numpy(crop_and_pad_nd(nonzero, box, -1, cast_cropped_to=np.int16)).to(
                 torch.int16
             ),

@@ -59,7 +59,7 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     """
     file = join(nnUNet_preprocessed, source.name, "dataset_fingerprint.json")
     if isfile(file) and not overwrite:
-        fingerprint = read_fingerprint(file, REMEDY)
+        fingerprint = read_fingerprint(file, REMEDY, channels=len(source.channel_names))
         notes, _ = look_at_source(source, num_processes)
         made_of = read_notes(notes_file(source.name)).get("fingerprint")
         if made_of in (None, _contents(notes)):
@@ -112,7 +112,7 @@ def extract_target_fingerprint(
     """
     file = fingerprint_file(source_name, target.name)
     if isfile(file) and not overwrite:
-        fingerprint = read_fingerprint(file, REMEDY, TARGET_SCHEMA)
+        fingerprint = read_fingerprint(file, REMEDY, TARGET_SCHEMA, len(target.channel_names))
         notes, _ = look_at_target(source_name, target, num_processes)
         if fingerprint["cases"] == {case: note["images"] for case, note in notes.items()}:
             _check_target(source_name, target, notes)

@@ -15,13 +15,12 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
     nnUNetDatasetNumpy,
 )
 
-from nnuda.case_files import faults_of, format_of
+from nnuda.case_files import ENDINGS, check_data_folder, faults_of, format_of
 from nnuda.datasets import first_of
 from nnuda.errors import PlanningError
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.processes import run_cases
 
-ENDINGS = (".b2nd", "_seg.b2nd", ".pkl", ".npz", ".npy", "_seg.npy")  # of a case's files, in nnU-Net's two formats
 UNFINISHED = "unfinished"  # in a record while one set of cases takes the place of another
 _SCHEMA = {"type": "object", "required": ["cases"], "properties": {"cases": {"type": "object"}}}
 
@@ -74,18 +73,11 @@ def preprocessed_cases(folder: str) -> set[str]:
     """Identifiers of the complete cases in a data folder, .b2nd or .npz.
 
     Raises:
-        PlanningError: other files lie there, with which nnU-Net would refuse the folder.
+        FileError: other files lie there, with which nnU-Net would refuse the folder.
     """
     if not isdir(folder) or not os.listdir(folder):
         return set()
-    others = [name for name in os.listdir(folder) if not name.endswith(ENDINGS) and isfile(join(folder, name))]
-    if _names(folder, (".b2nd",)) and _names(folder, (".npz", ".npy")):
-        others += _names(folder, (".npz", ".npy"))
-    if others:
-        raise PlanningError(
-            f"{folder} holds other files than preprocessed cases: {first_of(sorted(others))}. nnU-Net does not take such a "
-            "folder: move them to another place."
-        )
+    check_data_folder(folder)
     ending = format_of(set(os.listdir(folder)))
     reader = nnUNetDatasetNumpy if ending == ".npz" else nnUNetDatasetBlosc2
     return {case for case in reader.get_identifiers(folder) if not faults_of(folder, case, ending)}
@@ -94,10 +86,6 @@ def preprocessed_cases(folder: str) -> set[str]:
 def is_old_format(folder: str) -> bool:
     """Whether the folder's cases are .npz of an older nnU-Net."""
     return bool(preprocessed_cases(folder)) and infer_dataset_class(folder) is nnUNetDatasetNumpy
-
-
-def _names(folder: str, endings: tuple[str, ...]) -> list[str]:
-    return [name for name in os.listdir(folder) if name.endswith(endings)]
 
 
 def bring_up_to_date(

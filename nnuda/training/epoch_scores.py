@@ -10,6 +10,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor
 
+from nnuda.files import FileError
 from nnuda.selection.agreement import mirrored
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.training.outputs import finest
@@ -50,7 +51,7 @@ class EpochScores(nnUNetTrainer):
         needed."""
         try:
             target = self.target_dataset()
-        except PreprocessedError as error:
+        except (PreprocessedError, FileError) as error:
             if self.adapts:
                 raise
             self.print_to_log_file(f"NOTE: epochs are not scored on the target. {error}")

@@ -49,7 +49,7 @@ from nnuda.training.checkpoint import (
 from nnuda.training.cost import MEMORY_GB, STEP_SECONDS, StepCost
 from nnuda.training.curves import EpochMeans
 from nnuda.training.distributed import average_gradients, broadcast_from_first
-from nnuda.training.divergence import Divergence
+from nnuda.training.divergence import DivergedError, Divergence
 from nnuda.training.epoch_scores import EpochScores
 from nnuda.training.epochs import Epochs
 from nnuda.training.forward import forward_together
@@ -374,6 +374,7 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
 
         Raises:
             WorkerDied, NnudaError: for nnU-Net's own words about a lost worker and torch's about the GPU's memory.
+            PreprocessedError: what ended it was a damaged case.
         """
         with self.alone():
             try:
@@ -382,6 +383,8 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
                 for stream in (self.dataloader_train, self.dataloader_val):
                     finish(stream, SECONDS_TO_END)
                 known = explained(error)
+                if may_come_of_the_data(known or error):
+                    known = self.damage() or known
                 if known is None:
                     raise
                 raise known from error
@@ -556,6 +559,12 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
     def logged_names(self) -> list[str]:
         """Names of the curves: the source's loss and each term that is on."""
         return ["source", *self.loss_terms] if self.adapts else []
+
+
+def may_come_of_the_data(error: BaseException) -> bool:
+    """Whether values in a case can have ended a training so: it diverged, lost a worker, or met what nobody explains."""
+    said = isinstance(error, (NnudaError, OSError, MemoryError)) or not isinstance(error, Exception)
+    return isinstance(error, (DivergedError, WorkerDied)) or not said
 
 
 def explained(error: BaseException) -> NnudaError | None:

@@ -11,7 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
-from nnuda.case_files import read_splits
+from nnuda.case_files import check_data_folder, read_splits
 from nnuda.data.stream import TwoDomainStream, target_augmenter
 from nnuda.data.strong_augmentation import Strength
 from nnuda.data.target_loader import TargetLoader
@@ -19,7 +19,7 @@ from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_a
 from nnuda.plan_key import KEY, target_folder
 from nnuda.processes import workers_end_with_us
 from nnuda.training.distributed import split_batch
-from nnuda.training.preprocessed import PreprocessedError, require_cases
+from nnuda.training.preprocessed import PreprocessedError, damage_in, require_cases, require_references
 
 
 class TwoDomains(nnUNetTrainer):
@@ -28,6 +28,7 @@ class TwoDomains(nnUNetTrainer):
     settings: dict[str, Any]
     target: dict[str, Any]
     strength: Strength
+    source_datasets: tuple[nnUNetBaseDataset, ...] = ()
     batch_size_target: int
 
     def _set_batch_size_and_oversample(self) -> None:
@@ -61,7 +62,7 @@ class TwoDomains(nnUNetTrainer):
         """nnU-Net's, looked at before a background worker stumbles.
 
         Raises:
-            PreprocessedError, FileError: a case is not whole, or the splits are damaged.
+            PreprocessedError, FileError: a case is not whole, or has no reference, or the splits are damaged.
         """
         splits = join(self.preprocessed_dataset_folder_base, "splits_final.json")
         if self.fold != "all" and isfile(splits):
@@ -69,8 +70,26 @@ class TwoDomains(nnUNetTrainer):
         training, validation = super().get_tr_and_val_datasets()
         remedy = f"Run: {self.preprocess_command}, or take these cases out of splits_final.json."
         for cases, use in ((training, "training"), (validation, "validation")):
-            require_cases(cases, f"preprocessed source cases for {use} in fold {self.fold}", remedy)
+            what = f"preprocessed source cases for {use} in fold {self.fold}"
+            require_cases(cases, self.num_input_channels, what, remedy)
+        require_references(
+            join(self.preprocessed_dataset_folder_base, "gt_segmentations"),
+            [case + self.dataset_json["file_ending"] for case in validation.identifiers],
+            remedy,
+        )
+        self.source_datasets = (training, validation)
         return training, validation
+
+    def damage(self) -> PreprocessedError | None:
+        """What in the cases can have ended this training, looked for once something has; None where they are sound."""
+        self.print_to_log_file("This ended with an error: looking through the preprocessed cases for its cause ...")
+        labels = {-1, *map(int, self.label_manager.all_labels)}  # -1 is what nnU-Net's preprocessing has cut away
+        labels |= {self.label_manager.ignore_label} if self.label_manager.has_ignore_label else set()
+        datasets = [(cases, labels, "the preprocessed source cases") for cases in self.source_datasets]
+        if self.adapts:
+            datasets.append((self.target_dataset(), {-1, 0}, "the preprocessed cases of the target"))
+        found = (damage_in(cases, values, what, self.preprocess_command) for cases, values, what in datasets)
+        return next(filter(None, found), None)
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's for the source; a stream of both domains where a term needs the target."""
@@ -94,10 +113,13 @@ class TwoDomains(nnUNetTrainer):
         """The target's preprocessed cases.
 
         Raises:
-            PreprocessedError: not as many as were planned, or not whole.
+            PreprocessedError, FileError: not as many as were planned, or not whole, or among other files.
         """
         folder = join(target_folder(self.plans_manager.plans[KEY]), self.configuration_manager.data_identifier)
-        dataset = infer_dataset_class(folder)(folder) if os.path.isdir(folder) and os.listdir(folder) else None
+        dataset = None
+        if os.path.isdir(folder) and os.listdir(folder):
+            check_data_folder(folder)
+            dataset = infer_dataset_class(folder)(folder)
         found, planned = 0 if dataset is None else len(dataset.identifiers), self.target["num_cases"]
         if found != planned:
             raise PreprocessedError(
@@ -105,7 +127,7 @@ class TwoDomains(nnUNetTrainer):
                 f"{folder}; found {found}. Run: {self.preprocess_command}"
             )
         what = f"the preprocessed cases of the target {self.target['name']}"
-        require_cases(dataset, what, f"Run: {self.preprocess_command}")
+        require_cases(dataset, self.num_input_channels, what, f"Run: {self.preprocess_command}")
         return dataset
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):

@@ -179,7 +179,7 @@ def test_a_file_of_the_users_stays_and_is_named(planned, overwrite):
     preprocess(planned)
     (data(planned) / "my_notes.txt").write_text("mine")
     before = checksums(planned.of_target)
-    with pytest.raises(PlanningError, match="holds other files than preprocessed cases: my_notes.txt"):
+    with pytest.raises(FileError, match="holds other files than preprocessed cases: my_notes.txt"):
         preprocess(planned, overwrite)
     assert checksums(planned.of_target) == before
 

@@ -6,8 +6,11 @@ import json
 import math
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
+import blosc2
+import numpy as np
 import pytest
 import torch
 from harness import differences, make_trainer, run_epochs, train_steps
@@ -54,7 +57,9 @@ def stopped(toy_environment, request) -> tuple:
 
 
 def test_a_configuration_that_the_plan_does_not_have(toy_environment):
-    with pytest.raises(NnudaError, match="Expected a configuration of the plan bad_4d: 2d, .*2d_toy, 3d_toy; got 4d"):
+    with pytest.raises(
+        NnudaError, match="configuration 4d: expected one that is there; got 4d, and the plan has 2d, .*2d_toy"
+    ):
         make_trainer(toy_environment, SOURCE_ONLY, "4d", "bad_4d")
 
 
@@ -97,6 +102,117 @@ def test_a_case_that_was_cut_off(toy_environment, name, left):
             trainer.target_dataset()
     finally:
         file.write_bytes(whole)
+
+
+@contextmanager
+def content_of(file: Path, content: bytes | None):
+    """A file of the toy with other content, or none, while a test looks."""
+    before = file.read_bytes() if file.exists() else None
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        if before is not None:
+            file.write_bytes(before)
+
+
+def preprocessed(toy, domain: str) -> Path:
+    root = toy.preprocessed if domain == "source" else next(toy.preprocessed.glob("nnUDA_target_*"))
+    return root / "nnUNetPlans_2d_toy"
+
+
+def rewritten(file: Path, change) -> bytes:
+    """A preprocessed array's file after a change."""
+    array = np.ascontiguousarray(change(blosc2.open(str(file), mode="r")[:]))
+    return blosc2.asarray(array).to_cframe()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "other.npz"])
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_another_file_among_the_cases(toy_environment, domain, name):
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "bad_stray")
+    folder = preprocessed(toy_environment, domain)
+    with (
+        content_of(folder / name, b"x"),
+        pytest.raises(FileError, match=f"{folder} holds other files than preprocessed cases: {name}. .* move them"),
+    ):
+        trainer.on_train_start()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("case2.b2nd", lambda a: np.concatenate([a, a]), r"case2.b2nd holds float32 \(2, .*, not floats of 1 channels"),
+        ("case2.b2nd", lambda a: a[0], "case2.b2nd holds float32 .*three axes"),
+        ("case2.b2nd", lambda a: a.astype(complex), "case2.b2nd holds complex128"),
+        (
+            "case2_seg.b2nd",
+            lambda a: a[:, :1, :2, :2],
+            r"case2_seg.b2nd holds int\d+ \(1, 1, 2, 2\) beside an image \(1, ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_a_case_of_another_shape(toy_environment, domain, name, change, says):
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "bad_shape")
+    file = preprocessed(toy_environment, domain) / name
+    with content_of(file, rewritten(file, change)), pytest.raises(PreprocessedError, match=f"{domain}.*{says}"):
+        trainer.on_train_start()
+
+
+@pytest.mark.parametrize("left", [None, 0, 60])
+def test_a_reference_that_validation_could_not_read(toy_environment, left):
+    trainer = make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_reference")
+    file = toy_environment.preprocessed / "gt_segmentations" / "case2.nii.gz"
+    content = None if left is None else file.read_bytes()[:left]
+    with (
+        content_of(file, content),
+        pytest.raises(PreprocessedError, match="gt_segmentations; got case2.nii.gz .*Run: "),
+    ):
+        trainer.on_train_start()
+
+
+def other_labels(array):
+    return np.where(array > 0, 9, array)
+
+
+def not_finite(array):
+    return array * np.nan
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "change", "says"),
+    [
+        ("source", "case2_seg.b2nd", other_labels, r"case2 \(case2_seg.b2nd holds the labels \[9\], not of \[-1, 0, 1"),
+        ("source", "case2.b2nd", not_finite, r"case2 \(case2.b2nd holds values that are not finite\)"),
+        ("target", "case2.b2nd", not_finite, r"case2 \(case2.b2nd holds values that are not finite\)"),
+        ("source", "case2.pkl", None, r"case2 \(case2.pkl cannot be read"),
+    ],
+)
+def test_a_case_that_is_damaged_inside_is_found_once_it_has_ended_a_training(
+    toy_environment, domain, name, change, says
+):
+    """Nobody reads thousands of cases before a training; after an error all are."""
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", f"bad_inside_{domain}_{name[:8]}")
+    trainer.num_iterations_per_epoch = trainer.divergence.patience = 12
+    file = preprocessed(toy_environment, domain) / name
+    with (
+        content_of(file, b"no pickle." if change is None else rewritten(file, change)),
+        pytest.raises(
+            PreprocessedError, match=f"(?s){domain}.*; got {says}.* remove the files of these cases and run: "
+        ),
+    ):
+        trainer.run_training()
+
+
+def test_an_error_that_no_case_explains_stays_as_it_is(toy_environment, monkeypatch):
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "bad_program")
+    monkeypatch.setattr(trainer, "train_step", lambda batch: {}["loss"])
+    with pytest.raises(KeyError, match="loss"):
+        trainer.run_training()
 
 
 @pytest.mark.parametrize(
