@@ -15,6 +15,7 @@ from nnuda.files import schema_complaint
 from nnuda.plan_key import (
     KEY,
     PLANS,
+    USED_OF_CONFIGURATIONS,
     USED_PLANS_SCHEMA,
     PlanKeyError,
     configuration_of,
@@ -104,7 +105,7 @@ def _names_complaint(plans: dict) -> str:
 
 def _configuration_complaint(plans: dict, name: str) -> str:
     where = f"configurations.{name}"
-    configuration = configuration_of(plans, name, whole=True)
+    configuration = configuration_of(plans, name, USED_OF_CONFIGURATIONS)
     if _find("preprocessing", configuration["preprocessor_name"]) is None:
         return f"{where}: nnU-Net has no preprocessor {configuration['preprocessor_name']}"
     of_channels = {**configuration, STATISTICS: _statistics(plans)}

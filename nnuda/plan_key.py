@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
 
@@ -104,13 +105,16 @@ USED_PLANS_SCHEMA = {  # to preprocess, train or predict by, where one that is l
     **PLANS_SCHEMA,
     "required": [*PLANS_SCHEMA["required"], "transpose_forward", "transpose_backward"],
 }
-_READ_OF_CONFIGURATIONS = {
+SHOWN_OF_CONFIGURATIONS = {  # on a page of a training
     "data_identifier",
     "batch_size",
     "patch_size",
     "spacing",
     "normalization_schemes",
     "use_mask_for_norm",
+}
+USED_OF_CONFIGURATIONS = {  # to preprocess, train or predict by
+    *SHOWN_OF_CONFIGURATIONS,
     "preprocessor_name",
     "batch_dice",
     *_RESAMPLING,
@@ -268,13 +272,13 @@ def _hu_complaint(statistics: dict) -> str:
     return f"percentile_00_5 {statistics['percentile_00_5']} and percentile_99_5 {statistics['percentile_99_5']}"
 
 
-def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, Any]:
+def configuration_of(plans: dict, name: str, needed: Collection[str] = ()) -> dict[str, Any]:
     """A configuration of a plan, with what it inherits.
 
     Args:
         plans: a plans.json as a dictionary.
         name: of the configuration.
-        whole: whether it must have all that nnU-Net reads.
+        needed: entries that it must have.
 
     Raises:
         PlanKeyError: it is not there, inherits from one that is not there or from itself, or lacks something.
@@ -290,8 +294,8 @@ def configuration_of(plans: dict, name: str, whole: bool = False) -> dict[str, A
         parts.insert(0, configurations[wanted])
         wanted = configurations[wanted].get("inherits_from")
     merged = {key: value for part in parts for key, value in part.items()}
-    missing = sorted(_READ_OF_CONFIGURATIONS - merged.keys())
-    if whole and missing:
+    missing = sorted(set(needed) - merged.keys())
+    if missing:
         raise PlanKeyError(
             f"Plan {plans['plans_name']}, configuration {name}: expected all that nnU-Net reads of one; it has no "
             f"{', '.join(missing)}. Take a plan that nnU-Net or nnuda has written."

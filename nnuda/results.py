@@ -40,12 +40,7 @@ _EXTENTS = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0},
 _INTENSITIES = ("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5")
 FINGERPRINT_SCHEMA = {
     "type": "object",
-    "required": [
-        "spacings",
-        "shapes_after_crop",
-        "foreground_intensity_properties_per_channel",
-        "median_relative_size_after_cropping",
-    ],
+    "required": ["spacings", "shapes_after_crop", "foreground_intensity_properties_per_channel"],
     "properties": {
         "spacings": {"type": "array", "minItems": 1, "items": _EXTENTS},
         "shapes_after_crop": {"type": "array", "minItems": 1, "items": _EXTENTS},
@@ -117,20 +112,20 @@ def read_fingerprint(
         path: of the file.
         remedy: what to do where it is not as it should be.
         schema: what more it has to have.
-        channels: of the dataset, each of which it must speak of; None: whatever there are.
+        channels: of the dataset that is planned by it, each of which it must speak of; None: it is only looked at.
 
     Raises:
         FileError: not there, damaged, or no fingerprint.
     """
-    of_each = {
-        "foreground_intensity_properties_per_channel": {
-            "required": [str(channel) for channel in range(channels or 0)],
-            "maxProperties": channels,
-        },
-        "intensities_from": {"minItems": channels, "maxItems": channels},
-    }
-    whole = schema if channels is None else {"allOf": [schema, {"properties": of_each}]}
-    return read_json(path, "a dataset's fingerprint", whole, remedy)
+    if channels is not None:
+        names = [str(channel) for channel in range(channels)]
+        of_each = {
+            "foreground_intensity_properties_per_channel": {"required": names, "maxProperties": channels},
+            "intensities_from": {"minItems": channels, "maxItems": channels},
+        }
+        planned_by = {"required": ["median_relative_size_after_cropping"], "properties": of_each}
+        schema = {"allOf": [schema, planned_by]}
+    return read_json(path, "a dataset's fingerprint", schema, remedy)
 
 
 def folds_in(folder: str) -> list[str]:

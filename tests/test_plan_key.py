@@ -4,7 +4,15 @@ from copy import deepcopy
 
 import pytest
 
-from nnuda.plan_key import KEY, SCHEMA_VERSION, PlanKeyError, configuration_of, read_key, target_folder
+from nnuda.plan_key import (
+    KEY,
+    SCHEMA_VERSION,
+    USED_OF_CONFIGURATIONS,
+    PlanKeyError,
+    configuration_of,
+    read_key,
+    target_folder,
+)
 
 CT = {"normalization_schemes": ["CTNormalization"]}
 COMMAND = "nnUDA_plan_and_preprocess -d Dataset501_S -t TARGET -p nnUNetPlans"
@@ -141,4 +149,4 @@ def test_a_configuration_has_what_it_inherits():
 )
 def test_a_configuration_that_cannot_be_read(configurations, name, message):
     with pytest.raises(PlanKeyError, match=message):
-        configuration_of({"plans_name": "p", "configurations": configurations}, name, whole=True)
+        configuration_of({"plans_name": "p", "configurations": configurations}, name, USED_OF_CONFIGURATIONS)

@@ -79,6 +79,29 @@ def test_a_fingerprint_that_was_changed_by_hand_is_named(tmp_path, changes, wher
         read_fingerprint(str(file), "Put it back.")
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({INTENSITIES: {"0": FACTS, "1": FACTS}}, f"{INTENSITIES}: .* has too many properties"),
+        ({INTENSITIES: {"one": FACTS}}, f"{INTENSITIES}: '0' is a required property"),
+        ({"intensities_from": []}, "intensities_from: "),
+        ({"intensities_from": ["body", "body"]}, "intensities_from: "),
+        (None, "'median_relative_size_after_cropping' is a required property"),
+    ],
+)
+def test_a_fingerprint_to_plan_by_speaks_of_each_channel(tmp_path, changes, where):
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(FINGERPRINT))
+    assert read_fingerprint(str(file), "", channels=1) == FINGERPRINT
+    content = {**FINGERPRINT, **(changes or {})}
+    if changes is None:
+        del content["median_relative_size_after_cropping"]
+    file.write_text(json.dumps(content))
+    assert read_fingerprint(str(file), "") == content  # a page may be made of it
+    with pytest.raises(FileError, match=f"f.json: expected a dataset's fingerprint; got {where}.*Put it back"):
+        read_fingerprint(str(file), "Put it back.", channels=1)
+
+
 def test_folds(tmp_path):
     for name in ("fold_all", "fold_0", "crossval_results_folds_0"):
         (tmp_path / name).mkdir()

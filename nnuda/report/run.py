@@ -14,7 +14,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.errors import ReportError
 from nnuda.files import read_json
-from nnuda.plan_key import configuration_of, read_key, read_plans, target_folder
+from nnuda.plan_key import SHOWN_OF_CONFIGURATIONS, configuration_of, read_key, read_plans, target_folder
 from nnuda.results import (
     AS_LEFT,
     CHECKPOINTS,
@@ -229,7 +229,7 @@ def read_run(folder: str) -> Run:
     if odd or not isinstance(checkpoint["current_epoch"], int):
         what = f"numbers as {', '.join(odd)}" if odd else "a whole number as current_epoch"
         raise ReportError(f"{file}: expected nnU-Net's log in it, with {what}; got something else. {AS_LEFT}")
-    configuration_of(plans, checkpoint["init_args"]["configuration"], whole=True)
+    configuration_of(plans, checkpoint["init_args"]["configuration"], SHOWN_OF_CONFIGURATIONS)
     check_known(read_key(plans)["effective_settings"])
     selection = join(folder, SELECTION)
     return Run(

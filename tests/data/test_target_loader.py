@@ -48,6 +48,15 @@ def test_draws_both_views_without_class_locations(write_cases, initial, final, o
         assert view.shape == (3, 2, *final) and view.dtype == torch.float32 and view.isfinite().all()
 
 
+def test_voxels_that_are_not_finite_name_their_case(write_cases):
+    folder = write_cases([(4, 20, 20)])
+    source = loader(folder, 1, (8, 8), (8, 8))
+    image, *others = source._data.load_case("case0")
+    source._data.load_case = lambda case: (np.full(image.shape, np.inf, np.float32), *others)
+    with pytest.raises(ValueError, match="case0: expected finite voxels"):
+        next(source)
+
+
 def test_every_case_comes_about_equally_often(write_cases):
     source = loader(write_cases([(4, 20, 20)] * 4), 10, (8, 8), (8, 8))
     seen = Counter(int(value) for _ in range(40) for value in next(source)["weak"].amax((1, 2, 3)))

@@ -17,7 +17,8 @@ from planning_pairs import SOURCE, TARGET, Folders, checksums, write_images
 from nnuda.cli.plan_and_preprocess import main
 from nnuda.cli.preprocess import main as preprocess_command
 from nnuda.datasets import load_dataset
-from nnuda.errors import NnudaError, PlanningError
+from nnuda.errors import NnudaError
+from nnuda.files import FileError
 from nnuda.plan_key import plans_with_target_normalization
 from nnuda.planning.fingerprint import extract_target_fingerprint
 from nnuda.preprocessing.target import preprocess_target
