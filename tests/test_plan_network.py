@@ -10,6 +10,8 @@ from whole_plan import whole_plan
 
 from nnuda.errors import PlanningError
 from nnuda.plan_network import build_network
+from nnuda.training.frozen import FrozenConfigurationError
+from nnuda.training.trainer import nnUDATrainer
 
 
 def configuration(network: str | None = None, imported: list[str] | None = None, **arguments: object):
@@ -63,3 +65,10 @@ def test_it_is_nnunets_to_the_bit(norm):
 def test_a_plan_that_describes_no_network(change, says):
     with pytest.raises(PlanningError, match=f"(?s)The plan's network .* cannot be built .*{says}.*as it was"):
         build_network(configuration(**change), 1, 3, True)
+
+
+def test_a_trainer_predicts_by_what_training_left():
+    """A plan without nnuda's key normalises as the source needs it, not the target."""
+    plans = PlansManager(whole_plan("Dataset001_A", "p"))
+    with pytest.raises(FrozenConfigurationError, match="Plan p: expected the plans.json that a training of nnuda left"):
+        nnUDATrainer.build_network_architecture(plans, plans.get_configuration("2d"), 1, 3, False)
