@@ -8,9 +8,11 @@ import zipfile
 
 import blosc2
 
+from nnuda.errors import PlanningError
 from nnuda.files import read_json
 
 FORMATS = {".b2nd": ("{}.b2nd", "{}_seg.b2nd", "{}.pkl"), ".npz": ("{}.npz", "{}.pkl")}  # by the image's ending
+FOLDS = 5  # of nnU-Net, where no splits_final.json says otherwise
 _CASES = {"type": "array", "items": {"type": "string"}}
 SPLITS_SCHEMA = {
     "type": "array",
@@ -26,6 +28,29 @@ def read_splits(file: str) -> list[dict[str, list[str]]]:
     """
     what = "nnU-Net's splits, a list of {train: [cases], val: [cases]}"
     return read_json(file, what, SPLITS_SCHEMA, "Mend it, or remove it: nnU-Net then makes its usual five folds.")
+
+
+def check_fold(fold: str, cases: int, splits: str, option: str) -> None:
+    """Stop before any long work where nnU-Net has no such fold: it would draw cases for it at random, or fail.
+
+    Args:
+        fold: number, or "all".
+        cases: of the source.
+        splits: where its splits_final.json lies, or will.
+        option: that names the fold, for the message.
+
+    Raises:
+        PlanningError: there is none.
+        FileError: as `read_splits`.
+    """
+    if fold == "all":
+        return
+    given = os.path.isfile(splits)
+    folds = len(read_splits(splits)) if given else FOLDS if cases >= FOLDS else 0
+    if int(fold) >= folds:
+        some = f"from 0 to {folds - 1}, or all" if folds else f"all, since {cases} cases are too few for {FOLDS} folds"
+        where = f" ({splits} has {folds})" if given else ""
+        raise PlanningError(f"{option}: expected a fold {some}{where}; got {fold}.")
 
 
 def format_of(names: set[str]) -> str:

@@ -15,6 +15,11 @@ DEBUG = "nnUDA_DEBUG"  # set to 1, a command shows the traceback of what it othe
 _OF_NNUNET = {  # what it raises itself, before anything of ours is called
     "Cannot run validation because the training is not finished yet!": "--val: expected a finished training, with "
     "checkpoint_final.pth in its folder; there is none. Train it to its end first; --c goes on with one that was stopped.",
+    "Cannot set --c and --val flag at the same time. Dummy.": "--c and --val: expected one of them; got both. --c goes on "
+    "with a training, --val validates one that is finished.",
+    "Cannot both continue a training AND load pretrained weights. Pretrained weights can only be used at the beginning of "
+    "the training.": "--c and -pretrained_weights: expected one of them; got both. --c goes on from the training's own "
+    "checkpoint; leave it out to begin with these weights.",
 }
 _WAY_OUT = {
     errno.ENOSPC: "Free some room and run the same command again.",
@@ -122,7 +127,7 @@ def message_of(error: BaseException, again: str = AGAIN) -> str | None:
             f"Error: out of memory ({error or 'no size given'}). Use fewer worker processes (-np), close other "
             "programs, or a machine with more memory."
         )
-    if isinstance(error, RuntimeError) and str(error) in _OF_NNUNET:
+    if isinstance(error, RuntimeError | AssertionError) and str(error) in _OF_NNUNET:
         return f"Error: {_OF_NNUNET[str(error)]}"
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {again}"

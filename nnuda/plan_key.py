@@ -21,7 +21,7 @@ _MM = {"type": "number", "minimum": 1e-6, "maximum": 1e6}
 _AXES = {"type": "array", "items": {"enum": [0, 1, 2]}, "minItems": 3, "maxItems": 3}
 _TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 # what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
-_CONFIGURATION = {
+CONFIGURATION = {
     "type": "object",
     "properties": {
         "inherits_from": {"type": "string"},
@@ -81,7 +81,7 @@ PLANS_SCHEMA = {
         "experiment_planner_used": {"type": "string"},
         "transpose_forward": _AXES,
         "transpose_backward": _AXES,
-        "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
+        "configurations": {"type": "object", "minProperties": 1, "additionalProperties": CONFIGURATION},
         "foreground_intensity_properties_per_channel": {"type": "object"},
         KEY: _TAKEN_OVER,
     },

@@ -20,7 +20,7 @@ ALLOWED = {
     "labels": [],
     "histograms": [],
     "files": ["errors"],
-    "case_files": ["files"],
+    "case_files": ["errors", "files"],
     "commands": ["errors"],
     "processes": ["errors"],
     "plan_key": ["errors", "files"],
@@ -37,7 +37,7 @@ ALLOWED = {
     "losses": [],
     "statistics": [],
     # what works on tensors, images and texts
-    "text": ["errors", "files"],
+    "text": ["errors", "files", "settings"],
     "networks": ["errors", "text"],
     "data": [],
     "selection": ["files", "losses"],
@@ -59,6 +59,7 @@ ALLOWED = {
         "text",
     ],
     "planning": [
+        "case_files",
         "dataset_json",
         "datasets",
         "errors",
@@ -106,6 +107,7 @@ ALLOWED = {
     ],
     "demo": ["commands", "evaluation", "files", "plan_key", "results", "stages"],
     "stages": [
+        "case_files",
         "commands",
         "datasets",
         "errors",
@@ -140,6 +142,7 @@ ALLOWED = {
         "files",
         "find_trainer",
         "images",
+        "plan_key",
         "planning",
         "published",
         "report",
@@ -189,6 +192,7 @@ ALLOWED = {
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
         "benchmark",
+        "case_files",
         "choosing",
         "convert",
         "datasets",

@@ -67,7 +67,7 @@ def named_paths(words: list[str]) -> dict[str, str]:
     """["a=x/y", "x/z"] -> {"a": "x/y", "z": "x/z"}.
 
     Raises:
-        EvaluationError: two results of one name.
+        EvaluationError: two results of one name, or one under two.
     """
     named: dict[str, str] = {}
     for word in words:
@@ -82,7 +82,16 @@ def named_paths(words: list[str]) -> dict[str, str]:
                 f"Name them: first={named[name]} second={path}."
             )
         named[name] = path
+    _check_different(named)
     return named
+
+
+def _check_different(named: dict[str, str]) -> None:
+    files: dict[str, str] = {}
+    for name, path in named.items():
+        other = files.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise EvaluationError(f"Expected different results; {other} and {name} are both {path}. Name it once.")
 
 
 def _scored(path: str, arguments: argparse.Namespace) -> dict:
@@ -111,9 +120,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     check_folders({"-gt": arguments.gt})
-    if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance):
+    if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance or arguments.djfile or arguments.pfile):
         raise EvaluationError(
-            "Expected -gt with --preset and --nsd-tolerance: scores that were computed before keep their convention."
+            "Expected -gt with --preset, --nsd-tolerance, -djfile and -pfile: scores that were computed before keep their "
+            "convention."
+        )
+    if arguments.oracle is not None and arguments.oracle == (arguments.source_only or arguments.oracle):
+        raise EvaluationError(
+            f"--oracle: expected another result with --source-only, the other end of the gap; got {arguments.oracle}"
+            f"{' for both' if arguments.source_only else ' alone'}. Name both, or neither."
         )
     named = named_paths(arguments.results)
     from nnuda.evaluation.comparison import compare

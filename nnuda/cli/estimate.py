@@ -16,12 +16,10 @@ from nnuda.cli.ranges import ending
 from nnuda.cli.run_command import add_force, check_folders, run_command
 from nnuda.errors import EvaluationError
 from nnuda.files import check_output, write_json
-from nnuda.results import split_fold
+from nnuda.results import ESTIMATE, split_fold
 
 if TYPE_CHECKING:
     from nnuda.evaluation.quality import Model
-
-OUTPUT_NAME = "nnuda_estimate.json"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o",
         type=ending(".json"),
         metavar="FILE",
-        help=f"output (.json) (default: {OUTPUT_NAME} in the folder of predictions)",
+        help=f"output (.json) (default: {ESTIMATE} in the folder of predictions)",
     )
     return parser
 
@@ -83,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _estimate(args: argparse.Namespace) -> None:
-    output = args.o or join(args.predictions, OUTPUT_NAME)
+    output = args.o or join(args.predictions, ESTIMATE)
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
     if os.path.realpath(args.predictions) in map(os.path.realpath, args.second or []):

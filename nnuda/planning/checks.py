@@ -39,6 +39,23 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
         _check_low_resolution_axis(source, target, reader_class)
 
 
+def check_to_predict(images: Domain, source: Domain) -> None:
+    """Check images that a model is going to label. The ends of all files are read.
+
+    Args:
+        images: the target's images, or others of its kind; named as messages are to call them.
+        source: the dataset that the model is trained on.
+
+    Raises:
+        PlanningError: a case lacks a channel.
+        DatasetError: files that are missing, cut off or no images.
+    """
+    _check_files(images, "images", {})
+    usual = _usual_files(source.images or images.images)
+    for case, files in images.images.items():
+        _check_channel_files(case, files, f"the images {images.name}", usual, False)
+
+
 def _check_not_the_source(source: Domain, target: Domain) -> None:
     if source.dataset_json.get(PSEUDO_LABELS_ONLY) and target.name != source.name:
         return  # without source data the target's images are the labelled ones, too
@@ -97,7 +114,7 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
             "order: take the channels that the other lacks out of a copy of that dataset, and train a model on the rest."
         )
-    usual = Counter(len(files) for files in (source.images or target.images).values()).most_common(1)[0][0]
+    usual = _usual_files(source.images or target.images)
     for which, domain in (("source", source), ("target", target)):
         for case, files in domain.images.items():
             _check_channel_files(case, files, f"{which} {domain.name}", usual, "dataset" in domain.dataset_json)
@@ -108,6 +125,10 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"{files[0]}: expected {expected} channels ({', '.join(target.channel_names.values())}), got {found}. "
             "Correct channel_names in the dataset.json, or the file."
         )
+
+
+def _usual_files(images: dict[str, list[str]]) -> int:
+    return Counter(map(len, images.values())).most_common(1)[0][0]
 
 
 def _check_channel_files(case: str, files: list[str], which: str, usual: int, listed: bool) -> None:

@@ -14,6 +14,8 @@ from nnuda.files import FileError, read_json
 from nnuda.plan_key import KEY, read_plans
 
 DEFAULT_PLANNER = "nnUDAPlanner"
+# of a fresh plan that are trained from images alone; the cascade's second stage is not
+STOCK_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
 _RESAMPLING = {"resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"}
 MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnuda.files import FileError
 from nnuda.settings import effective_settings
 from nnuda.stages import left
 from nnuda.stages.left import (
@@ -176,7 +177,7 @@ def test_an_image_that_was_added_leaves_the_rest(trained):
 
 def test_somebody_elses_folder_is_left_alone(trained):
     predict(trained, ["theirs"])
-    with pytest.raises(AdaptError, match="new or empty"):
+    with pytest.raises(FileError, match="new or empty"):
         left_of(trained)
 
 
