@@ -23,6 +23,7 @@ from nnuda.files import (
     LockedError,
     check_output,
     check_output_folder,
+    check_own_folder,
     folder_aside,
     inside,
     locked,
@@ -301,6 +302,29 @@ def test_good_places(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("mine")
     check_output(str(tmp_path / "mine.json"), "-o", b'"ours": ', force=True)
     assert sorted(os.listdir(tmp_path)) == ["mine.json", "ours.json"]
+
+
+@pytest.mark.parametrize(
+    ("held", "record", "refused"),
+    [
+        ([], "", ""),
+        (["nnuda.lock"], "", ""),
+        (["ours.json", "b", "c"], "ours.json", ""),
+        (["ours.json"], "", "expected a new or empty folder; .* holds ours.json"),
+        (
+            list("dcba"),
+            "ours.json",
+            "expected a new or empty folder, or one that this command wrote; .* holds a, b, c. Name",
+        ),
+    ],
+)
+def test_a_folder_of_the_users_is_not_written_in(tmp_path: Path, held: list[str], record: str, refused: str) -> None:
+    for name in held:
+        (tmp_path / name).touch()
+    with pytest.raises(FileError, match=f"-o: {refused}") if refused else contextlib.nullcontext():
+        check_own_folder(str(tmp_path), "-o", record)
+    assert sorted(os.listdir(tmp_path)) == sorted(held)
+    check_own_folder(str(tmp_path / "new"), "-o", record)
 
 
 def test_text_that_is_no_utf8_is_written(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     benchmark = read_benchmark(args.description)
     check_engine(folder, slurm is not None)
     check_own_folder(folder, "-o", FROZEN)
-    _check_planning(args.description, benchmark)
+    check_planning(args.description, benchmark)
     if args.dry_run:
         refuse_or_remove_stale(folder, benchmark, False)
         say(plan_text(folder, benchmark))
@@ -83,7 +83,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         )
 
 
-def _check_planning(file: str, benchmark: Benchmark) -> None:
+def check_planning(file: str, benchmark: Benchmark) -> None:
     """What planning, or the first moment of a run, would stop with.
 
     Raises:
