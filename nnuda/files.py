@@ -403,6 +403,9 @@ def read_arrays(path: str | Path, what: str, remedy: str = "") -> dict[str, np.n
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            twice = next((name for name in arrays.files if arrays.files.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{twice} is in it twice")
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         reason = "no file"

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +304,17 @@ def test_good_places(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("mine")
     check_output(str(tmp_path / "mine.json"), "-o", b'"ours": ', force=True)
     assert sorted(os.listdir(tmp_path)) == ["mine.json", "ours.json"]
+
+
+def test_an_array_that_is_there_twice(tmp_path: Path) -> None:
+    one = io.BytesIO()
+    np.save(one, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("b.npy", "liver.npy", "liver.npy"):
+            archive.writestr(name, one.getvalue())
+    with pytest.raises(FileError, match="a.npz: expected vectors .*liver is in it twice"):
+        read_arrays(tmp_path / "a.npz", "vectors")
 
 
 @pytest.mark.parametrize(

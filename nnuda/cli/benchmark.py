@@ -103,14 +103,13 @@ def check_planning(file: str, benchmark: Benchmark) -> None:
 def _check_pair(benchmark: Benchmark, pair: Pair, on: str) -> None:
     from nnuda.case_files import check_fold
     from nnuda.cli.plan_arguments import check_pair
-    from nnuda.datasets import Domain
     from nnuda.planning.checks import check_to_predict
 
     source = pair.trained_on(on)
     for fold in benchmark.folds:
         check_fold(fold, len(source.images), "", "folds")
     check_pair(source, pair.target, None)
-    check_to_predict(Domain("to score", "", pair.target.dataset_json, dict(pair.images)), source)
+    check_to_predict(pair.images, os.path.dirname(next(iter(pair.images.values()))[0]), source)
 
 
 def _check_row(benchmark: Benchmark, row: Row) -> None:

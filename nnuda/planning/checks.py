@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -39,21 +40,22 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
         _check_low_resolution_axis(source, target, reader_class)
 
 
-def check_to_predict(images: Domain, source: Domain) -> None:
+def check_to_predict(images: Mapping[str, Sequence[str]], folder: str, source: Domain) -> None:
     """Check images that a model is going to label. The ends of all files are read.
 
     Args:
-        images: the target's images, or others of its kind; named as messages are to call them.
+        images: case -> its files, one a channel.
+        folder: where they lie, for the message.
         source: the dataset that the model is trained on.
 
     Raises:
         PlanningError: a case lacks a channel.
         DatasetError: files that are missing, cut off or no images.
     """
-    _check_files(images, "images", {})
-    usual = _usual_files(source.images or images.images)
-    for case, files in images.images.items():
-        _check_channel_files(case, files, f"the images {images.name}", usual, False)
+    _check_files(Domain(folder, folder, {}, dict(images)), "images in", {})
+    usual = _usual_files(source.images or images)
+    for case, files in images.items():
+        _check_channel_files(case, files, f"the images in {folder}", usual, False)
 
 
 def _check_not_the_source(source: Domain, target: Domain) -> None:
@@ -127,11 +129,11 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
         )
 
 
-def _usual_files(images: dict[str, list[str]]) -> int:
+def _usual_files(images: Mapping[str, Sequence[str]]) -> int:
     return Counter(map(len, images.values())).most_common(1)[0][0]
 
 
-def _check_channel_files(case: str, files: list[str], which: str, usual: int, listed: bool) -> None:
+def _check_channel_files(case: str, files: Sequence[str], which: str, usual: int, listed: bool) -> None:
     names = [os.path.basename(file) for file in files]
     numbered = listed or all(re.search(rf"_{i:04d}\.", name) for i, name in enumerate(names))
     if len(files) == usual and numbered:

@@ -8,7 +8,7 @@ from batchgenerators.utilities.file_and_folder_operations import isfile, join
 from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.case_files import check_fold
-from nnuda.datasets import Domain, find_images
+from nnuda.datasets import find_images
 from nnuda.errors import AdaptError
 from nnuda.planning.checks import check_to_predict
 from nnuda.selection.history import CHECKPOINT as SELECTED
@@ -28,8 +28,7 @@ def check_later_stages(road: Road) -> None:
     splits = join(nnUNet_preprocessed, road.source.name, "splits_final.json")
     check_fold(road.fold, len(road.source.images), splits, "-f")
     _check_checkpoint(road)
-    images = find_images(road.images, road.target.file_ending)
-    check_to_predict(Domain(road.images, road.images, road.target.dataset_json, images), road.source)
+    check_to_predict(find_images(road.images, road.target.file_ending), road.images, road.source)
 
 
 def _check_checkpoint(road: Road) -> None:
