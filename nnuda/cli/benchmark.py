@@ -117,7 +117,7 @@ def _check_row(benchmark: Benchmark, row: Row) -> None:
     from nnuda.planning.plan_embeddings import check_trainer
     from nnuda.planning.setting_checks import tried_settings
 
-    words = parse_words(row.plan, add_texts)
+    words = parse_words(row.plan, "plan", add_texts)
     settings = tried_settings({**benchmark.budget.get("settings", {}), **row.settings})
     pretrained_weights(settings)
     for pair in benchmark.pairs:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnuda.cli.evaluate import add_inputs, load_inputs, parse_tolerances
 from nnuda.cli.parser import new_parser
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.files import check_output
@@ -120,11 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     check_folders({"-gt": arguments.gt})
-    if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance or arguments.djfile or arguments.pfile):
-        raise EvaluationError(
-            "Expected -gt with --preset, --nsd-tolerance, -djfile and -pfile: scores that were computed before keep their "
-            "convention."
-        )
+    of_scoring = {"--preset": arguments.preset, "--nsd-tolerance": arguments.nsd_tolerance}
+    check_needed("-gt", arguments.gt, {**of_scoring, "-djfile": arguments.djfile, "-pfile": arguments.pfile})
     if arguments.oracle is not None and arguments.oracle == (arguments.source_only or arguments.oracle):
         raise EvaluationError(
             f"--oracle: expected another result with --source-only, the other end of the gap; got {arguments.oracle}"

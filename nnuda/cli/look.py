@@ -15,7 +15,7 @@ from nnuda.cli.domain_arguments import add_source, add_target, read_domains, tar
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, whole
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.files import check_output, write_json, write_text
@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _look(args: argparse.Namespace) -> None:
     check_folders({"--model": args.model})
+    check_needed("--model", args.model, {"-f": args.f})
     from nnuda.evaluation.quality import MARK
 
     check_output(args.o, "-o", PAGE_MARK, args.force)

@@ -78,11 +78,14 @@ def new_parser(name: str, description: str, examples: Sequence[str], more: str =
     return parser
 
 
-def parse_words(words: Sequence[str], *groups: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
+def parse_words(
+    words: Sequence[str], where: str, *groups: Callable[[argparse.ArgumentParser], None]
+) -> argparse.Namespace:
     """Options that were not typed, but stand in a file.
 
     Args:
         words: options and their values.
+        where: they stand, for the message.
         groups: each adds the options of one kind.
 
     Raises:
@@ -90,7 +93,8 @@ def parse_words(words: Sequence[str], *groups: Callable[[argparse.ArgumentParser
     """
 
     def refuse(message: str) -> NoReturn:
-        raise OptionsError(message)
+        known = [name for action in parser._actions for name in action.option_strings]
+        raise OptionsError(f"{where}: {message}. Expected some of {', '.join(known)}.")
 
     parser = _Parser(add_help=False)
     for add in groups:

@@ -71,7 +71,7 @@ TEXTS = {"classes": {"nobody": "x"}}
         *(
             ({"rows": [{**ROW, "plan": [*words]}]}, f"row plain: .*{message}")
             for words, message in (
-                (["--nope"], "unrecognized arguments: --nope"),
+                (["--nope"], "plan: unrecognized arguments: --nope. Expected some of --text-model, "),
                 (["--help"], "unrecognized arguments: --help"),
                 (["-d", "502"], "unrecognized arguments: -d 502"),
                 (["--as", "x"], "unrecognized arguments: --as x"),
