@@ -113,12 +113,15 @@ def parse_slurm(words: Sequence[str]) -> dict[str, str]:
     """["partition=gpu", "runtime=600"] as a dictionary.
 
     Raises:
-        BenchmarkError: a word without =.
+        BenchmarkError: a word without key or value, or a key twice.
     """
-    wrong = [word for word in words if "=" not in word]
-    if wrong:
-        raise BenchmarkError(f"--slurm: expected KEY=VALUE such as partition=gpu runtime=600; got {wrong[0]}.")
-    return dict(word.split("=", 1) for word in words)
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if not key or not value or key in found:
+            raise BenchmarkError(f"--slurm: expected KEY=VALUE such as partition=gpu, each key once; got {word!r}.")
+        found[key] = value
+    return found
 
 
 def start_engine(

@@ -20,7 +20,7 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.plan_arguments import read_request
 from nnuda.cli.ranges import decimal, fold, gigabytes, number_of_processes, whole
 from nnuda.cli.rounds import add_rounds, check_rounds, print_rounds, read_rounds
-from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command, usable_device
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
 from nnuda.errors import AdaptError
@@ -225,7 +225,7 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         cases=_sizes(images, source.file_ending),
         output=None if args.o is None else os.path.abspath(args.o),
         checkpoint=args.chk,
-        device=device_of(args),
+        device=usable_device(args.device),
         processes=args.np,
         rounds=read_rounds(args, source, target),
     )
@@ -271,17 +271,11 @@ def label_with_model(args: argparse.Namespace) -> list[str]:
     checkpoint = find_checkpoint(model_to_start_from(args.model, args.f, True)[0], option="--from")
     folder, fold = split_fold(os.path.dirname(checkpoint))
     words = ["nnUDA_pseudo_label", "--source-free", *target_words(args), "-m", folder, "-f", fold]
-    words += ["-chk", os.path.basename(checkpoint), "-o", args.d, "-device", device_of(args)]
+    words += ["-chk", os.path.basename(checkpoint), "-o", args.d, "-device", usable_device(args.device)]
     words += ["-np", str(args.np)] if args.np else []
     print(f"The source's part is taken by predictions of the model:\n  $ {shlex.join(words)}", flush=True)
     pseudo_label.main(words[1:])
     return words
-
-
-def device_of(args: argparse.Namespace) -> str:
-    import torch
-
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def model_to_start_from(path: str, fold: str, only_fold: bool = False) -> tuple[str, str | None]:

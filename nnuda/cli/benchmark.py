@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from nnuda.cli.parser import new_parser, parse_words
 from nnuda.cli.ranges import whole
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import run_command, usable_device
 from nnuda.cli.text_arguments import add_texts, read_texts
 from nnuda.errors import NnudaError
 
 if TYPE_CHECKING:
     from nnuda.benchmark.description import Benchmark, Pair, Row
+    from nnuda.datasets import Domain
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,6 +71,8 @@ def _benchmark(args: argparse.Namespace) -> None:
         refuse_or_remove_stale(folder, benchmark, False)
         say(plan_text(folder, benchmark))
         return
+    if slurm is None:
+        usable_device(benchmark.device)
     os.makedirs(folder, exist_ok=True)
     with locked(os.path.join(folder, LOCK), f"the folder {folder}"):
         refuse_or_remove_stale(folder, benchmark, args.again)
@@ -109,7 +112,17 @@ def _check_pair(benchmark: Benchmark, pair: Pair, on: str) -> None:
     for fold in benchmark.folds:
         check_fold(fold, len(source.images), "", "folds")
     check_pair(source, pair.target, None)
+    _check_labels(pair, source)
     check_to_predict(pair.images, os.path.dirname(next(iter(pair.images.values()))[0]), source)
+
+
+def _check_labels(pair: Pair, source: Domain) -> None:
+    from nnuda.evaluation.reading import read_labels
+    from nnuda.evaluation.scores import class_labels
+
+    reader, (_, allowed, _) = source.reader_class(), class_labels(source.dataset_json)
+    for case in pair.images:
+        read_labels(os.path.join(pair.labels, case + pair.target.file_ending), reader, allowed)
 
 
 def _check_row(benchmark: Benchmark, row: Row) -> None:

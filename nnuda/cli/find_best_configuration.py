@@ -8,7 +8,7 @@ import os
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold, number_of_processes
-from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command, usable_device
 from nnuda.datasets import find_images
 
 EXAMPLES = [
@@ -80,7 +80,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _find(args: argparse.Namespace) -> None:
     check_folders({"-i": args.i, "--labels": args.labels})
     source, target = read_domains(args)
-    import torch  # with nnU-Net it takes seconds, which --help does not need
     from nnunetv2.paths import nnUNet_results
 
     from nnuda.choosing.candidates import find_groups
@@ -94,7 +93,7 @@ def _find(args: argparse.Namespace) -> None:
     check_to_predict(find_images(images, source.file_ending), images, source)
     groups, left_out = find_groups(source, target, {"-tr": args.tr, "-p": args.p, "-c": args.c}, args.f, args.chk)
     default = os.path.join(str(nnUNet_results), source.name, f"best_configuration_for_{target.name}")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = usable_device(args.device)
     choose(
         Request(
             source=source,

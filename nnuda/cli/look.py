@@ -15,7 +15,7 @@ from nnuda.cli.domain_arguments import add_source, add_target, read_domains, tar
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, whole
-from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
+from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command, usable_device
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.files import check_output, write_json, write_text
@@ -76,7 +76,6 @@ def _look(args: argparse.Namespace) -> None:
 
 
 def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain) -> None:
-    import torch
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnuda.evaluation.quality import without_nan
@@ -107,7 +106,7 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     rules = [] if error else find(geometry, alike(*sides, found), find_sides(source, reader))
     estimate = None
     if tried is not None and error is None:
-        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = usable_device(args.device)
         with tempfile.TemporaryDirectory(prefix="nnuda_look_") as work:
             estimate = try_model(tried, source, target, args.model_cases, device, Path(work))
         estimate["sizes"] = class_sizes(estimate)

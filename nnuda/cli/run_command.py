@@ -82,6 +82,23 @@ def check_needed(option: str, value: object, of_it: Mapping[str, object]) -> Non
         )
 
 
+def usable_device(asked: str | None = None) -> str:
+    """The device that was asked for; without, cuda where there is a GPU, else cpu.
+
+    Raises:
+        NnudaError: this machine has none of the kind.
+    """
+    import torch
+
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = asked or ("cuda" if here["cuda"] else "cpu")
+    if not here[device]:
+        kind = "CUDA" if device == "cuda" else "Apple"
+        others = " or ".join(name for name in here if here[name])
+        raise NnudaError(f"No {kind} GPU here, or torch was installed without its support. Add -device {others}.")
+    return device
+
+
 def run_command(
     parser: ArgumentParser,
     command: Callable[[Namespace], None],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from toy import SOURCE, write_dataset
 
 from nnuda.benchmark.description import read_benchmark
@@ -98,6 +99,17 @@ def test_what_the_first_run_would_stop_with(
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     file = described(**changes)
     with pytest.raises(NnudaError, match=message):
+        check_planning(file, read_benchmark(file))
+
+
+@pytest.mark.parametrize("value", [7, None])
+def test_a_label_that_could_not_be_scored(described: Callable[..., str], tmp_path: Path, value: int | None) -> None:
+    file, label = described(), tmp_path / "labels" / "case1.nii.gz"
+    if value is None:
+        label.write_bytes(b"x")
+    else:
+        sitk.WriteImage(sitk.ReadImage(str(label)) * 0 + value, str(label))
+    with pytest.raises(NnudaError, match="pair toy: .*case1.nii.gz"):
         check_planning(file, read_benchmark(file))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import pytest
 
 import nnuda
-from nnuda.cli.run_command import check_folders, check_needed, run_command
+from nnuda.cli.run_command import check_folders, check_needed, run_command, usable_device
 from nnuda.errors import NnudaError
 
 
@@ -66,6 +66,23 @@ def test_an_option_that_belongs_to_another() -> None:
         check_needed("-gt", None, {"-a": "1", "-b": []})
     with pytest.raises(NnudaError, match="Expected -gt with -a and -b, which belong to it. .* leave them out"):
         check_needed("-gt", None, {"-a": "1", "-b": ["2"]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "used"),
+    [(None, True, "cuda"), (None, False, "cpu"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+)
+def test_the_device(monkeypatch: pytest.MonkeyPatch, asked: str | None, there: bool, used: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert usable_device(asked) == used
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("cuda", "CUDA"), ("mps", "Apple")])
+def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch, asked: str, kind: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(NnudaError, match=f"No {kind} GPU here.* Add -device cpu"):
+        usable_device(asked)
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
