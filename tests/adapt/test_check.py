@@ -37,6 +37,11 @@ def test_a_good_road(ready: Road) -> None:
         check_later_stages(replace(ready, checkpoint=checkpoint))
 
 
+def test_a_fold_that_the_source_does_not_have(ready: Road) -> None:
+    with pytest.raises(NnudaError, match="-f: expected a fold from 0 to 4, or all; got 9"):
+        check_later_stages(replace(ready, fold="9"))
+
+
 @pytest.mark.parametrize("name", ["nope.pth", "../fold_0/mine.pth", __file__])
 def test_a_checkpoint_that_training_does_not_leave(ready: Road, name: str) -> None:
     (Path(ready.fold_folder) / "mine.pth").touch()
