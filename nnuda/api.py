@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nnuda.cli.adapt import TRAINER, build_parser, make_road
+from nnuda.cli.adapt import TRAINER, build_parser, check_road, make_road
 from nnuda.cli.run_command import PLANNING_FOLDERS, check_variables
 from nnuda.errors import NnudaError
 from nnuda.files import read_json
@@ -142,6 +142,7 @@ def _walk(words: list[str], hours: float | None) -> Road:
         road = make_road(args)
     except SystemExit as ended:  # nnUDA_pseudo_label, which makes a source of a model's predictions, has said why
         raise AdaptArgumentError(str(ended.code)) from ended
+    check_road(road)
     return walk(road, hours)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import blosc2
 
-from nnuda.errors import short
+from nnuda.errors import PlanningError, short
 from nnuda.files import FileError, read_arrays, read_json
 
 ENDINGS = (".b2nd", "_seg.b2nd", ".pkl", ".npz", ".npy", "_seg.npy")  # of a case's files, in nnU-Net's two formats
 FORMATS = {".b2nd": ("{}.b2nd", "{}_seg.b2nd", "{}.pkl"), ".npz": ("{}.npz", "{}.pkl")}  # by the image's ending
+FOLDS = 5  # of nnU-Net, where no splits_final.json says otherwise
 _CASES = {"type": "array", "items": {"type": "string"}}
 SPLITS_SCHEMA = {
     "type": "array",
@@ -47,6 +48,29 @@ def check_data_folder(folder: str) -> None:
             f"{folder} holds other files than preprocessed cases: {shown}. nnU-Net does not take such a folder: move them "
             "to another place."
         )
+
+
+def check_fold(fold: str, cases: int, splits: str, option: str) -> None:
+    """Stop before any long work where nnU-Net has no such fold: it would draw cases for it at random, or fail.
+
+    Args:
+        fold: number, or "all".
+        cases: of the source.
+        splits: where its splits_final.json lies, or will.
+        option: that names the fold, for the message.
+
+    Raises:
+        PlanningError: there is none.
+        FileError: as `read_splits`.
+    """
+    if fold == "all":
+        return
+    given = os.path.isfile(splits)
+    folds = len(read_splits(splits)) if given else FOLDS if cases >= FOLDS else 0
+    if int(fold) >= folds:
+        some = f"from 0 to {folds - 1}, or all" if folds else f"all, since {cases} cases are too few for {FOLDS} folds"
+        where = f" ({splits} has {folds})" if given else ""
+        raise PlanningError(f"{option}: expected a fold {some}{where}; got {fold}.")
 
 
 def format_of(names: set[str]) -> str:

@@ -130,8 +130,8 @@ def check_plans_name(name: str, option: str) -> None:
     check_name(name, option)
     if name in NAMES_OF_NNUNET or name.startswith("nnUDA_") or name.endswith(".json"):
         raise DatasetError(
-            f"{option} {name}: this name is taken, by a file of nnU-Net's or nnuda's beside the plans. Give the plan "
-            "another one, without .json."
+            f"{option} {name}: taken by a file of nnU-Net's or nnuda's beside the plans. Give the plan another name, "
+            "without .json."
         )
 
 

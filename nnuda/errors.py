@@ -16,6 +16,11 @@ DEBUG = "nnUDA_DEBUG"  # set to 1, a command shows the traceback of what it othe
 _OF_NNUNET = {  # what it raises itself, before anything of ours is called
     "Cannot run validation because the training is not finished yet!": "--val: expected a finished training, with "
     "checkpoint_final.pth in its folder; there is none. Train it to its end first; --c goes on with one that was stopped.",
+    "Cannot set --c and --val flag at the same time. Dummy.": "--c and --val: expected one of them; got both. --c goes on "
+    "with a training, --val validates one that is finished.",
+    "Cannot both continue a training AND load pretrained weights. Pretrained weights can only be used at the beginning of "
+    "the training.": "--c and -pretrained_weights: expected one of them; got both. --c goes on from the training's own "
+    "checkpoint; leave it out to begin with these weights.",
 }
 _WAY_OUT = {
     errno.ENOSPC: "Free some room and run the same command again.",
@@ -125,7 +130,7 @@ def message_of(error: BaseException, again: str = AGAIN) -> str | None:
         )
     if (file := _unread_json(error)) is not None:
         return harmless(f"Error: {file}: expected JSON; it cannot be read ({error}). Put it back as it was.")
-    if isinstance(error, RuntimeError) and str(error) in _OF_NNUNET:
+    if isinstance(error, RuntimeError | AssertionError) and str(error) in _OF_NNUNET:
         return f"Error: {_OF_NNUNET[str(error)]}"
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {again}"

@@ -403,6 +403,9 @@ def read_arrays(path: str | Path, what: str, remedy: str = "") -> dict[str, np.n
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            twice = next((name for name in arrays.files if arrays.files.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{twice} is in it twice")
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         reason = "no file"
@@ -476,6 +479,27 @@ def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
     finally:
         with suppress(OSError):
             os.remove(aside)
+
+
+def check_own_folder(folder: str, option: str, record: str = "") -> None:
+    """Stop before any long work where a folder to write in holds what this command did not write, or takes no files.
+
+    Args:
+        folder: that is going to be written in; it need not be there yet.
+        option: of the command that names it, for the message.
+        record: name of the file by which the command knows a folder of its own; empty where it takes none twice.
+
+    Raises:
+        FileError: the folder is not empty and has no record, or as `check_output_folder`.
+    """
+    check_output_folder(folder, option)
+    held = sorted(name for name in os.listdir(folder) if name != LOCK) if os.path.isdir(folder) else []
+    if held and record not in held:
+        own = ", or one that this command wrote" if record else ""
+        raise FileError(
+            f"{option}: expected a new or empty folder{own}; {folder} holds {short(', '.join(held[:3]))}. Name another, or "
+            "move that away."
+        )
 
 
 def _begins_with(path: str, mark: bytes) -> bool:

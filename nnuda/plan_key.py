@@ -15,7 +15,7 @@ from nnuda.files import inside, read_json, schema_complaint
 KEY = "domain_adaptation"
 SCHEMA_VERSION = 1
 
-NAME = r"^(?!\.+\Z)[^/\\\n]+\Z"  # of a file or folder, which does not lead elsewhere
+_NAME = {"type": "string", "pattern": r"^(?!\.+\Z)[^/\\\n]+\Z"}  # of a file or folder, which does not lead elsewhere
 _SIZES = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 2**16}, "minItems": 2, "maxItems": 3}
 _MM = {"type": "number", "minimum": 1e-6, "maximum": 1e6}
 _AXIS = {"type": "integer", "minimum": 0, "maximum": 2}
@@ -28,11 +28,11 @@ _STATISTICS = {  # by channel; of a channel without foreground nnU-Net writes Na
 }
 _RESAMPLING = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
 # what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
-_CONFIGURATION = {
+CONFIGURATION = {
     "type": "object",
     "properties": {
         "inherits_from": {"type": "string"},
-        "data_identifier": {"type": "string", "pattern": NAME},  # becomes the name of a folder
+        "data_identifier": _NAME,  # becomes the name of a folder
         "preprocessor_name": {"type": "string"},
         "batch_size": {"type": "integer", "minimum": 1},
         "patch_size": _SIZES,
@@ -88,13 +88,13 @@ PLANS_SCHEMA = {
     "type": "object",
     "required": ["dataset_name", "plans_name", "image_reader_writer", "configurations"],
     "properties": {
-        "dataset_name": {"type": "string", "pattern": NAME},
-        "plans_name": {"type": "string", "pattern": NAME},
+        "dataset_name": {"type": "string"},
+        "plans_name": {"type": "string"},
         "image_reader_writer": {"type": "string"},
         "experiment_planner_used": {"type": "string"},
         "transpose_forward": _AXES,
         "transpose_backward": _AXES,
-        "configurations": {"type": "object", "minProperties": 1, "additionalProperties": _CONFIGURATION},
+        "configurations": {"type": "object", "minProperties": 1, "additionalProperties": CONFIGURATION},
         "label_manager": {"type": "string"},
         "foreground_intensity_properties_per_channel": _STATISTICS,
         KEY: _TAKEN_OVER,
@@ -104,6 +104,7 @@ PLANS = "a plan of nnU-Net's"
 USED_PLANS_SCHEMA = {  # to preprocess, train or predict by, where one that is looked at may lack something
     **PLANS_SCHEMA,
     "required": [*PLANS_SCHEMA["required"], "transpose_forward", "transpose_backward"],
+    "properties": {**PLANS_SCHEMA["properties"], "dataset_name": _NAME, "plans_name": _NAME},
 }
 SHOWN_OF_CONFIGURATIONS = {  # on a page of a training
     "data_identifier",
@@ -161,7 +162,7 @@ SCHEMA = {
             "type": "object",
             "required": ["name", "folder", "channel_names", "file_ending", "num_cases", "normalization"],
             "properties": {
-                "name": {"type": "string", "pattern": NAME},
+                "name": {"type": "string"},
                 "folder": {"type": "string", "pattern": r"^[^/\\\n]+/nnUDA_target_[^/\\\n]+\Z"},
                 "channel_names": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
                 "file_ending": {"type": "string"},

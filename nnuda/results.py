@@ -18,6 +18,8 @@ PLANS, PLANS_SOURCE = "plans.json", "plans_source.json"  # normalises as the tar
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 FOLD = "fold_"
 POSTPROCESSING = "postprocessing.json"  # that nnUDA_postprocess leaves last
+ADAPTED = "nnuda_adapt.json"  # what nnUDA_adapt knows of its folder, and knows it by
+ESTIMATE = "nnuda_estimate.json"  # beside the predictions that nnUDA_estimate judged
 _LABEL = {"type": "integer", "minimum": 0}
 DATASET_SCHEMA = {
     "type": "object",
@@ -54,6 +56,24 @@ FINGERPRINT_SCHEMA = {
             },
         },
         "median_relative_size_after_cropping": {"type": "number"},
+    },
+}
+_NUMBER = {"type": ["number", "nan", "null"]}
+_EXPECTED = {
+    "type": "object",
+    "required": ["value", "low", "high"],
+    "properties": dict.fromkeys(("value", "low", "high", "soft_dice", "atc", "agreement", "dice_on_source"), _NUMBER),
+}
+ESTIMATE_SCHEMA = {
+    "type": "object",
+    "required": ["verdict", "reasons", "caution", "mean", "per_class", "per_case"],
+    "properties": {
+        "verdict": {"type": "string"},
+        "caution": {"type": "string"},
+        **dict.fromkeys(("reasons", "notes"), {"type": "array", "items": {"type": "string"}}),
+        "mean": _EXPECTED,
+        "per_class": {"type": "object", "minProperties": 1, "additionalProperties": _EXPECTED},
+        "per_case": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
     },
 }
 AS_LEFT = "Put back what training left there."  # the remedy for files of a results folder
@@ -126,6 +146,16 @@ def read_fingerprint(
         planned_by = {"required": ["median_relative_size_after_cropping"], "properties": of_each}
         schema = {"allOf": [schema, planned_by]}
     return read_json(path, "a dataset's fingerprint", schema, remedy)
+
+
+def read_estimate(file: str) -> dict[str, Any]:
+    """Dice expected without labels, as nnUDA_estimate writes it.
+
+    Raises:
+        FileError: not there, damaged, or no estimate.
+    """
+    remedy = "Make it again with nnUDA_estimate, or move it away."
+    return read_json(file, "what nnUDA_estimate writes", ESTIMATE_SCHEMA, remedy)
 
 
 def folds_in(folder: str) -> list[str]:

@@ -21,7 +21,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from nnuda.errors import NnudaError, short
-from nnuda.files import schema_validator
+from nnuda.files import read_json, schema_validator
 from nnuda.trainer_files import BASE, package_presets, preset_files
 
 RECIPE = "training.recipe"
@@ -29,7 +29,10 @@ FIELDS = ("value", "paper", "schema", "source", "help")
 NEEDED = ("value", "schema", "help")  # of a new setting
 LENGTH = ("training.num_epochs", "training.num_iterations_per_epoch")
 INIT_FROM = "training.init_from"
+SEED = "training.seed"
 STEPS_BEFORE_ADAPTATION, LATEST_START = 400, 0.6  # the latter as a share of the training
+_PRESET = {"type": "object", "additionalProperties": {"type": "object"}}
+_EXAMPLE = '{"name.setting": {"value": 1, "schema": {"type": "number"}, "help": "one line"}}'
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -54,7 +57,8 @@ def load_preset(name: str) -> dict[str, dict]:
         name: a method's preset, for example "uuds".
 
     Raises:
-        SettingsError: no such preset, two of that name, or a file outside of nnuda that is no preset.
+        SettingsError: no such preset, two of that name, or entries outside of nnuda that are none.
+        FileError: a file outside of nnuda that is no preset.
     """
     files = preset_files()
     if name not in files:
@@ -80,6 +84,11 @@ def load_preset(name: str) -> dict[str, dict]:
     return merged
 
 
+def largest_seed() -> int:
+    """NumPy's, as base.json has it; the smallest is 0."""
+    return load_preset(BASE)[SEED]["schema"]["maximum"]
+
+
 def defaults(entries: dict[str, dict], recipe: str) -> dict[str, Any]:
     """Values that a preset gives under a recipe, "recommended" or "paper"."""
     field = "paper" if recipe == "paper" else "value"
@@ -93,25 +102,7 @@ def _version(file: str) -> tuple[str, int]:
 @lru_cache
 def _read_preset(file: str, changed: int) -> dict[str, dict]:
     """A file as it was at a time."""
-
-    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ValueError(f"{twice} stands there twice")
-        return dict(pairs)
-
-    try:
-        with open(file, encoding="utf-8") as content:
-            entries = json.load(content, object_pairs_hook=each_key_once)
-    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are some
-        raise SettingsError(f"Preset {file}: expected JSON; {error}.") from error
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise SettingsError(
-            f"Preset {file}: expected an object of entries, each an object with {', '.join(NEEDED)}: "
-            '{"name.setting": {"value": 1, "schema": {"type": "number"}, "help": "one line"}}.'
-        )
-    return entries
+    return read_json(file, "a preset", _PRESET, f"Each entry has {', '.join(NEEDED)}: {_EXAMPLE}.")
 
 
 def _check_preset(name: str, file: str, entries: dict[str, dict], base: dict[str, dict]) -> None:

@@ -39,7 +39,7 @@ ALLOWED = {
     "losses": [],
     "statistics": [],
     # what works on tensors, images and texts
-    "text": ["errors", "files"],
+    "text": ["errors", "files", "settings"],
     "networks": ["errors", "plan_network", "text"],
     "data": [],
     "selection": ["files", "losses"],
@@ -64,6 +64,7 @@ ALLOWED = {
         "text",
     ],
     "planning": [
+        "case_files",
         "dataset_json",
         "datasets",
         "errors",
@@ -97,7 +98,17 @@ ALLOWED = {
         "settings",
         "trainer_files",
     ],
-    "export": ["datasets", "errors", "files", "images", "plan_key", "plan_network", "predictor", "results"],
+    "export": [
+        "datasets",
+        "errors",
+        "files",
+        "images",
+        "plan_check",
+        "plan_key",
+        "plan_network",
+        "predictor",
+        "results",
+    ],
     "report": [
         "datasets",
         "errors",
@@ -116,6 +127,7 @@ ALLOWED = {
     ],
     "demo": ["commands", "evaluation", "files", "plan_key", "results", "stages"],
     "stages": [
+        "case_files",
         "commands",
         "datasets",
         "errors",
@@ -151,6 +163,7 @@ ALLOWED = {
         "files",
         "find_trainer",
         "images",
+        "plan_key",
         "planning",
         "published",
         "report",
@@ -177,6 +190,7 @@ ALLOWED = {
         "files",
         "images",
         "labels",
+        "plan_check",
         "plan_key",
         "predictor",
         "planning",
@@ -200,6 +214,7 @@ ALLOWED = {
     "api": ["cli", "errors", "files", "stages"],
     "cli": [
         "benchmark",
+        "case_files",
         "choosing",
         "convert",
         "datasets",

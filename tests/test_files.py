@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from nnuda.files import (
     LockedError,
     check_output,
     check_output_folder,
+    check_own_folder,
     folder_aside,
     inside,
     locked,
@@ -301,6 +304,40 @@ def test_good_places(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("mine")
     check_output(str(tmp_path / "mine.json"), "-o", b'"ours": ', force=True)
     assert sorted(os.listdir(tmp_path)) == ["mine.json", "ours.json"]
+
+
+def test_an_array_that_is_there_twice(tmp_path: Path) -> None:
+    one = io.BytesIO()
+    np.save(one, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("b.npy", "liver.npy", "liver.npy"):
+            archive.writestr(name, one.getvalue())
+    with pytest.raises(FileError, match="a.npz: expected vectors .*liver is in it twice"):
+        read_arrays(tmp_path / "a.npz", "vectors")
+
+
+@pytest.mark.parametrize(
+    ("held", "record", "refused"),
+    [
+        ([], "", ""),
+        (["nnuda.lock"], "", ""),
+        (["ours.json", "b", "c"], "ours.json", ""),
+        (["ours.json"], "", "expected a new or empty folder; .* holds ours.json"),
+        (
+            list("dcba"),
+            "ours.json",
+            "expected a new or empty folder, or one that this command wrote; .* holds a, b, c. Name",
+        ),
+    ],
+)
+def test_a_folder_of_the_users_is_not_written_in(tmp_path: Path, held: list[str], record: str, refused: str) -> None:
+    for name in held:
+        (tmp_path / name).touch()
+    with pytest.raises(FileError, match=f"-o: {refused}") if refused else contextlib.nullcontext():
+        check_own_folder(str(tmp_path), "-o", record)
+    assert sorted(os.listdir(tmp_path)) == sorted(held)
+    check_own_folder(str(tmp_path / "new"), "-o", record)
 
 
 def test_text_that_is_no_utf8_is_written(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from planning_pairs import SOURCE, TARGET, _planned_once, _stock_once, checksums, folders, pair, planned  # noqa: F401
 
 from nnuda.cli import check, configure, plan_experiment
+from nnuda.errors import NnudaError
 from nnuda.find_trainer import TrainerError, find_trainer
 from nnuda.plan_key import KEY
 from nnuda.planning.memory import memory_factor
@@ -143,10 +144,10 @@ def test_what_no_trainer_names_is_left_alone(mine):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("{ no JSON", "expected JSON; "),
-    ('{"mine.a": {"value": 1}, "mine.a": {"value": 2}}', "mine.a stands there twice"),
-    ([1], "expected an object of entries"),
-    ({"mine.a": 1}, "expected an object of entries"),
+    ("{ no JSON", "expected a preset; got no JSON"),
+    ('{"mine.a": {"value": 1}, "mine.a": {"value": 2}}', "the entry 'mine.a' twice"),
+    ([1], "expected a preset; got .*Each entry has value, schema, help"),
+    ({"mine.a": 1}, "expected a preset; got mine.a: 1 is not of type"),
     ({"mine.a": {"schema": NUMBER, "help": "x"}}, "mine.a: expected value, schema, help .*; missing: value; unknown: none"),
     ({"mine.a": {"value": 1, "help": "x"}}, "missing: schema"),
     ({"mine.a": {"value": 1, "schema": NUMBER}}, "missing: help"),
@@ -166,10 +167,10 @@ def test_what_no_trainer_names_is_left_alone(mine):
 def test_a_wrong_preset_is_one_error_that_names_its_file(mine, content, message):
     mine.trainer()
     file = mine.preset(content)
-    with pytest.raises(SettingsError, match=message) as error:
+    with pytest.raises(NnudaError, match=message) as error:
         load_preset("mine")
     assert str(file) in str(error.value)
-    with pytest.raises(SettingsError, match=str(file)):
+    with pytest.raises(NnudaError, match=str(file)):
         parse_set_arguments(["training.num_epochs=1"])
 
 
@@ -264,4 +265,4 @@ def test_the_check_lists_it_and_says_what_is_wrong(mine, planned, capsys):
     mine.preset("{")
     with pytest.raises(SystemExit) as ended:
         check.main([])
-    assert ended.value.code == 1 and f"Preset {file}: expected JSON" in capsys.readouterr().out
+    assert ended.value.code == 1 and f"{file}: expected a preset; got no JSON" in capsys.readouterr().out

@@ -84,7 +84,6 @@ def without(*path: str):
         (lambda key: key.update(schema_version=SCHEMA_VERSION + 1), f"{KEY}.schema_version"),
         (lambda key: key.update(plan="new"), f"{KEY}.plan"),
         (lambda key: key["target"].update(num_cases=0), f"{KEY}.target.num_cases"),
-        (lambda key: key["target"].update(name="../../evil"), f"{KEY}.target.name"),
         (lambda key: key["target"].update(folder="a/nnUDA_target_b\n"), f"{KEY}.target.folder"),
         (lambda key: key.update(foreground_classes=[1, 2]), f"{KEY}.foreground_classes"),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -12,12 +12,13 @@ from nnuda.datasets import Domain, find_images, load_dataset
 from nnuda.errors import NnudaError
 from nnuda.files import read_json, schema_complaint
 from nnuda.find_trainer import find_trainer
+from nnuda.plan_key import CONFIGURATION
+from nnuda.planning.choice import STOCK_CONFIGURATIONS
 from nnuda.published.results import published_pairs
-from nnuda.settings import effective_settings
+from nnuda.settings import SEED, effective_settings, largest_seed
 
 SOURCE, TARGET = "source", "target"
-MAX_SEED = 2**32 - 1  # NumPy's
-SEED = "training.seed"
+FILES = ("--class-texts", "--class-embeddings")  # words of a row's plan that files follow
 _NAME = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9.-]*\Z", "maxLength": 60}
 _DATASET = {"type": ["integer", "string"]}
 _SETTINGS = {"type": "object"}
@@ -76,7 +77,7 @@ SCHEMA = {
             "type": "array",
             "minItems": 1,
             "uniqueItems": True,
-            "items": {"type": "integer", "minimum": 0, "maximum": MAX_SEED},
+            "items": {"type": "integer", "minimum": 0, "maximum": largest_seed()},
         },
         "folds": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [0, 1, 2, 3, 4, "all"]}},
         "against": {"type": "string"},
@@ -84,10 +85,10 @@ SCHEMA = {
         "device": {"enum": ["cuda", "cpu", "mps"]},
     },
 }
-_CONFIGURATION = {
-    "type": "object",
+_ADDED = {
+    **CONFIGURATION,
     "required": ["inherits_from"],
-    "properties": {"inherits_from": {"type": "string"}, "arch_kwargs": {"type": "object"}},
+    "properties": {**CONFIGURATION["properties"], "arch_kwargs": {"type": "object"}},
 }
 REMEDY = "documentation/how-to/benchmark.md has an example."
 
@@ -129,7 +130,7 @@ class Row:
         name, title: short, and for the page.
         trainer: as of -tr.
         settings: beside the budget's.
-        plan: further words of nnUDA_configure, such as --text-model.
+        plan: further words of nnUDA_configure, those of class embeddings, such as --text-model.
         on: SOURCE, or TARGET for an oracle.
     """
 
@@ -216,7 +217,7 @@ def read_benchmark(file: str, values: Mapping[str, Mapping[str, Any]] | None = N
         BenchmarkError: names given twice, rows or labels that cannot be, cases that are trained on and scored.
         TrainerError, SettingsError, DatasetError: what the rows and pairs name is not there; the row is named.
     """
-    content = read_json(file, "a benchmark", SCHEMA, REMEDY)
+    content = read_description(file)
     for kind in ("pairs", "rows"):
         names = [entry["name"] for entry in content[kind]]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -244,14 +245,54 @@ def read_benchmark(file: str, values: Mapping[str, Mapping[str, Any]] | None = N
     return benchmark
 
 
+def read_description(file: str) -> dict[str, Any]:
+    """The content of a description, with its paths as they are from everywhere: relative ones count from its folder.
+
+    Raises:
+        FileError: no JSON, or not of the schema.
+    """
+    content = read_json(file, "a benchmark", SCHEMA, REMEDY)
+    for pair in content["pairs"]:
+        pair |= {key: _beside(file, pair[key]) for key in pair.keys() & {"labels", "images"}}
+    for row in content["rows"]:
+        words = [part for word in row.get("plan", []) for part in _split(word)]
+        row["plan"] = [_beside(file, w) if before in FILES else w for before, w in zip(["", *words], words)]
+    return content
+
+
+def _split(word: str) -> list[str]:
+    """--class-texts=FILE as --class-texts FILE."""
+    return word.split("=", 1) if word.startswith(FILES) else [word]
+
+
 def _row(entry: dict) -> Row:
     return Row(**{"title": entry["name"], **entry})
 
 
 def _check_budget(file: str, budget: dict) -> None:
-    complaint = schema_complaint(budget["add"], _CONFIGURATION) if "add" in budget else ""
+    complaint = schema_complaint(budget["add"], _ADDED) if "add" in budget else ""
     if complaint:
         raise BenchmarkError(f"{file}: budget.add: expected a configuration of nnU-Net's plans; {complaint}. {REMEDY}")
+    check_configuration(budget, STOCK_CONFIGURATIONS, f"{file}: ")
+
+
+def check_configuration(budget: Mapping[str, Any], planned: Iterable[str], where: str = "") -> None:
+    """Whether a plan has, or can be given, the budget's configuration.
+
+    Args:
+        budget: of a description.
+        planned: names of the plan's configurations.
+        where: begins the message.
+
+    Raises:
+        BenchmarkError: it is not there, inherits from one that is not, or would take another's place.
+    """
+    name, parent = budget["configuration"], budget.get("add", {}).get("inherits_from")
+    if (parent or name) not in planned or (parent and name in planned):
+        raise BenchmarkError(
+            f"{where}budget: expected one of the plan's configurations {', '.join(planned)}, or another name with add; "
+            f"got {name}{f', which inherits from {parent}' if parent else ''}."
+        )
 
 
 def _check_oracles(file: str, benchmark: Benchmark) -> None:
@@ -277,9 +318,8 @@ def _pair(file: str, entry: dict) -> Pair:
     try:
         source, target = load_dataset(entry["source"], labelled=True), load_dataset(entry["target"])
         oracle = load_dataset(entry["oracle"], labelled=True) if "oracle" in entry else None
-        labels = _beside(file, entry["labels"])
-        folder = _beside(file, entry["images"]) if "images" in entry else None
-        images = _scored_images(target, labels, folder)
+        labels = entry["labels"]
+        images = _scored_images(target, labels, entry.get("images"))
     except NnudaError as error:
         raise BenchmarkError(f"{file}: pair {entry['name']}: {error}") from error
     both = sorted(images.keys() & oracle.images.keys()) if oracle else []
@@ -297,7 +337,6 @@ def _pair(file: str, entry: dict) -> Pair:
 
 
 def _beside(file: str, path: str) -> str:
-    """A path of the description: relative ones count from the description's folder."""
     return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(file)), os.path.expandvars(path)))
 
 

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from nnuda.benchmark.description import Benchmark, BenchmarkError
+from nnuda.benchmark.description import Benchmark, BenchmarkError, read_description
 from nnuda.benchmark.identity import write_json
 from nnuda.benchmark.places import DESCRIPTION, DONE, FROZEN, READY, RUNNING, pair_folder, read_state, run_folder
-from nnuda.files import read_json, write_text
+from nnuda.files import write_text
 
 STEP = [sys.executable, "-m", "nnuda.benchmark.step"]
 FIRST = 10**6  # priority from which the rules count down, so that runs begin in the order of the description
@@ -54,11 +54,7 @@ def freeze(folder: str, file: str, benchmark: Benchmark) -> None:
         folder: of the benchmark.
         file, benchmark: the description, whose relative paths become absolute, and what it says.
     """
-    content, base = read_json(file, "a benchmark"), os.path.dirname(os.path.abspath(file))
-    for pair in content["pairs"]:
-        for key in pair.keys() & {"labels", "images"}:
-            pair[key] = os.path.normpath(os.path.join(base, os.path.expandvars(pair[key])))
-    write_json(content, os.path.join(folder, DESCRIPTION))
+    write_json(read_description(file), os.path.join(folder, DESCRIPTION))
     variables = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
     write_json({"environment": variables, "values": benchmark.values}, os.path.join(folder, FROZEN))
 
@@ -117,12 +113,15 @@ def parse_slurm(words: Sequence[str]) -> dict[str, str]:
     """["partition=gpu", "runtime=600"] as a dictionary.
 
     Raises:
-        BenchmarkError: a word without =.
+        BenchmarkError: a word without key or value, or a key twice.
     """
-    wrong = [word for word in words if "=" not in word]
-    if wrong:
-        raise BenchmarkError(f"--slurm: expected KEY=VALUE such as partition=gpu runtime=600; got {wrong[0]}.")
-    return dict(word.split("=", 1) for word in words)
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if not key or not value or key in found:
+            raise BenchmarkError(f"--slurm: expected KEY=VALUE such as partition=gpu, each key once; got {word!r}.")
+        found[key] = value
+    return found
 
 
 def start_engine(

@@ -6,7 +6,6 @@ again while its runs still train.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -14,10 +13,11 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from nnuda.benchmark.description import Benchmark, BenchmarkError, Run, read_benchmark
+from nnuda.benchmark.description import Benchmark, BenchmarkError, Run, check_configuration, read_benchmark
 from nnuda.benchmark.gpus import own_gpu
 from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, provenance, write_json
 from nnuda.benchmark.places import (
@@ -37,6 +37,7 @@ from nnuda.benchmark.places import (
 from nnuda.commands import run_logged
 from nnuda.errors import message_of, one_message
 from nnuda.files import LOCK, LockedError, locked, read_json
+from nnuda.plan_key import read_plans
 
 POLL_SECONDS = 2
 
@@ -116,15 +117,10 @@ def add_configuration(budget: dict[str, Any], file: Path) -> None:
     Raises:
         BenchmarkError: the plan has no such configuration, or none that it inherits from.
     """
-    plans, name, added = json.loads(file.read_text()), budget["configuration"], dict(budget.get("add") or {})
-    wanted = added["inherits_from"] if added else name
-    if wanted not in plans["configurations"] or (added and name in plans["configurations"]):
-        raise BenchmarkError(
-            f"budget: expected one of the plan's configurations {', '.join(plans['configurations'])}, or another name "
-            f"with add; got {name}{f', which inherits from {wanted}' if added else ''}."
-        )
+    plans, name, added = read_plans(str(file)), budget["configuration"], dict(budget.get("add") or {})
+    check_configuration(budget, plans["configurations"])
     if added:
-        architecture = json.loads(json.dumps(plans["configurations"][wanted]["architecture"]))
+        architecture = deepcopy(plans["configurations"][added["inherits_from"]]["architecture"])
         architecture["arch_kwargs"] |= added.pop("arch_kwargs", {})
         identifier = {"data_identifier": f"nnUNetPlans_{name}", "architecture": architecture}
         plans["configurations"][name] = {**added, **identifier}

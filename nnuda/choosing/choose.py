@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, join
+from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
 from nnuda.choosing.candidates import Candidate, ChoiceError, Group, pairs
 from nnuda.choosing.estimates import Pool, estimate_all, mean_dice, source_cases, true_dice
@@ -26,7 +26,7 @@ from nnuda.errors import harmless
 from nnuda.evaluation.estimate import DO_NOT_USE
 from nnuda.evaluation.quality import read_model
 from nnuda.evaluation.scores import find_cases, first_names
-from nnuda.files import LOCK, check_output_folder, locked, read_json, write_json, write_text
+from nnuda.files import LOCK, check_own_folder, locked, read_json, write_json, write_text
 
 STATE = "nnuda_find_best_configuration.json"
 
@@ -88,20 +88,19 @@ def _check(request: Request) -> dict[str, list[str]]:
                 f"{request.labels} has {first_names(sorted(known), 2)}."
             )
     _said(request)
-    check_output_folder(request.output, "-o")
     return cases
 
 
 def _said(request: Request) -> dict[str, str]:
     """What the output folder is for; stops where it holds something else."""
+    check_own_folder(request.output, "-o", STATE)
     said = {"source": request.source.name, "target": request.target.name}
     file = join(request.output, STATE)
-    there = read_json(file, "what nnUDA_find_best_configuration writes") if isfile(file) else None
-    held = [name for name in os.listdir(request.output) if name != LOCK] if isdir(request.output) else []
-    if there not in (None, said) or (there is None and held):
+    there = read_json(file, "what nnUDA_find_best_configuration writes") if isfile(file) else said
+    if there != said:
         raise ChoiceError(
-            f"-o: expected a new or empty folder, or one of this command for {said['source']} and {said['target']}; "
-            f"{request.output} holds something else. Name another."
+            f"-o: expected a folder of this command for {said['source']} and {said['target']}; {request.output} is for "
+            f"{there.get('source')} and {there.get('target')}. Name another."
         )
     return said
 

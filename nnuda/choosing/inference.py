@@ -19,10 +19,11 @@ from nnuda.choosing.predictions import How
 from nnuda.choosing.ranking import WIDTH, Ranked
 from nnuda.evaluation.quality import Model
 from nnuda.files import folder_aside, into_place, read_json, write_json
+from nnuda.results import ESTIMATE
 from nnuda.selftraining.members import Member
 
 INSTRUCTIONS, INFORMATION = "inference_instructions.txt", "inference_information.json"
-PREDICTIONS, ESTIMATE = "predictions", "nnuda_estimate.json"
+PREDICTIONS = "predictions"
 
 
 def commands(candidate: Candidate, dataset: str, how: How) -> list[str]:

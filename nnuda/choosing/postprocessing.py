@@ -24,7 +24,7 @@ from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.reading import check_values, find_reader, read_files
 from nnuda.evaluation.scores import class_labels
-from nnuda.files import folder_aside, into_place, read_json, write_json
+from nnuda.files import check_own_folder, folder_aside, into_place, read_json, write_json
 from nnuda.images import read_label
 from nnuda.processes import run_cases
 from nnuda.results import POSTPROCESSING
@@ -94,16 +94,16 @@ def find_predictions(predictions: str, output: str, ending: str) -> list[str]:
 
     Raises:
         EvaluationError: no label files, or an output folder that is the same or holds what `postprocess` did not write.
+        FileError: as `check_own_folder`.
     """
     files = [name for name in subfiles(predictions, suffix=ending, join=False) if not name.startswith(".")]
     if not files:
         raise EvaluationError(f"-i: expected label files (*{ending}) in {predictions}; found none. Predict first.")
     if os.path.realpath(output) == os.path.realpath(predictions):
         raise EvaluationError("-o: expected another folder than -i, whose files stay as they are. Name a new one.")
+    check_own_folder(output, "-o", POSTPROCESSING)
     there = os.listdir(output) if isdir(output) else []
-    if there and not isfile(join(output, POSTPROCESSING)):
-        raise EvaluationError(f"-o: expected a new or empty folder; {output} holds something. Name another.")
-    record = read_json(join(output, POSTPROCESSING), "what nnUDA_postprocess writes") if there else {}
+    record = read_json(join(output, POSTPROCESSING), "what nnUDA_postprocess writes") if POSTPROCESSING in there else {}
     ours = {*_BESIDE, "summary.json", PICKLE, POSTPROCESSING, *(case + ending for case in record.get("per_case", {}))}
     scores = {name for name in there if name.startswith("nnuda_")}
     others = sorted({*there} - ours - scores)

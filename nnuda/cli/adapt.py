@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchgenerators.utilities.file_and_folder_operations import isdir, join, load_json
+from batchgenerators.utilities.file_and_folder_operations import isdir, join
 
-from nnuda.cli import pseudo_label
-from nnuda.cli.device import add_device, device_of
+from nnuda.cli import plan_and_preprocess, pseudo_label
 from nnuda.cli.domain_arguments import add_settings, add_source, add_target, read_domains, target_words
 from nnuda.cli.estimate import print_estimate
 from nnuda.cli.next_command import RECOMMENDED as TRAINER
 from nnuda.cli.parser import new_parser
+from nnuda.cli.plan_arguments import read_request
 from nnuda.cli.ranges import decimal, fold, gigabytes, number_of_processes, whole
 from nnuda.cli.rounds import add_rounds, check_rounds, print_rounds, read_rounds
-from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, add_device, check_folders, run_command, usable_device
 from nnuda.cli.text_arguments import add_texts
 from nnuda.datasets import DatasetError, Domain, find_images
 from nnuda.errors import AdaptError
-from nnuda.files import check_output_folder
+from nnuda.files import check_output_folder, check_own_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.plan_key import read_plans
 from nnuda.planning.choice import default_name
-from nnuda.results import AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, split_fold
+from nnuda.results import ADAPTED, AS_LEFT, PLANS, find_checkpoint, find_fold, folds_in, read_estimate, split_fold
 from nnuda.settings import INIT_FROM, parse_set_arguments
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _adapt(args: argparse.Namespace) -> None:
     road = make_road(args)
+    check_road(road)
     from nnuda.stages.rounds import rounds_of
     from nnuda.stages.walk import print_commands, walk
 
@@ -126,7 +129,7 @@ def _adapt(args: argparse.Namespace) -> None:
     road = walk(road, args.budget)
     print_commands(road, "\nIt was done by:")
     print()
-    print_estimate(load_json(road.estimate))
+    print_estimate(read_estimate(road.estimate))
     print(f"\nPredictions: {road.predictions}\nEstimate:    {road.estimate}\nReport:      {road.report}")
     print(f"Postprocessed, in one piece where the source's classes are: {road.postprocessed}")
     if road.rounds:
@@ -141,15 +144,44 @@ def make_road(args: argparse.Namespace) -> Road:
     """
     args.f = args.f or ("all" if args.source_free else "0")
     check_folders({"-i": args.i})
-    parse_set_arguments(args.settings)
+    _check_epochs(args, parse_set_arguments(args.settings))
     check_rounds(args)
-    if args.budget is not None and args.epochs is not None:
-        raise AdaptError("Expected --budget or --epochs; got both. --budget decides their number.")
-    for option, place in (("-o", args.o), *((name, os.environ[name]) for name in WRITTEN)):
-        if place is not None:
-            check_output_folder(place, option)
+    if args.o is not None:
+        check_own_folder(args.o, "-o", ADAPTED)
+    for name in WRITTEN:
+        check_output_folder(os.environ[name], name)
     first = label_with_model(args) if args.source_free else ()
     return replace(read_road(args, *read_domains(args)), first=first)
+
+
+def _check_epochs(args: argparse.Namespace, settings: dict) -> None:
+    given = {
+        "--budget": args.budget is not None,
+        "--epochs": args.epochs is not None,
+        f"--set {EPOCHS}": EPOCHS in settings,
+    }
+    asked = [option for option in given if given[option]]
+    if len(asked) > 1:
+        raise AdaptError(
+            f"{asked[0]}: expected one option that decides the number of epochs; got {' and '.join(asked)}. Leave all but "
+            "one out."
+        )
+
+
+def check_road(road: Road) -> None:
+    """What planning, or a later stage, would stop with; so that it is known before anything is written.
+
+    Raises:
+        NnudaError: as `read_request` and `check_later_stages`.
+    """
+    from nnuda.stages.check import check_later_stages
+    from nnuda.stages.left import planning_left
+
+    check_later_stages(road)
+    args = plan_and_preprocess.build_parser().parse_args(road.plan_command()[1:])
+    with redirect_stdout(io.StringIO()):  # warnings: planning says them
+        if planning_left(road):
+            read_request(args, road.source, road.target, args.c)
 
 
 def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
@@ -162,8 +194,6 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
     find_trainer(args.tr)
     from nnuda.stages.road import Road
 
-    if args.epochs is not None and EPOCHS in settings:
-        raise AdaptError(f"Expected --epochs or --set {EPOCHS}; got both. Leave one out.")
     if args.epochs is not None:
         settings |= parse_set_arguments([f"{EPOCHS}={args.epochs}"])
     if args.model is not None:
@@ -193,7 +223,7 @@ def read_road(args: argparse.Namespace, source: Domain, target: Domain) -> Road:
         cases=_sizes(images, source.file_ending),
         output=None if args.o is None else os.path.abspath(args.o),
         checkpoint=args.chk,
-        device=device_of(args),
+        device=usable_device(args.device),
         processes=args.np,
         rounds=read_rounds(args, source, target),
     )
@@ -239,7 +269,7 @@ def label_with_model(args: argparse.Namespace) -> list[str]:
     checkpoint = find_checkpoint(model_to_start_from(args.model, args.f, True)[0], option="--from")
     folder, fold = split_fold(os.path.dirname(checkpoint))
     words = ["nnUDA_pseudo_label", "--source-free", *target_words(args), "-m", folder, "-f", fold]
-    words += ["-chk", os.path.basename(checkpoint), "-o", args.d, "-device", device_of(args)]
+    words += ["-chk", os.path.basename(checkpoint), "-o", args.d, "-device", usable_device(args.device)]
     words += ["-np", str(args.np)] if args.np else []
     print(f"The source's part is taken by predictions of the model:\n  $ {shlex.join(words)}", flush=True)
     pseudo_label.main(words[1:])

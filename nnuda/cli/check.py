@@ -17,8 +17,7 @@ from nnuda import __version__
 from nnuda.cli.check_plan import check_plan
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
-from nnuda.cli.run_command import run_command
-from nnuda.errors import PlanningError
+from nnuda.cli.run_command import check_needed, run_command
 from nnuda.files import FileError, check_output_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
@@ -61,8 +60,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.plan:
         check_plan(args)
         return
-    if args.d is not None or args.c or args.tr or args.measure:
-        raise PlanningError("Expected --plan with -d, -c, -tr and --measure.")
+    check_needed("--plan", args.plan, {"-d": args.d, "-c": args.c, "-tr": args.tr, "--measure": args.measure})
     print(f"nnuda {__version__}, Python {platform.python_version()} ({sys.executable})")
     problems = [*_versions(), *_paths(), *_trainers(), *_device()]
     for problem, remedy in problems:

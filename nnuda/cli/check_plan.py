@@ -11,7 +11,7 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.cli.domain_arguments import print_domains_of_plan
 from nnuda.cli.next_command import RECOMMENDED
-from nnuda.cli.run_command import check_variables
+from nnuda.cli.run_command import check_variables, usable_device
 from nnuda.datasets import dataset_name
 from nnuda.errors import PlanningError
 from nnuda.find_trainer import find_trainer
@@ -109,8 +109,7 @@ def _print_measured(plans: dict, dataset_json: dict, trainer: str, configuration
     from nnuda.evaluation.table import print_table, table_of
     from nnuda.training.cost import seconds_of_a_step
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
+    usable_device(device)
     settings = effective_settings(find_trainer(trainer).preset, chosen_settings(read_key(plans)))
     steps = settings["training.num_epochs"] * settings["training.num_iterations_per_epoch"]
     rows = [["configuration", "a step", "nnU-Net's", "times", "all steps"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnuda.cli.evaluate import add_inputs, load_inputs, parse_tolerances
 from nnuda.cli.parser import new_parser
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import PRESETS
 from nnuda.files import check_output
@@ -67,7 +67,7 @@ def named_paths(words: list[str]) -> dict[str, str]:
     """["a=x/y", "x/z"] -> {"a": "x/y", "z": "x/z"}.
 
     Raises:
-        EvaluationError: two results of one name.
+        EvaluationError: two results of one name, or one under two.
     """
     named: dict[str, str] = {}
     for word in words:
@@ -82,7 +82,16 @@ def named_paths(words: list[str]) -> dict[str, str]:
                 f"Name them: first={named[name]} second={path}."
             )
         named[name] = path
+    _check_different(named)
     return named
+
+
+def _check_different(named: dict[str, str]) -> None:
+    files: dict[str, str] = {}
+    for name, path in named.items():
+        other = files.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise EvaluationError(f"Expected different results; {other} and {name} are both {path}. Name it once.")
 
 
 def _scored(path: str, arguments: argparse.Namespace) -> dict:
@@ -111,9 +120,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     check_folders({"-gt": arguments.gt})
-    if arguments.gt is None and (arguments.preset or arguments.nsd_tolerance):
+    of_scoring = {"--preset": arguments.preset, "--nsd-tolerance": arguments.nsd_tolerance}
+    check_needed("-gt", arguments.gt, {**of_scoring, "-djfile": arguments.djfile, "-pfile": arguments.pfile})
+    if arguments.oracle is not None and arguments.oracle == (arguments.source_only or arguments.oracle):
         raise EvaluationError(
-            "Expected -gt with --preset and --nsd-tolerance: scores that were computed before keep their convention."
+            f"--oracle: expected another result with --source-only, the other end of the gap; got {arguments.oracle}"
+            f"{' for both' if arguments.source_only else ' alone'}. Name both, or neither."
         )
     named = named_paths(arguments.results)
     from nnuda.evaluation.comparison import compare

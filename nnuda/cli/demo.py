@@ -7,8 +7,7 @@ from pathlib import Path
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import run_command
-from nnuda.errors import NnudaError
-from nnuda.files import check_output_folder
+from nnuda.files import check_own_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,15 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    folder = Path(arguments.o)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NnudaError(
-            f"Expected a new or empty folder; {folder} holds something. Remove it, or give another with -o."
-        )
-    check_output_folder(str(folder), "-o")
+    check_own_folder(arguments.o, "-o")
     from nnuda.demo.workflow import run_demo  # imports torch: only once the folder is known to be free
 
-    run_demo(folder)
+    run_demo(Path(arguments.o))
 
 
 if __name__ == "__main__":

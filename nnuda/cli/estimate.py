@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any
 from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
-from nnuda.cli.device import add_device, device_of
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_device, add_force, check_folders, run_command, usable_device
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError, NnudaError
 from nnuda.files import check_output, write_json
-from nnuda.results import CHECKPOINTS, split_fold
+from nnuda.results import CHECKPOINTS, ESTIMATE, split_fold
 
 if TYPE_CHECKING:
     from nnuda.evaluation.quality import Model
-
-OUTPUT_NAME = "nnuda_estimate.json"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -83,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o",
         type=ending(".json"),
         metavar="FILE",
-        help=f"output (.json) (default: {OUTPUT_NAME} in the folder of predictions)",
+        help=f"output (.json) (default: {ESTIMATE} in the folder of predictions)",
     )
     return parser
 
@@ -94,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _estimate(args: argparse.Namespace) -> None:
-    output = args.o or join(args.predictions, OUTPUT_NAME)
+    output = args.o or join(args.predictions, ESTIMATE)
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
     if os.path.realpath(args.predictions) in map(os.path.realpath, args.second or []):
@@ -164,7 +161,7 @@ def _shifted(args: argparse.Namespace, model: Model) -> tuple[dict[str, str], st
     folder, fold = split_fold(args.fold_folder)
     checkpoint = args.chk or CHECKPOINTS[0]
     member = find_members([folder], [fold], [checkpoint], source, source.reader_class(), "fold_folder")[0]
-    return predict_source_shifted(member, source, join(args.fold_folder, SHIFTED), How(device_of(args))), ""
+    return predict_source_shifted(member, source, join(args.fold_folder, SHIFTED), How(usable_device(args.device))), ""
 
 
 def _source_labels(model: Model) -> str:

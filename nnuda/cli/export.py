@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import fold
-from nnuda.cli.run_command import run_command
-from nnuda.errors import ExportError
+from nnuda.cli.run_command import run_command, usable_device
 
 if TYPE_CHECKING:
     from nnuda.export.export_model import Exported
@@ -64,8 +63,7 @@ def _export(args: argparse.Namespace) -> None:
 
     from nnuda.export.export_model import export_model
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise ExportError("No CUDA GPU here. Add -device cpu (or mps).")
+    usable_device(args.device)
     print(f"Model: {model.folder} (folds {', '.join(model.folds)}, {model.checkpoint})")
     print(f"Target: {model.target}", flush=True)
     _report(model, export_model(model, args.i, torch.device(args.device), args.o))

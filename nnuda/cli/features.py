@@ -10,7 +10,7 @@ from nnunetv2.paths import nnUNet_raw
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, seed, whole
-from nnuda.cli.run_command import add_force, run_command
+from nnuda.cli.run_command import add_force, run_command, usable_device
 from nnuda.datasets import find_images
 from nnuda.errors import EvaluationError, PlanningError
 from nnuda.files import PICTURE_MARK, check_output
@@ -84,8 +84,7 @@ def _draw(args: argparse.Namespace) -> None:
     from nnuda.evaluation.class_features import collect_features
     from nnuda.evaluation.feature_embedding import draw, embed, neighbours
 
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise EvaluationError("No CUDA GPU here. Add -device cpu (or mps).")
+    usable_device(args.device)
     cases, panels = {domain: _cases(args, folders, domain) for domain in ("source", "target")}, {}
     for name, folder in zip(names, folders):
         collected = collect_features(

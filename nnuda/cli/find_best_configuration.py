@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from nnuda.cli.device import add_device, device_of
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import decimal, fold, number_of_processes
-from nnuda.cli.run_command import PLANNING_FOLDERS, check_folders, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, add_device, check_folders, run_command, usable_device
+from nnuda.datasets import find_images
 
 EXAMPLES = [
     "-d 501 -t 502",
@@ -86,9 +86,11 @@ def _find(args: argparse.Namespace) -> None:
     from nnuda.choosing.choose import Request, choose
     from nnuda.choosing.predictions import How
     from nnuda.cli.adapt import find_target_images
-    from nnuda.planning.checks import check_domains
+    from nnuda.planning.checks import check_domains, check_to_predict
 
     check_domains(source, target, source.reader_class())
+    images = find_target_images(args, target)
+    check_to_predict(find_images(images, source.file_ending), images, source)
     groups, left_out = find_groups(source, target, {"-tr": args.tr, "-p": args.p, "-c": args.c}, args.f, args.chk)
     default = os.path.join(str(nnUNet_results), source.name, f"best_configuration_for_{target.name}")
     choose(
@@ -97,9 +99,9 @@ def _find(args: argparse.Namespace) -> None:
             target=target,
             groups=groups,
             left_out=left_out,
-            images=find_target_images(args, target),
+            images=images,
             output=os.path.abspath(args.o or default),
-            how=How(device_of(args), not args.disable_tta, args.step_size),
+            how=How(usable_device(args.device), not args.disable_tta, args.step_size),
             ensembling=not args.disable_ensembling,
             labels=args.labels,
             processes=args.np,

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from batchgenerators.utilities.file_and_folder_operations import isfile
 
-from nnuda.cli.device import add_device, device_of
 from nnuda.cli.domain_arguments import add_source, add_target, read_domains, target_words
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, fold, whole
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_device, add_force, check_folders, check_needed, run_command, usable_device
 from nnuda.datasets import Domain
 from nnuda.errors import PlanningError
 from nnuda.files import check_output, write_json, write_text
@@ -66,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _look(args: argparse.Namespace) -> None:
     check_folders({"--model": args.model})
+    check_needed("--model", args.model, {"-f": args.f})
     from nnuda.evaluation.quality import MARK
 
     check_output(args.o, "-o", PAGE_MARK, args.force)
@@ -104,8 +104,9 @@ def _measure_and_judge(args: argparse.Namespace, source: Domain, target: Domain)
     rules = [] if error else find(geometry, alike(*sides, found), find_sides(source, reader))
     estimate = None
     if tried is not None and error is None:
+        device = usable_device(args.device)
         with tempfile.TemporaryDirectory(prefix="nnuda_look_") as work:
-            estimate = try_model(tried, source, target, args.model_cases, device_of(args), Path(work))
+            estimate = try_model(tried, source, target, args.model_cases, device, Path(work))
         estimate["sizes"] = class_sizes(estimate)
     verdict = judge(*sides, found, error, estimate)
     content = {

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
+from typing import NoReturn
 
 from nnuda import __version__
+from nnuda.errors import NnudaError
+
+
+class OptionsError(NnudaError, ValueError):
+    """Options that stand in a file, or in a call, and that the parser does not take."""
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -70,3 +76,28 @@ def new_parser(name: str, description: str, examples: Sequence[str], more: str =
         help="print the versions of nnuda, nnunetv2 and torch, and end",
     )
     return parser
+
+
+def parse_words(
+    words: Sequence[str], where: str, *groups: Callable[[argparse.ArgumentParser], None]
+) -> argparse.Namespace:
+    """Options that were not typed, but stand in a file.
+
+    Args:
+        words: options and their values.
+        where: they stand, for the message.
+        groups: each adds the options of one kind.
+
+    Raises:
+        OptionsError: instead of a usage and the end of the program.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        known = [name for action in parser._actions for name in action.option_strings]
+        raise OptionsError(f"{where}: {message}. Expected some of {', '.join(known)}.")
+
+    parser = _Parser(add_help=False)
+    for add in groups:
+        add(parser)
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(list(words))

@@ -15,7 +15,6 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError
-from nnuda.files import check_output_folder
 from nnuda.results import POSTPROCESSING
 
 SHOWN = 5  # warnings about single cases
@@ -45,7 +44,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _postprocess(args: argparse.Namespace) -> None:
     check_folders({"-i": args.i})
-    check_output_folder(args.o, "-o")
     source = load_dataset(args.d, labelled=True)
     dataset_json, plans = load_inputs(args.i, args.djfile, args.pfile)
     from nnuda.choosing.postprocessing import PICKLE, find_predictions, labels_of, postprocess, shapes_of

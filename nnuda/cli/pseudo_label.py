@@ -13,7 +13,7 @@ from rich.table import Table
 from nnuda.cli.domain_arguments import add_processes, add_source, add_target, read_domains, target_words
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import by_class, decimal, fold
-from nnuda.cli.run_command import PLANNING_FOLDERS, run_command
+from nnuda.cli.run_command import PLANNING_FOLDERS, run_command, usable_device
 from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder
 
@@ -137,8 +137,7 @@ def _pseudo_label(args: argparse.Namespace) -> None:
     from nnuda.selftraining.source_free import reader_of_model, source_of_model, write_moved_plan
 
     source, target = read_domains(args, source_of_model(args.m[0]) if args.source_free else None)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise PlanningError("No CUDA GPU here. Add -device cpu (or mps).")
+    usable_device(args.device)
     options = options_of(args)
     reader = reader_of_model(args.m[0]) if args.source_free else source.reader_class()
     check_domains(source, target, reader)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from nnuda.errors import NnudaError, short
 
 MAX_PROCESSES = 1024
-MAX_SEED = 2**32 - 1  # NumPy's
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
@@ -47,6 +46,13 @@ def fold(text: str) -> str:
     return text
 
 
+def seed(text: str) -> int:
+    """As the setting training.seed has it."""
+    from nnuda.settings import largest_seed
+
+    return whole(0, largest_seed())(text)
+
+
 def ending(*endings: str) -> Callable[[str], str]:
     """A file whose name says its format."""
 
@@ -77,5 +83,4 @@ def by_class(words: Sequence[str], parse: Callable[[str], float], option: str) -
 
 
 number_of_processes = whole(1, MAX_PROCESSES)
-seed = whole(0, MAX_SEED)
 gigabytes = decimal(0.5, 10_000, " of GB")  # no network of nnU-Net's is so small

@@ -11,7 +11,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes, whole
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.errors import ReportError
 from nnuda.files import check_output, write_text
 from nnuda.report.page import PAGE_MARK
@@ -124,14 +124,10 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     from nnuda.report.predictions import BEFORE, THIS, find_predictions
     from nnuda.report.run_page import Request
 
-    with_predictions = {"-i": arguments.i, "-gt": arguments.gt, "--before-predictions": arguments.before_predictions}
-    given = [option for option, value in with_predictions.items() if value]
-    if given and not arguments.predictions:
-        raise ReportError(f"Expected --predictions with {', '.join(given)}.")
-    if arguments.epoch_predictions and not arguments.gt:
-        raise ReportError("Expected -gt with --epoch-predictions: they are scored with reference labels.")
-    if arguments.names and not arguments.before_predictions:
-        raise ReportError("Expected --before-predictions with --names: they tell two models apart.")
+    before = {"--before-predictions": arguments.before_predictions}
+    check_needed("--predictions", arguments.predictions, {"-i": arguments.i, "-gt": arguments.gt, **before})
+    check_needed("-gt", arguments.gt, {"--epoch-predictions": arguments.epoch_predictions})
+    check_needed("--before-predictions", arguments.before_predictions, {"--names": arguments.names})
     folders = epoch_folders(arguments.epoch_predictions) if arguments.epoch_predictions else {}
     scored = {record["epoch"] for record in run.selection["epochs"]} if run.selection else set()
     if folders and not scored & folders.keys():

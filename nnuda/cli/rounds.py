@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from batchgenerators.utilities.file_and_folder_operations import load_json
-
 from nnuda.cli import pseudo_label
 from nnuda.cli.ranges import whole
 from nnuda.datasets import Domain
 from nnuda.errors import AdaptError
+from nnuda.planning.choice import STOCK_CONFIGURATIONS
+from nnuda.results import read_estimate
 
 if TYPE_CHECKING:
     from nnuda.stages.road import Road, Rounds
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MOST = 9
 OF_ROUNDS = ("round_datasets", "round_configuration", "round_trainer")
 RULES = ("confidence", "keep_share", "all_components", "size_spread")
-CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")  # that nnU-Net's planner makes and that predict from the image alone
 DO_NOT_USE = "do not use"
 
 
@@ -69,10 +68,10 @@ def check_rounds(args: argparse.Namespace) -> None:
         )
     pseudo_label.parse_confidence(args.confidence)
     configuration = args.round_configuration or args.c
-    if configuration not in CONFIGURATIONS:
+    if configuration not in STOCK_CONFIGURATIONS:
         option = "-c" if args.round_configuration is None else "--round-configuration"
         raise AdaptError(
-            f"{option}: expected one of {', '.join(CONFIGURATIONS)} with --rounds, as nnU-Net's own plan has them; got "
+            f"{option}: expected one of {', '.join(STOCK_CONFIGURATIONS)} with --rounds, as nnU-Net's own plan has them; got "
             f"{configuration}. Name one with --round-configuration."
         )
 
@@ -154,7 +153,7 @@ def _datasets(args: argparse.Namespace, source: Domain, target: Domain) -> list[
 
 def print_rounds(road: Road, rounds: Sequence[Round]) -> None:
     """Every model with its estimate, and which to use."""
-    estimates = [load_json(one.estimate) for one in (road, *rounds)]
+    estimates = [read_estimate(one.estimate) for one in (road, *rounds)]
     print("\nModels, with the Dice that each may be expected to have on the target:")
     for i, (one, estimate) in enumerate(zip((road, *rounds), estimates)):
         print(f"  {f'round {i}' if i else 'adapted'}: {_expected(estimate['mean'])}, {estimate['verdict'].upper()}")

@@ -49,8 +49,61 @@ def check_folders(folders: Mapping[str, str | None]) -> None:
     """
     for option, folder in folders.items():
         if folder is not None and not os.path.isdir(folder):
-            is_file = "is a file" if os.path.exists(folder) else "is not there"
-            raise NnudaError(f"{option}: expected a folder; {folder} {is_file}. Correct the path.")
+            raise NnudaError(f"{option}: expected a folder; {folder} {_instead(folder)}. Correct the path.")
+
+
+def _instead(path: str) -> str:
+    """What a path is that is no folder."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return "cannot be looked at with the rights of this account"
+    except OSError:
+        return "is not there"
+    return "is a file"
+
+
+def check_needed(option: str, value: object, of_it: Mapping[str, object]) -> None:
+    """Stop where an option was given without the one that it belongs to, and would change nothing.
+
+    Args:
+        option: that the others need.
+        value: of it; nothing where it was not given.
+        of_it: option -> value; nothing where it was not given.
+
+    Raises:
+        NnudaError: names both.
+    """
+    given = [name for name, what in of_it.items() if what]
+    if given and not value:
+        raise NnudaError(
+            f"Expected {option} with {' and '.join(given)}, which {'belong' if len(given) > 1 else 'belongs'} to it. Add "
+            f"{option}, or leave {'them' if len(given) > 1 else given[0]} out."
+        )
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Add -device."""
+    parser.add_argument(
+        "-device", "--device", choices=["cuda", "cpu", "mps"], help="default: cuda where there is one, else cpu"
+    )
+
+
+def usable_device(asked: str | None = None) -> str:
+    """The device that was asked for; without, cuda where there is a GPU, else cpu.
+
+    Raises:
+        NnudaError: this machine has none of the kind.
+    """
+    import torch
+
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = asked or ("cuda" if here["cuda"] else "cpu")
+    if not here[device]:
+        kind = "CUDA" if device == "cuda" else "Apple"
+        others = " or ".join(name for name in here if here[name])
+        raise NnudaError(f"No {kind} GPU here, or torch was installed without its support. Add -device {others}.")
+    return device
 
 
 def run_command(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from typing import Any
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -20,18 +21,24 @@ from nnuda.errors import short
 from nnuda.evaluation.conventions import DEFINITIONS, SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import METRICS, case_metrics
 from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
-from nnuda.evaluation.summary import summarize
+from nnuda.evaluation.summary import EMPTY_COUNTS, summarize
 from nnuda.evaluation.table import spreadsheet_text
 from nnuda.files import read_json, replacing, write_json
 from nnuda.processes import run_cases
 
 _NUMBER = {"type": ["number", "nan", "null"]}
-_NUMBERS = {"type": "object", "required": ["Dice"], "additionalProperties": _NUMBER}
+_SHARE, _DISTANCE = {**_NUMBER, "minimum": 0, "maximum": 1}, {**_NUMBER, "minimum": 0}
+_METRICS = {**dict.fromkeys(METRICS, _NUMBER), "Dice": _SHARE, "NSD": _SHARE, "ASSD": _DISTANCE, "HD95": _DISTANCE}
+_NUMBERS = {"type": "object", "required": ["Dice"], "properties": _METRICS}
 _STATISTICS = {"type": "object", "required": ["mean", "std", "n"], "additionalProperties": _NUMBER}
 _CASE = {
     "type": "object",
     "required": ["Dice", "n_reference", "empty"],
-    "properties": {**dict.fromkeys(METRICS, _NUMBER), "n_reference": {"type": "integer"}, "empty": {"type": "string"}},
+    "properties": {
+        **_METRICS,
+        "n_reference": {"type": "integer", "minimum": 0},
+        "empty": {"enum": ["none", *EMPTY_COUNTS.values()]},
+    },
 }
 SCORES_SCHEMA = {
     "type": "object",
@@ -248,7 +255,7 @@ def load_scores(path: str) -> dict:
 
     Raises:
         FileError: damaged, or no scores of nnUDA_evaluate.
-        EvaluationError: not every case has the classes of the summary.
+        EvaluationError: not every case has the classes of the summary, or the summary is none of these cases.
     """
     scores = read_json(path, "scores of nnUDA_evaluate", SCORES_SCHEMA, "Score the predictions with nnUDA_evaluate.")
     for case, classes in scores["per_case"].items():
@@ -267,7 +274,26 @@ def load_scores(path: str) -> dict:
         for case, classes in scores["per_case"].items()
     }
     scored = ("per_class", "foreground_mean", "per_case")
-    return {key: _replace(value, None, math.nan) if key in scored else value for key, value in scores.items()}
+    scores |= {key: _replace(scores[key], None, math.nan) for key in scored}
+    _check_summary(path, scores)
+    return scores
+
+
+def _check_summary(path: str, scores: dict) -> None:
+    """Means that were edited, or that are of other cases, would stand in a table as if they were measured."""
+    found = summarize(scores["per_case"])
+    for name, metric in product(scores["per_class"], METRICS):
+        _check_mean(path, f"{name}, {metric}", *(one["per_class"][name][metric]["mean"] for one in (scores, found)))
+    for metric in METRICS:
+        _check_mean(path, f"foreground, {metric}", *(one["foreground_mean"][metric] for one in (scores, found)))
+
+
+def _check_mean(path: str, what: str, said: float, found: float) -> None:
+    if not (math.isclose(said, found, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(said) and math.isnan(found))):
+        raise EvaluationError(
+            f"{path}: {what}: expected the mean of its cases, {found:.6g}; got {said:.6g}. Score the predictions with "
+            "nnUDA_evaluate again."
+        )
 
 
 def save_table(scores: dict, path: str) -> None:

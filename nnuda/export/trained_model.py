@@ -10,9 +10,10 @@ from batchgenerators.utilities.file_and_folder_operations import isdir, isfile, 
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.utilities.file_path_utilities import get_output_folder
 
-from nnuda.datasets import dataset_name
+from nnuda.datasets import check_name, dataset_name
 from nnuda.errors import ExportError
-from nnuda.plan_key import plans_with_target_normalization, read_key, read_plans
+from nnuda.plan_check import read_plans_to_use
+from nnuda.plan_key import KEY, plans_with_target_normalization, read_key
 from nnuda.results import PLANS, PLANS_SOURCE, find_checkpoint, find_fold, is_of_nnuda, read_dataset_json
 
 AS_TRAINING_LEFT = "Put back the file that training left there."
@@ -76,8 +77,9 @@ def find_model(
     _check_folder(folder)
     for fold in folds:
         find_checkpoint(find_fold(folder, fold), checkpoint)
-    plans = read_plans(join(folder, PLANS), AS_TRAINING_LEFT)
+    plans = read_plans_to_use(join(folder, PLANS), AS_TRAINING_LEFT)
     target = read_key(plans)["target"]["name"]
+    check_name(target, f"{join(folder, PLANS)}, {KEY}.target.name")  # becomes part of the exported model's
     if plans_with_target_normalization(plans) != plans:
         raise ExportError(
             f"{join(folder, PLANS)} does not normalise as the target {target} needs it. Put back "

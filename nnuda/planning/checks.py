@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
@@ -37,6 +38,24 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
     _check_labels(source.dataset_json.get("labels", {}), target.dataset_json.get("labels", {}), target.name)
     if source.images:
         _check_low_resolution_axis(source, target, reader_class)
+
+
+def check_to_predict(images: Mapping[str, Sequence[str]], folder: str, source: Domain) -> None:
+    """Check images that a model is going to label. The ends of all files are read.
+
+    Args:
+        images: case -> its files, one a channel.
+        folder: where they lie, for the message.
+        source: the dataset that the model is trained on.
+
+    Raises:
+        PlanningError: a case lacks a channel.
+        DatasetError: files that are missing, cut off or no images.
+    """
+    _check_files(Domain(folder, folder, {}, dict(images)), "images in", {})
+    usual = _usual_files(source.images or images)
+    for case, files in images.items():
+        _check_channel_files(case, files, f"the images in {folder}", usual, False)
 
 
 def _check_not_the_source(source: Domain, target: Domain) -> None:
@@ -97,7 +116,7 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
             f"({', '.join(target.channel_names.values())}). Both need the same number, in matching "
             "order: take the channels that the other lacks out of a copy of that dataset, and train a model on the rest."
         )
-    usual = Counter(len(files) for files in (source.images or target.images).values()).most_common(1)[0][0]
+    usual = _usual_files(source.images or target.images)
     for which, domain in (("source", source), ("target", target)):
         for case, files in domain.images.items():
             _check_channel_files(case, files, f"{which} {domain.name}", usual, "dataset" in domain.dataset_json)
@@ -110,7 +129,11 @@ def _check_channels(source: Domain, target: Domain, reader_class: type[BaseReade
         )
 
 
-def _check_channel_files(case: str, files: list[str], which: str, usual: int, listed: bool) -> None:
+def _usual_files(images: Mapping[str, Sequence[str]]) -> int:
+    return Counter(map(len, images.values())).most_common(1)[0][0]
+
+
+def _check_channel_files(case: str, files: Sequence[str], which: str, usual: int, listed: bool) -> None:
     names = [os.path.basename(file) for file in files]
     numbered = listed or all(re.search(rf"_{i:04d}\.", name) for i, name in enumerate(names))
     if len(files) == usual and numbered:

@@ -15,6 +15,8 @@ from nnuda.plan_check import read_plans_to_use
 from nnuda.plan_key import KEY
 
 DEFAULT_PLANNER = "nnUDAPlanner"
+# of a fresh plan that are trained from images alone; the cascade's second stage is not
+STOCK_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
 MADE_WITH = "made_with"  # in a fresh plan's key
 # nnU-Net's own default plan names, so that -p is not needed later where nnU-Net needs none
 DEFAULT_NAMES = {

@@ -19,6 +19,7 @@ from nnuda.images import image_complaint, read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
+from nnuda.planning.raw_checks import blank_complaint
 from nnuda.planning.told_apart import describe
 
 KEPT = 8  # cases of each domain whose intensities are compared
@@ -119,9 +120,7 @@ def _measure(
         if complaint := image_complaint(domain.images[case], images, properties):
             raise DatasetError(complaint)
         if not images.any():
-            raise DatasetError(
-                f"{domain.images[case][0]}: expected an image; it is 0 everywhere. Export it again, or take the case out."
-            )
+            raise DatasetError(blank_complaint(domain.images[case][0], 0, 0))
         spacing = np.array(properties["spacing"], dtype=float)
         cropped, outside, box = crop_to_nonzero(images)
         described.append(_described(cropped, outside[0] >= 0, schemes))

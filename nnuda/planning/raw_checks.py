@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from nnuda.case_files import FOLDS
 from nnuda.dataset_json import overpainted_regions
 from nnuda.datasets import Domain, first_of, label_files, labels_without_image, passed_over
 from nnuda.labels import PSEUDO_LABELLED
@@ -14,7 +15,6 @@ from nnuda.planning.normalization import CT, normalization_schemes
 from nnuda.planning.raw_cases import raise_all
 
 ABSURD, ODD = 999, 10  # times the median spacing: another unit; worth a word
-FOLDS = 5  # of nnU-Net
 
 
 def check_cases(
@@ -45,7 +45,7 @@ def check_cases(
         which,
         domain,
     )
-    texts = [*_constant_cautions(domain, notes), *_spacing_cautions(notes), *_litter(domain)]
+    texts = [*_constant_cautions(domain, notes), *_repeated(notes), *_spacing_cautions(notes), *_litter(domain)]
     if which == "source":
         texts += _label_cautions(domain, notes)
     cautions = list(chain(*(note["cautions"] for note in notes.values())))
@@ -88,17 +88,14 @@ def _blank_complaints(domain: Domain, notes: dict, first: dict) -> list[str]:
     empty = [case for case, note in notes.items() if _holds_nothing(domain, note)]
     if len(empty) == len(notes):
         zeros = empty
-    return [
-        f"{first[case]}: expected an image; {_what_it_is(notes[case])}. Export it again, or take the case out."
-        for case in zeros
-    ]
+    return [blank_complaint(first[case], *notes[case]["range"][0]) for case in zeros]
 
 
-def _what_it_is(note: dict) -> str:
-    low, high = note["range"][0]
-    if low == high:
-        return f"it is {low:g} everywhere"
-    return f"it holds no body: a CT whose highest value is {high:g} HU"
+def blank_complaint(file: str, low: float, high: float) -> str:
+    """What is wrong with an image in which there is nothing, by its lowest and highest value."""
+    empty = f"it is {low:g} everywhere"
+    what = empty if low == high else f"it holds no body: a CT whose highest value is {high:g} HU"
+    return f"{file}: expected an image; {what}. Export it again, or take the case out."
 
 
 def _holds_nothing(domain: Domain, note: dict) -> bool:
@@ -161,6 +158,15 @@ def _constant_cautions(domain: Domain, notes: dict) -> list[str]:
         empty
     )
     return texts + [f"a channel has one value everywhere in {first_of(channels)}."] * bool(channels)
+
+
+def _repeated(notes: dict) -> list[str]:
+    """One image as several cases: it counts as often, and in a cross-validation it is trained on and validated with."""
+    cases: dict[str, list[str]] = {}
+    for case, note in notes.items():
+        cases.setdefault(note["images"], []).append(case)
+    same = [" = ".join(names) for names in cases.values() if len(names) > 1]
+    return [f"cases with one and the same image, byte for byte: {first_of(same)}. Keep one of each."] * bool(same)
 
 
 def _spacing_cautions(notes: dict) -> list[str]:

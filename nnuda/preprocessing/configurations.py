@@ -11,10 +11,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnuda.errors import PlanningError
 from nnuda.files import check_output_folder
 from nnuda.plan_key import target_folder
+from nnuda.planning.choice import STOCK_CONFIGURATIONS
 from nnuda.planning.plan import trainable_configurations
 from nnuda.preprocessing.up_to_date import data_folder, preprocessed_cases
-
-STOCK_CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres")
 
 
 def check_configurations(plans: dict | None, asked: list[str] | None) -> None:

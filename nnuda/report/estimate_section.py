@@ -8,43 +8,22 @@ from typing import Any
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
 from nnuda.evaluation.estimate import DO_NOT_USE, USABLE
-from nnuda.files import read_json
 from nnuda.report.page import Notes, Section, Table, Text
 from nnuda.report.predictions import Predictions
 from nnuda.report.run import Run
+from nnuda.results import ESTIMATE, read_estimate
 
-FILE = "nnuda_estimate.json"
-_NUMBER = {"type": ["number", "nan", "null"]}
-_ROW = {
-    "type": "object",
-    "required": ["value", "low", "high"],
-    "properties": dict.fromkeys(("value", "low", "high", "soft_dice", "atc", "agreement", "dice_on_source"), _NUMBER),
-}
-SCHEMA = {
-    "type": "object",
-    "required": ["verdict", "reasons", "caution", "mean", "per_class", "per_case"],
-    "properties": {
-        "verdict": {"type": "string"},
-        "caution": {"type": "string"},
-        **dict.fromkeys(("reasons", "notes"), {"type": "array", "items": {"type": "string"}}),
-        "mean": _ROW,
-        "per_class": {"type": "object", "minProperties": 1, "additionalProperties": _ROW},
-        "per_case": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object"}},
-    },
-}
 COLUMNS = {"soft_dice": "soft Dice", "atc": "ATC", "agreement": "agreement", "dice_on_source": "true, on the source"}
 
 
-def read_estimate(predictions: Predictions) -> dict[str, Any] | None:
+def estimate_beside(predictions: Predictions) -> dict[str, Any] | None:
     """The content of nnuda_estimate.json beside the predictions; None where there is none.
 
     Raises:
         FileError: it is damaged.
     """
-    file = join(predictions.folder, FILE)
-    if not isfile(file):
-        return None
-    return read_json(file, "what nnUDA_estimate writes", SCHEMA, "Make it again with nnUDA_estimate, or move it away.")
+    file = join(predictions.folder, ESTIMATE)
+    return read_estimate(file) if isfile(file) else None
 
 
 def estimate_sign(estimate: dict[str, Any]) -> tuple[str, str]:
@@ -105,7 +84,7 @@ def _stale(run: Run, predictions: Predictions, estimate: dict[str, Any]) -> list
     missing = [case for case in predictions.cases if case not in estimate["per_case"]]
     if missing:
         return [f"It is of {len(estimate['per_case'])} cases; {len(missing)} predicted since are not in it."]
-    made = os.path.getmtime(join(predictions.folder, FILE))
+    made = os.path.getmtime(join(predictions.folder, ESTIMATE))
     files = (join(predictions.folder, case + run.dataset_json["file_ending"]) for case in predictions.cases)
     newer = sum(os.path.getmtime(file) > made for file in files)
     return [f"{newer} predictions are newer than it: make it again with nnUDA_estimate."] if newer else []

@@ -17,7 +17,7 @@ from nnuda.report.case_scores import CaseScores, dice_of_epochs, mean_dice, scor
 from nnuda.report.cases import cases_alarms, cases_section
 from nnuda.report.class_vectors import relations_section
 from nnuda.report.domains import domains_section
-from nnuda.report.estimate_section import estimate_section, estimate_sign, read_estimate
+from nnuda.report.estimate_section import estimate_beside, estimate_section, estimate_sign
 from nnuda.report.features_section import Model, features_section
 from nnuda.report.page import Fact, Facts, Section, Table, Text, page_html
 from nnuda.report.predictions import Predictions
@@ -66,7 +66,7 @@ def report_html(run: Run, request: Request) -> str:
     if request.epoch_folders:
         dice = dice_of_epochs(run, request.epoch_folders, predictions.references, request.num_processes)
     cases = cases_section(run, predictions, found) if predictions else Section("Target cases", [Text(NO_PREDICTIONS)])
-    estimate = read_estimate(predictions) if predictions else None
+    estimate = estimate_beside(predictions) if predictions else None
     sections = [
         cases,
         estimate_section(run, predictions, estimate) if estimate else None,

@@ -11,10 +11,11 @@ from nnunetv2.paths import nnUNet_preprocessed
 
 from nnuda.datasets import Domain
 from nnuda.files import read_json, write_json
+from nnuda.plan_check import read_plans_to_use
 from nnuda.plan_key import KEY, read_plans
 from nnuda.planning.choice import plan_file
 from nnuda.planning.normalization import normalization_schemes, plan_schemes
-from nnuda.results import PLANS, read_dataset_json
+from nnuda.results import AS_LEFT, PLANS, read_dataset_json
 from nnuda.selftraining.members import MemberError
 
 MADE_FROM = "nnuda_model"  # in the plan that is moved: of which dataset's model
@@ -75,7 +76,7 @@ def write_moved_plan(folder: str, name: str, channels: dict[str, str]) -> str:
     Raises:
         MemberError: a plan of that name is there that was not moved from this model's dataset.
     """
-    plans = read_plans(os.path.join(folder, PLANS))
+    plans = read_plans_to_use(os.path.join(folder, PLANS), AS_LEFT)
     file = plan_file(name, plans["plans_name"])
     if os.path.isfile(file):
         there = read_json(file, "a plan of nnU-Net's").get(MADE_FROM)

@@ -12,10 +12,9 @@ from dataclasses import replace
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
 
-from nnuda.files import write_json
 from nnuda.plan_key import KEY
 from nnuda.planning.choice import load_plan, plan_file
-from nnuda.stages.left import STATE, AdaptError, Left, planning_left, read_state, refuse_other_settings, validated
+from nnuda.stages.left import AdaptError, Left, planning_left, read_state, refuse_other_settings, validated, write_state
 from nnuda.stages.road import FINAL, Road
 from nnuda.stages.run_stage import PLAN, Runner
 
@@ -48,7 +47,7 @@ def within_budget(road: Road, hours: float, runner: Runner) -> Road:
     decided = read_state(road).get("budget")
     if decided is None or decided["hours"] != hours:
         decided = _measure(road, hours, runner)
-        write_json(read_state(road) | {"budget": decided}, join(road.folder, STATE))
+        write_state(road, budget=decided)
     runner.indented(
         f"{hours:g} h: {decided['epochs']} epochs, at {decided['epoch_seconds']:.1f} s an epoch and "
         f"{decided['other_seconds']:.0f} s for start, validation and prediction"

@@ -16,19 +16,26 @@ from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnuda.errors import AdaptError
-from nnuda.files import FileError, read_json, write_json
+from nnuda.files import FileError, check_own_folder, read_json, write_json
 from nnuda.find_trainer import find_trainer
-from nnuda.plan_key import KEY, PlanKeyError, read_key, read_plans, target_folder
+from nnuda.plan_key import KEY, PlanKeyError, chosen_settings, read_key, read_plans, target_folder
 from nnuda.planning.choice import load_plan, plan_file
 from nnuda.planning.raw_cases import are_as_looked_at
 from nnuda.preprocessing.source import preprocessed_cases
-from nnuda.results import AS_LEFT, CHECKPOINTS, PLANS_SOURCE, POSTPROCESSING, load_checkpoint, read_dataset_json
+from nnuda.results import (
+    ADAPTED,
+    AS_LEFT,
+    CHECKPOINTS,
+    PLANS_SOURCE,
+    POSTPROCESSING,
+    load_checkpoint,
+    read_dataset_json,
+)
 from nnuda.selection.history import CHECKPOINT as SELECTED
 from nnuda.settings import effective_settings
 from nnuda.stages.road import BEST, FINAL, Road
 from nnuda.training.frozen import freeze, frozen_settings, refuse_other_configuration
 
-STATE = "nnuda_adapt.json"
 _SUMMARY = {
     "type": "object",
     "required": ["metric_per_case"],
@@ -103,8 +110,9 @@ def refuse_other_settings(road: Road) -> None:
     begun = join(road.model_folder, PLANS_SOURCE)
     if road.settings is None or not isfile(begun):
         return
-    before = frozen_settings(read_plans(begun, AS_LEFT))
-    now = effective_settings(road.preset, road.settings)
+    plans = read_plans(begun, AS_LEFT)
+    before = frozen_settings(plans)
+    now = effective_settings(road.preset, chosen_settings({**plans[KEY], "settings": road.settings}))
     changed = [
         f"  {key}: was {before[key]!r}, now {now[key]!r}" for key in now if before.get(key, now[key]) != now[key]
     ]
@@ -119,7 +127,7 @@ def refuse_other_settings(road: Road) -> None:
 def read_settings(road: Road) -> dict[str, Any]:
     """Effective settings that the plan gives the trainer."""
     plans = load_plan(road.source.name, road.plans)
-    return effective_settings(road.preset, plans[KEY]["settings"])
+    return effective_settings(road.preset, chosen_settings(plans[KEY]))
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -198,18 +206,18 @@ def prediction_left(road: Road, checkpoint: str, folder: str) -> Left | None:
     """Nothing where every image was predicted by this checkpoint; else the rest of the images, or all of them.
 
     Raises:
-        AdaptError: the folder holds files that nnUDA_adapt did not make.
+        FileError: the folder holds files that nnUDA_adapt did not make.
     """
     command, wanted = road.predict_command(checkpoint, folder), _made_from(road, checkpoint)
     name, states = os.path.basename(folder), read_state(road)
     made = states.get(name)
-    if made is None and isdir(folder) and os.listdir(folder):
-        raise AdaptError(f"Expected a new or empty folder {folder}; it holds something. Remove it, or give another -o.")
+    if made is None:
+        check_own_folder(folder, "-o")
     if made == {**wanted, "finished": True} and not _missing(road, folder):
         return None
 
     def note(finished: bool) -> None:
-        write_json(read_state(road) | {name: {**wanted, "finished": finished}}, join(road.folder, STATE))
+        write_state(road, **{name: {**wanted, "finished": finished}})
 
     if made is not None and _same_images(made, wanted):
 
@@ -231,9 +239,14 @@ def prediction_left(road: Road, checkpoint: str, folder: str) -> Left | None:
 
 def read_state(road: Road) -> dict[str, Any]:
     """What the folder's predictions were made from."""
-    file = join(road.folder, STATE)
+    file = join(road.folder, ADAPTED)
     remedy = "Remove it and what lies beside it."
     return read_json(file, "what nnUDA_adapt writes", remedy=remedy) if isfile(file) else {}
+
+
+def write_state(road: Road, **entries: Any) -> None:
+    """Add to it; without entries it marks the folder as one of nnUDA_adapt's."""
+    write_json(read_state(road) | entries, join(road.folder, ADAPTED))
 
 
 def _made_from(road: Road, checkpoint: str) -> dict[str, Any]:

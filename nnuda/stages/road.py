@@ -13,17 +13,16 @@ from nnunetv2.paths import nnUNet_results
 
 from nnuda.datasets import Domain
 from nnuda.find_trainer import find_trainer
-from nnuda.results import CHECKPOINTS, FOLD
+from nnuda.results import CHECKPOINTS, ESTIMATE, FOLD
 from nnuda.selection.history import CHECKPOINT as SELECTED
 
 if TYPE_CHECKING:
     from nnuda.selftraining.round import Options
 
 FINAL, BEST = CHECKPOINTS[0], CHECKPOINTS[2]
-PREDICTIONS, OTHER_EPOCH, ESTIMATE, REPORT, POSTPROCESSED = (
+PREDICTIONS, OTHER_EPOCH, REPORT, POSTPROCESSED = (
     "predictions",
     "predictions_other_epoch",
-    "nnuda_estimate.json",
     "report.html",
     "postprocessed",
 )

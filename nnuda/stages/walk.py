@@ -19,6 +19,7 @@ from nnuda.stages.left import (
     refuse_other_settings,
     report_left,
     training_left,
+    write_state,
 )
 from nnuda.stages.progress import TrainingProgress
 from nnuda.stages.road import BEST, FINAL, Road
@@ -81,6 +82,7 @@ def walk(road: Road, hours: float | None = None) -> Road:
         CommandFailed: a command ended with an error.
     """
     with locked(join(road.folder, LOCK), f"the folder {road.folder}") as lock:
+        write_state(road)
         runner = Runner(road, lock)
         if hours is not None:
             road = within_budget(road, hours, runner)

@@ -6,13 +6,16 @@ import hashlib
 import io
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnuda.errors import short
 from nnuda.files import inside, read_arrays, read_json, replacing, sha256
+from nnuda.settings import largest_seed
 from nnuda.text.class_encoders import (
     HUGGING_FACE,
     NGRAMS,
@@ -227,6 +230,8 @@ def _checked(names: tuple[str, ...], by_domain: np.ndarray, origin: dict[str, An
 
 def _seed(model: str) -> int:
     seed = model.partition(":")[2] or "0"
-    if not seed.isdecimal():
-        raise ClassTextsError(f"--text-model {RANDOM}:SEED expects a whole number, got {model}.")
+    if not re.fullmatch(r"\d{1,18}", seed, re.ASCII) or int(seed) > largest_seed():
+        raise ClassTextsError(
+            f"--text-model {RANDOM}:SEED: expected a whole number from 0 to {largest_seed()}; got {short(model)!r}."
+        )
     return int(seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from argparse import ArgumentParser
 
 from torch import nn
 
@@ -61,11 +63,14 @@ def check_pretrained_weights(network: nn.Module) -> None:
 
     Raises:
         ResultsError: the file is damaged, no checkpoint, or holds more than values.
-        InitFromError: a weight other than the segmentation heads' is missing or of another shape.
+        InitFromError: there is no file, or a weight other than the segmentation heads' is missing or of another shape.
     """
-    if not runs_nnunet() or NNUNETS_OPTION not in sys.argv[:-1]:
+    path = _pretrained_weights() if runs_nnunet() else None
+    if path is None:
         return
-    path = sys.argv[sys.argv.index(NNUNETS_OPTION) + 1]
+    if not os.path.isfile(path):
+        is_folder = "is a folder" if os.path.isdir(path) else "is not there"
+        raise InitFromError(f"{NNUNETS_OPTION}: expected a checkpoint, a file; {path} {is_folder}. Correct the path.")
     given, own = unwrapped(load_checkpoint(path)["network_weights"]), network.state_dict()
     wrong = [
         name
@@ -78,6 +83,14 @@ def check_pretrained_weights(network: nn.Module) -> None:
             f"{len(own)} are not in {path}, or of another shape: {_short(wrong)}. To take what fits, use "
             f"nnUDA_configure --set {INIT_FROM}={path}"
         )
+
+
+def _pretrained_weights() -> str | None:
+    """What nnUNetv2_train was given, however it was written."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("-p")  # else it would be read as the beginning of the other
+    parser.add_argument(NNUNETS_OPTION, dest="file")
+    return parser.parse_known_args(sys.argv[1:])[0].file
 
 
 def _short(names: list[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnuda.files import FileError
 from nnuda.settings import effective_settings
 from nnuda.stages import left
 from nnuda.stages.left import (
@@ -86,6 +87,17 @@ def test_other_settings_than_a_training_was_begun_with_are_refused(road):
     refuse_other_settings(replace(road, settings={"training.seed": 1}))
     with pytest.raises(AdaptError, match="training.seed: was 1, now 2"):
         refuse_other_settings(replace(road, settings={"training.seed": 2}))
+
+
+def test_what_a_rule_of_planning_has_set_is_no_other_setting(road):
+    plans = {"dataset_name": "D", "plans_name": "P", "image_reader_writer": "R", "configurations": {"2d": {}}}
+    rules = [{"rule": "left and right", "settings": {"planning.sided_axes": [2]}}]
+    settings = effective_settings("adapt", {"training.seed": 1, "planning.sided_axes": [2]})
+    begun = {**plans, "domain_adaptation": {"rules": rules, "effective_settings": settings}}
+    (Path(road.model_folder) / "plans_source.json").write_text(json.dumps(begun))
+    refuse_other_settings(replace(road, settings={"training.seed": 1}))
+    with pytest.raises(AdaptError, match="planning.sided_axes: was .2., now .."):
+        refuse_other_settings(replace(road, settings={"training.seed": 1, "planning.sided_axes": []}))
 
 
 # ---- predictions ------------------------------------------------------------------------------------------------------
@@ -176,7 +188,7 @@ def test_an_image_that_was_added_leaves_the_rest(trained):
 
 def test_somebody_elses_folder_is_left_alone(trained):
     predict(trained, ["theirs"])
-    with pytest.raises(AdaptError, match="new or empty"):
+    with pytest.raises(FileError, match="new or empty"):
         left_of(trained)
 
 

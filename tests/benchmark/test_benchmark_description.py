@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from toy import SOURCE, write_dataset
 
 from nnuda.benchmark.description import read_benchmark
+from nnuda.benchmark.engine import freeze
+from nnuda.benchmark.places import DESCRIPTION
+from nnuda.cli.benchmark import check_planning
 from nnuda.errors import NnudaError
 
 ROW = {"name": "plain", "trainer": "nnUDATrainerSourceOnly"}
@@ -42,11 +47,82 @@ PAIR = {"name": "toy", "source": 501, "target": 502, "labels": "labels"}
         ({"seeds": [1, 1]}, "seeds"),
         ({"rows": [{**ROW, "name": "a/b"}]}, "a/b"),
         ({"budget": {"configuration": "small", "add": {"spacing": [1, 1]}}}, "budget.add: .*'inherits_from'"),
+        ({"budget": {"configuration": "small"}}, "budget: expected one of .* 2d, 3d_fullres, 3d_lowres, .*; got small"),
+        ({"budget": {"configuration": "3d_cascade_fullres"}}, "got 3d_cascade_fullres"),
+        ({"budget": {"configuration": "2d", "add": {"inherits_from": "2d"}}}, "got 2d, which inherits from 2d"),
+        ({"budget": {"configuration": "a", "add": {"inherits_from": "a"}}}, "got a, which inherits from a"),
+        (
+            {"budget": {"configuration": "a", "add": {"inherits_from": "2d", "batch_size": 0}}},
+            "budget.add: .*batch_size",
+        ),
+        ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater"),
     ],
 )
 def test_one_clear_error(described: Callable[..., str], changes: dict, message: str) -> None:
     with pytest.raises(NnudaError, match=message):
         read_benchmark(described(**changes))
+
+
+TEXTS = {"classes": {"nobody": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({"rows": [{**ROW, "plan": [*words]}]}, f"row plain: .*{message}")
+            for words, message in (
+                (["--nope"], "plan: unrecognized arguments: --nope. Expected some of --text-model, "),
+                (["--help"], "unrecognized arguments: --help"),
+                (["-d", "502"], "unrecognized arguments: -d 502"),
+                (["--as", "x"], "unrecognized arguments: --as x"),
+                (["--set", "training.seed=1"], "unrecognized arguments: --set"),
+                (["--text-model"], "expected one argument"),
+                (["--text-model", ""], "--text-model: expected a value, got an empty text"),
+                (["--text-model", "random:-1"], "expected a whole number from 0"),
+                (["--text-model", "ngrams", "--class-texts", "texts.json"], "texts.json: class 'nobody' is unknown"),
+                (["--class-embeddings=nope.json"], "nope.json: .*got no file"),
+            )
+        ),
+        (
+            {"rows": [{**ROW, "trainer": "nnUDATrainerTCSA"}]},
+            "row plain: nnUDATrainerTCSA reads class embeddings, and none",
+        ),
+        ({"rows": [{**ROW, "settings": {"training.init_from": "nope.pth"}}]}, "row plain: .*nope.pth is not there"),
+        ({"pairs": [{**PAIR, "target": 501}]}, "pair toy: Target .* is the source"),
+        ({"folds": ["all", 3]}, "pair toy: folds: expected a fold all, since 2 cases are too few .*; got 3"),
+    ],
+)
+def test_what_the_first_run_would_stop_with(
+    described: Callable[..., str], tmp_path: Path, changes: dict, message: str
+) -> None:
+    (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
+    file = described(**changes)
+    with pytest.raises(NnudaError, match=message):
+        check_planning(file, read_benchmark(file))
+
+
+@pytest.mark.parametrize("value", [7, None])
+def test_a_label_that_could_not_be_scored(described: Callable[..., str], tmp_path: Path, value: int | None) -> None:
+    file, label = described(), tmp_path / "labels" / "case1.nii.gz"
+    if value is None:
+        label.write_bytes(b"x")
+    else:
+        sitk.WriteImage(sitk.ReadImage(str(label)) * 0 + value, str(label))
+    with pytest.raises(NnudaError, match="pair toy: .*case1.nii.gz"):
+        check_planning(file, read_benchmark(file))
+
+
+def test_what_can_be_planned(described: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "texts.json").write_text(json.dumps({"classes": {"left box": "a box"}}))
+    words = ["--text-model", "ngrams", "--class-texts=texts.json"]
+    file = described(rows=[{**ROW, "trainer": "nnUDATrainerTCSA", "plan": words}], seeds=[2**32 - 1])
+    benchmark = read_benchmark(file)
+    check_planning(file, benchmark)
+    assert benchmark.rows[0].plan == [*words[:2], "--class-texts", str(tmp_path / "texts.json")]
+    freeze(str(tmp_path), file, benchmark)  # where runs read it, from another folder
+    assert read_benchmark(str(tmp_path / DESCRIPTION), benchmark.values).rows[0].plan == benchmark.rows[0].plan
+    assert "3 classes" in capsys.readouterr().out
 
 
 def test_a_label_without_an_image_is_named(described: Callable[..., str], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def walk_run(folder, benchmark, run, lock):
         raise RuntimeError("broken on purpose")
     scores = {"per_case": {}, "per_class": {}, "foreground_mean": {"Dice": 0.5}, "labels": {"box": 1}, "unit": "mm"}
     for case in ("case0", "case1"):
-        scores["per_case"][case] = {"box": {"Dice": 0.5, "n_reference": 9, "empty": ""}}
+        scores["per_case"][case] = {"box": {"Dice": 0.5, "n_reference": 9, "empty": "none"}}
     scores["per_class"]["box"] = {"Dice": {"mean": 0.5, "std": 0.0, "n": 2}}
     (place / "scores.json").write_text(json.dumps(scores))
     return {"training_seconds": 1.0, "memory_gb": None, "epochs": 3}

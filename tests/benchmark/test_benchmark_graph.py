@@ -154,8 +154,9 @@ def test_a_folder_that_the_engine_would_misread_is_refused() -> None:
 
 def test_slurm_words() -> None:
     assert parse_slurm(["partition=gpu", "extra=--qos=a"]) == {"partition": "gpu", "extra": "--qos=a"}
-    with pytest.raises(BenchmarkError, match="got gpu"):
-        parse_slurm(["gpu"])
+    for words in (["gpu"], ["=1"], ["gpu="], ["gpu=1", "gpu=2"]):
+        with pytest.raises(BenchmarkError, match=f"each key once; got '{words[-1]}'"):
+            parse_slurm(words)
 
 
 def test_the_state_is_json_that_others_can_read(described: Callable[..., str], folder: str) -> None:

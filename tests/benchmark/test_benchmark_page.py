@@ -30,7 +30,9 @@ def scores(dice: float) -> dict:
     b = 0.0 if dice < 0.3 else 0.2
     means = {"a": 2 * dice - b, "b": b}
     per_case = {
-        case: {name: {"Dice": mean + shift, "n_reference": 9, "empty": ""} for name, mean in means.items()}
+        case: {
+            name: {"Dice": mean + shift * (mean > 0), "n_reference": 9, "empty": "none"} for name, mean in means.items()
+        }
         for case, shift in (("case0", 0.05), ("case1", -0.05))
     }
     per_class = {name: {"Dice": {"mean": mean, "std": 0.07, "n": 2}} for name, mean in means.items()}

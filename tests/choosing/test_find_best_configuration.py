@@ -214,7 +214,7 @@ def test_no_model_and_no_target(made: Made) -> None:
 def test_somebody_elses_folder_stays(two: Made) -> None:
     (two.root / "out").mkdir()
     (two.root / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(SystemExit, match="holds something else"):
+    with pytest.raises(SystemExit, match="out holds mine.txt"):
         find(two)
     assert [file.name for file in (two.root / "out").iterdir()] == ["mine.txt"]
 

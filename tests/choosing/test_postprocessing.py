@@ -139,7 +139,9 @@ def test_its_own_folder_is_replaced_and_no_other(predictions, tmp_path):
     assert not (tmp_path / "out" / "c.nii.gz").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    with pytest.raises(SystemExit, match="-o: expected a new or empty folder; .*mine holds something"):
+    with pytest.raises(
+        SystemExit, match="-o: expected a new or empty folder, or one that this command wrote; .*mine holds notes.txt"
+    ):
         main(words(predictions, tmp_path / "mine"))
     with pytest.raises(SystemExit, match="-o: expected another folder than -i"):
         main(words(predictions, predictions))

@@ -61,6 +61,12 @@ def test_errors_are_one_clear_line(folders: Path, monkeypatch: pytest.MonkeyPatc
         run(monkeypatch, folders / "source", folders / "method", "-o", folders / "out")
     with pytest.raises(SystemExit, match="Expected -gt with --preset"):
         run(monkeypatch, folders / "source", folders / "method", "--preset", "crossmoda")
+    for words, got in (
+        (["--oracle", "source"], "source alone"),
+        (["--oracle", "m", "--source-only", "m"], "m for both"),
+    ):
+        with pytest.raises(SystemExit, match=f"--oracle: expected another result with --source-only.*{got}"):
+            run(monkeypatch, folders / "source", folders / "method", *words)
     assert not (folders / "out").exists()
 
 
@@ -72,6 +78,8 @@ def test_names() -> None:
     }
     with pytest.raises(EvaluationError, match="both called a"):
         named_paths(["x/a", "y/a"])
+    with pytest.raises(EvaluationError, match="a and b are both y/../x/a"):
+        named_paths(["a=x/a", "b=y/../x/a"])
     for word in ("=x/a", "a="):
         with pytest.raises(EvaluationError, match=f"Expected NAME=RESULT or RESULT; got {word}"):
             named_paths([word])

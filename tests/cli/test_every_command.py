@@ -32,12 +32,12 @@ print(json.dumps(said))
 # What can be seen to be wrong before any image is read, and a part of what is said of it
 WRONG = {
     "nnUDA_adapt -d 501 -t 502 -c 2d --budget 1 -o pyproject.toml": "-o: expected a folder to write in",
-    "nnUDA_benchmark pyproject.toml -o out -n 0": "-n: expected a number from 1 on",
+    "nnUDA_benchmark pyproject.toml -o out -n 0": "2",
     "nnUDA_check -d 501": "Expected --plan",
     "nnUDA_compare a b --preset flare": "Expected -gt with --preset",
     "nnUDA_configure -d 501 --as b --set training.epochs=3": "Did you mean training.num_epochs",
     "nnUDA_convert mmwhs in pyproject.toml": "OUTPUT: expected a folder to write in",
-    "nnUDA_demo -o pyproject.toml": "holds something",
+    "nnUDA_demo -o pyproject.toml": "-o: expected a folder to write in",
     "nnUDA_estimate nothing --predictions there": "fold_folder: expected a folder; nothing is not there",
     "nnUDA_evaluate pyproject.toml there": "gt_folder: expected a folder; pyproject.toml is a file",
     "nnUDA_export -d 501 -c 2d -tr X": "No dataset 501",

@@ -94,7 +94,7 @@ def test_convert(tmp_path: Path) -> None:
 def test_demo(tmp_path: Path) -> None:
     assert "-o: nothing can be written in /proc/x" in refused(demo, ["-o", "/proc/x"])
     (tmp_path / "x").write_text("mine")
-    assert "holds something" in refused(demo, ["-o", str(tmp_path / "x")])
+    assert "x is a file" in refused(demo, ["-o", str(tmp_path / "x")])
     assert "x is a file" in refused(demo, ["-o", str(tmp_path / "x" / "below")])
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import pytest
 
 import nnuda
-from nnuda.cli.run_command import run_command
+from nnuda.cli.run_command import check_folders, check_needed, run_command, usable_device
 from nnuda.errors import NnudaError
 
 
@@ -42,6 +42,47 @@ def test_a_missing_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_raw", raising=False)
     with pytest.raises(SystemExit, match="Error: Environment variable nnUNet_raw is not set"):
         run_command(ArgumentParser(), lambda _: None, [], ["nnUNet_raw"])
+
+
+def test_what_is_no_folder_is_said_as_it_is(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    check_folders({"-i": None, "-o": str(tmp_path)})
+    for name, what in (("file", "is a file"), ("file/x", "is not there"), ("nope", "is not there")):
+        with pytest.raises(NnudaError, match=f"-i: expected a folder; .*{name} {what}"):
+            check_folders({"-i": str(tmp_path / name)})
+
+    def forbidden(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    with monkeypatch.context() as patched, pytest.raises(NnudaError, match="with the rights of this account"):
+        patched.setattr(os, "stat", forbidden)
+        check_folders({"-i": "nope"})
+
+
+def test_an_option_that_belongs_to_another() -> None:
+    check_needed("-gt", None, {"-a": None, "-b": [], "-c": ""})
+    check_needed("-gt", "folder", {"-a": "1"})
+    with pytest.raises(NnudaError, match="Expected -gt with -a, which belongs to it. Add -gt, or leave -a out"):
+        check_needed("-gt", None, {"-a": "1", "-b": []})
+    with pytest.raises(NnudaError, match="Expected -gt with -a and -b, which belong to it. .* leave them out"):
+        check_needed("-gt", None, {"-a": "1", "-b": ["2"]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "used"),
+    [(None, True, "cuda"), (None, False, "cpu"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+)
+def test_the_device(monkeypatch: pytest.MonkeyPatch, asked: str | None, there: bool, used: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert usable_device(asked) == used
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("cuda", "CUDA"), ("mps", "Apple")])
+def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch, asked: str, kind: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(NnudaError, match=f"No {kind} GPU here.* Add -device cpu"):
+        usable_device(asked)
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:

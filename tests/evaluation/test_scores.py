@@ -259,15 +259,29 @@ def test_a_reader_that_is_not_there(folders: tuple[Path, Path]) -> None:
         evaluate_folder(*map(str, folders), DATASET_JSON, {"image_reader_writer": "NoSuchIO"})
 
 
-def _dice_is_text(scores: dict) -> None:
-    scores["per_case"]["a"]["liver"]["Dice"] = "x"
+def _of_a(**values: object):
+    """Other values of the liver in case a."""
+    return lambda scores: scores["per_case"]["a"]["liver"].update(values)
+
+
+def _mean(metric: str, mean: float):
+    return lambda scores: scores["per_class"]["liver"][metric].update(mean=mean)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda scores: scores.clear(), "is a required property"),
-        (_dice_is_text, "per_case.a.liver.Dice: 'x'"),
+        (_of_a(Dice="x"), "per_case.a.liver.Dice: 'x'"),
+        (_of_a(Dice=7), "per_case.a.liver.Dice: 7 is greater than the maximum of 1"),
+        (_of_a(NSD=-1), "per_case.a.liver.NSD: -1 is less than the minimum of 0"),
+        (_of_a(HD95=-3.5), "per_case.a.liver.HD95: -3.5 is less"),
+        (_of_a(n_reference=-4), "per_case.a.liver.n_reference: -4 is less"),
+        (_of_a(empty="yes"), "per_case.a.liver.empty: 'yes'"),
+        (_of_a(Dice=0.123), "liver, Dice: expected the mean of its cases"),
+        (_mean("Dice", 0.123), "liver, Dice: expected the mean of its cases, .*; got 0.123"),
+        (_mean("ASSD", None), "liver, ASSD: expected the mean of its cases, .*; got nan"),
+        (lambda scores: scores["foreground_mean"].update(Dice=0.5), "foreground, Dice: expected the mean"),
         (lambda scores: scores["per_case"]["a"].pop("liver"), "expected the classes liver, spleen in each case; a has"),
         (lambda scores: scores.update(per_case={}), "per_case"),
         (lambda scores: scores["per_class"].update(liver=5), "per_class.liver"),
@@ -294,7 +308,8 @@ def test_a_name_that_a_spreadsheet_would_run_is_quoted(folders: tuple[Path, Path
 
 def test_a_metric_that_is_missing_is_not_known(folders, tmp_path):
     scores = evaluate_folder(*map(str, folders), DATASET_JSON)
-    for values in (scores["per_class"]["liver"], scores["per_case"]["a"]["liver"], scores["foreground_mean"]):
+    of_cases = [case["liver"] for case in scores["per_case"].values()]
+    for values in (scores["per_class"]["liver"], *of_cases, scores["foreground_mean"]):
         del values["HD95"]
     save_scores(scores, str(tmp_path / "scores.json"))
     loaded = load_scores(str(tmp_path / "scores.json"))

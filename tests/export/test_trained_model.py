@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_a_plain_nnunet_on_the_extended_plan_is_refused(toy_environment, trained
     try:
         with pytest.raises(ExportError, match="not trained by a trainer of nnuda"):
             find(trainer="nnUNetTrainer")
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_target_whose_name_leads_elsewhere_is_refused(toy_environment, trained):
+    folder = link_folder(trained, "nnUDATrainerSourceOnly__leads__2d_toy")
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["domain_adaptation"]["target"]["name"] = "../../elsewhere"
+    (folder / "plans.json").unlink()
+    (folder / "plans.json").write_text(json.dumps(plans))
+    try:
+        with pytest.raises(NnudaError, match="plans.json, domain_adaptation.target.name: expected letters"):
+            find(plans_name="leads")
     finally:
         shutil.rmtree(folder)
 

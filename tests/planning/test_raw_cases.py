@@ -178,6 +178,22 @@ def test_images_that_are_in_both_domains_are_said(pair, capsys):
     assert "1 target images are images of the source, byte for byte: twin (= case1)." in look(capsys)
 
 
+@pytest.mark.parametrize("domain", [SOURCE, TARGET])
+@pytest.mark.parametrize("listed", [False, True])
+def test_one_image_as_several_cases_is_said(pair, capsys, domain, listed):
+    names = [f"case{i}" for i in range(3 if domain == SOURCE else 4)]
+    if listed:  # by dataset.json alone
+        entries = {name: {"images": ["imagesTr/case1_0000.nii.gz"], "label": "labelsTr/case1.nii.gz"} for name in names}
+        edit_json(pair.raw / domain / "dataset.json", dataset=entries)
+    else:
+        for name in names:
+            if name != "case1":
+                image_of(pair, name, domain).unlink()
+                image_of(pair, name, domain).symlink_to(image_of(pair, "case1", domain))
+    said = look(capsys)
+    assert f"{domain}: cases with one and the same image, byte for byte: {' = '.join(names)}." in said
+
+
 def test_target_cases_with_pseudo_labels_are_no_twins(pair, capsys):
     shutil.copy(image_of(pair, "case0"), image_of(pair, "target_case0", SOURCE))
     shutil.copy(image_of(pair, "case0"), label_of(pair, "target_case0"))

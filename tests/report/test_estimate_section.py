@@ -11,7 +11,7 @@ from browser import Browser, faults
 from made_run import make_run, write_estimate, write_predictions
 
 from nnuda.files import FileError, write_text
-from nnuda.report.estimate_section import estimate_section, read_estimate
+from nnuda.report.estimate_section import estimate_beside, estimate_section
 from nnuda.report.page import page_html
 from nnuda.report.predictions import find_predictions
 from nnuda.report.run import read_run
@@ -31,7 +31,7 @@ def page_of(root: Path, folder: Path, references: Path | None = None, whole: boo
     given = find_predictions(run, str(folder), references=None if references is None else str(references))
     if whole:
         return report_html(run, Request(given, histogram_cases=0))
-    return page_html("run", [], [estimate_section(run, given, read_estimate(given))])
+    return page_html("run", [], [estimate_section(run, given, estimate_beside(given))])
 
 
 def rows(text: str) -> dict[str, list[str]]:

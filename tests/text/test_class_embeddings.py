@@ -68,7 +68,7 @@ def test_weights_that_cannot_be_had_name_the_ways_out(monkeypatch, network_attem
     ("ngrams", "w.pt", "takes none"),
     ("random:2", "w.pt", "takes none"),
     ("hf:someone/bert", "w.pt", "takes none"),
-    ("random:x", None, "whole number"),
+    *((f"random:{seed}", None, "from 0 to 4294967295; got 'random:") for seed in ("x", "-1", "1.5", 2**32, "9" * 5000)),
 ])  # yapf: disable
 def test_weights_that_are_missing_or_superfluous(model, weights, message):
     with pytest.raises(ClassTextsError, match=message):

@@ -359,6 +359,14 @@ def test_pretrained_weights_that_nnunet_would_refuse(toy_environment, monkeypatc
     monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "501", "-pretrained_weights", str(path)])
     with pytest.raises(SystemExit, match="Error: -pretrained_weights: expected all weights .*training.init_from="):
         trainer.initialize()
+    for option, says in (
+        (["-pretrained_weights", "nope.pth"], "nope.pth is not there"),
+        ([f"-pretrained_weights={tmp_path}", "-p", "x"], f"{tmp_path} is a folder"),
+    ):
+        monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "501", *option])
+        with pytest.raises(SystemExit, match=f"Error: -pretrained_weights: expected a checkpoint, a file; {says}"):
+            make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_pretrained").initialize()
+    monkeypatch.setattr("sys.argv", ["nnUNetv2_train", "501", "-p", "x", "-pretrained_weights", str(path)])
     pwned = tmp_path / "pwned"
     torch.save({"network_weights": Evil(pwned)}, path)
     with pytest.raises(SystemExit, match="plain.pth: expected tensors and plain values alone"):
