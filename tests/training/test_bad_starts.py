@@ -484,7 +484,7 @@ def test_single_steps_that_are_not_finite_are_a_scalers_business(toy_environment
 
 def test_nnunets_command_ends_with_the_message_and_a_notebook_gets_the_error(toy_environment, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["/usr/bin/nnUNetv2_train", "501"])
-    with pytest.raises(SystemExit, match="Error: Expected a configuration of the plan bad_said"):
+    with pytest.raises(SystemExit, match="^Error: .*Plan bad_said, configuration 4d: expected one that is there"):
         make_trainer(toy_environment, SOURCE_ONLY, "4d", "bad_said")
     trainer = make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_said")
     for signal, status, word in ((KeyboardInterrupt, 130, "Interrupted"), (Terminated, 143, "Terminated")):
