@@ -143,7 +143,14 @@ def test_tables_of_estimates_by_hand(monkeypatch):
     tables = module("tables")
     lines = [
         {"pair": "mscmr", "budget": "b", "rows": f"{row}/1", "checkpoint": "final", "place": str(place), "tie": tie}
-        | {"verdict": "plausible", "class": name, "cases": "5", "true": str(true), "value": str(value)}
+        | {
+            "verdict": "plausible",
+            "calibration": "shifted",
+            "class": name,
+            "cases": "5",
+            "true": str(true),
+            "value": str(value),
+        }
         | {"low": str(value - 0.15), "high": str(value + 0.15), "soft_dice": str(value), "atc": "", "agreement": ""}
         | {"within": str(int(abs(value - true) <= 0.15)), "case_error": "0.1", "cases_within": "0.5"}
         for place, (row, tie, value, true) in enumerate(
@@ -156,7 +163,7 @@ def test_tables_of_estimates_by_hand(monkeypatch):
     assert first == "| 1 | adapt 1 | final | 0.80 |  |  | 0.80 | 0.65 to 0.95 | 0.60 | plausible |"
     assert second.startswith("| 2 = | strong 1 ")
     _, _, soft, estimate = tables.estimate_summary().splitlines()
-    assert soft.startswith("| mscmr, b: 3 candidates, 5 cases | soft Dice | +0.10 | 0.10 |")
+    assert soft.startswith("| mscmr, b: 3 candidates, 5 cases, source images shifted | soft Dice | +0.10 | 0.10 |")
     # errors 0.2, 0, 0.1; within 2 of 3; ranks 3 2 1 against 2 3 1: 0.5; the chosen has 0.6, the best 0.7
     assert estimate == "|  | **estimate** | +0.10 | 0.10 | 67 % | 0.10 | 50 % | 0.50 | 0.10 |"
     assert tables.correlation([1, 2, 2, 3], [1, 2, 3, 4]) == "0.95"  # scipy.stats.spearmanr: 0.9487
@@ -171,7 +178,7 @@ def test_every_estimate_says_what_it_was():
         assert all(row.split("/")[0] in ROWS["rows"] for row in line["rows"].split(" + "))
         assert 0 <= float(line["low"]) <= float(line["value"]) <= float(line["high"]) <= 1
         assert int(line["within"]) == (float(line["low"]) <= float(line["true"]) <= float(line["high"]))
-    keys = [tuple(line[name] for name in ("pair", "budget", "candidate", "class")) for line in lines]
+    keys = [tuple(line[name] for name in ("pair", "budget", "calibration", "candidate", "class")) for line in lines]
     assert len(keys) == len(set(keys))
 
 

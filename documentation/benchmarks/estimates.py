@@ -4,7 +4,8 @@ the labels that it chooses nothing by; a line for each class and for the mean of
     python documentation/benchmarks/estimates.py --work FOLDER --output FOLDER [--only mscmr/2d_small ...]
 
 FOLDER of --work is that of run.py, read alone; everything is written below --output, and used again the next time.
-Lines of a pair and budget are replaced by those of the trainings that are finished now.
+Lines of a pair, budget and calibration (source images as they are, or shifted) are replaced by those of the trainings
+that are finished now.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FIELDS = (
     "place",
     "tie",
     "verdict",
+    "calibration",
     "class",
     "cases",
     "true",
@@ -103,6 +105,7 @@ def lines(pair: str, budget: str, found: dict, output: Path) -> list[dict]:
                     "place": place,
                     "tie": int(name in ties),
                     "verdict": estimate["verdict"],
+                    "calibration": "shifted" if whole["calibration"]["shifted"] else "as they are",
                     "class": label,
                     "cases": len(truth),
                     "true": f"{true:.4f}",
@@ -134,16 +137,18 @@ def main() -> None:
         name = f"{pair}/{budget}"
         if pair == "oracle" or (arguments.only and name not in arguments.only):
             continue
-        if not list(final.glob("*/*/fold_all/checkpoint_final.pth")):
+        if not list(final.glob("*/*/fold_*/checkpoint_final.pth")):
             continue
         output = arguments.output / pair / budget
         found = find(final.parent, output, arguments.more.split())
         there = list(csv.DictReader(arguments.estimates.open())) if arguments.estimates.exists() else []
-        kept = [line for line in there if (line["pair"], line["budget"]) != (pair, budget)]
+        made = lines(pair, budget, found, output)
+        replaced = {(line["pair"], line["budget"], line["calibration"]) for line in made}
+        kept = [line for line in there if (line["pair"], line["budget"], line["calibration"]) not in replaced]
         with arguments.estimates.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows([*kept, *lines(pair, budget, found, output)])
+            writer.writerows([*kept, *made])
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Pair:
         self, name: str, description: dict, configuration: str, budget: dict, data: Path, work: Path, threads: int
     ):
         self.name, self.description, self.data = name, description, data
-        self.configuration, self.budget = configuration, budget
+        self.configuration, self.budget, self.fold = configuration, budget, budget.get("fold", "all")
         self.root, self.threads = work / name / configuration, threads
         self.source, self.target = (int(Path(description[key]).name[7:10]) for key in ("source", "target"))
         self.environment = {
@@ -186,19 +186,21 @@ class Pair:
         of CPU (NaN where it was continued)."""
         configuration, source = self.configuration, str(self.source)
         results = next((self.root / "raw").glob(f"Dataset{source}_*")).name
-        folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / "fold_all"
+        folder = self.root / "results" / results / f"{trainer}__{name}__{configuration}" / f"fold_{self.fold}"
         common, seconds = ["-p", name, "-tr", trainer], float("nan")
         if not (folder / "checkpoint_final.pth").exists():
             go_on = ["--c"] if (folder / "checkpoint_latest.pth").exists() else []
             taken = self.command(
-                "nnUNetv2_train", source, configuration, "all", *common, "-device", "cpu", *go_on, processes=0
+                "nnUNetv2_train", source, configuration, self.fold, *common, "-device", "cpu", *go_on, processes=0
             )
             seconds = seconds if go_on else taken
         _, images, _ = self.folders(name)
         predictions = self.root / "predictions" / name
         paths = ["-i", str(images), "-o", str(predictions)]
         one_process = ["-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"]
-        self.command("nnUNetv2_predict", *paths, "-d", source, "-c", configuration, "-f", "all", *common, *one_process)
+        self.command(
+            "nnUNetv2_predict", *paths, "-d", source, "-c", configuration, "-f", self.fold, *common, *one_process
+        )
         return predictions, seconds
 
     def second_round(self, first: str, settings: dict) -> tuple[Path, float]:
@@ -208,7 +210,7 @@ class Pair:
         number, plans = str(600 + seed), f"nnUNetPlans_{first.replace('-', '_')}_{seed}"
         model = next((self.root / "results").glob(f"Dataset{self.source}_*/*__{plans}__{self.configuration}"))
         domains, again = ["-d", str(self.source), "-t", str(self.target)], copy(self)
-        options = ["-m", str(model), "-f", "all", "--disable_tta", "-device", "cpu", "-o", number]
+        options = ["-m", str(model), "-f", self.fold, "--disable_tta", "-device", "cpu", "-o", number]
         self.command("nnUDA_pseudo_label", *domains, *options)
         again.source, plan = number, ["-d", number, "-p", "nnUNetPlans"]
         self.command("nnUNetv2_extract_fingerprint", *plan[:2], "-np", "1")

@@ -14,6 +14,7 @@ import re
 import statistics
 from collections import defaultdict
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -210,6 +211,9 @@ def two(text: str) -> str:
 def estimate_table(pair: str, budget: str) -> str:
     """Every candidate in the order of its estimate, with its true Dice."""
     lines = [line for line in estimates() if (line["pair"], line["budget"], line["class"]) == (pair, budget, "mean")]
+    lines = [
+        line for line in lines if line["calibration"] == lines[-1]["calibration"]
+    ]  # of today, where there are both
     if not lines:
         return "Not measured yet.\n"
     head = [
@@ -257,9 +261,9 @@ def estimate_summary() -> str:
     head = ["Pair, budget", "", "Bias", "Mean absolute error", "Within the interval", "Rank correlation", "Regret"]
     head[5:5] = ["Error of single cases", "Cases within"]
     body = []
-    groups = dict.fromkeys((line["pair"], line["budget"]) for line in estimates())
-    for pair, budget in groups:
-        lines = [line for line in estimates() if (line["pair"], line["budget"]) == (pair, budget)]
+    of_group = itemgetter("pair", "budget", "calibration")
+    for pair, budget, calibration in dict.fromkeys(map(of_group, estimates())):
+        lines = [line for line in estimates() if of_group(line) == (pair, budget, calibration)]
         means = [line for line in lines if line["class"] == "mean"]
         true = [float(line["true"]) for line in means]
         for column, title in ESTIMATORS.items():
@@ -276,7 +280,8 @@ def estimate_summary() -> str:
             chosen = max(of_means, key=lambda pair_of: pair_of[0])[1]
             body.append(
                 [
-                    f"{pair}, {budget}: {len(means)} candidates, {means[0]['cases']} cases" * (column == "soft_dice"),
+                    f"{pair}, {budget}: {len(means)} candidates, {means[0]['cases']} cases, source images {calibration}"
+                    * (column == "soft_dice"),
                     title,
                     f"{statistics.mean(errors):+.2f}",
                     f"{statistics.mean(map(abs, errors)):.2f}",
