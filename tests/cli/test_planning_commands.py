@@ -252,7 +252,7 @@ def test_a_variant_can_be_asked_for_again(planned, capsys):
     assert "x.json (is there already, with these settings)" in capsys.readouterr().out
     message = "Another plan x is there already"
     assert message in refused(configure, ["-d", "701", "--as", "x", "--set", "training.seed=2"])
-    assert "--as dataset: a file of nnU-Net's" in refused(configure, ["-d", "701", "--as", "dataset"])
+    assert "--as dataset: taken by a file of nnU-Net's" in refused(configure, ["-d", "701", "--as", "dataset"])
     (planned.of_source / "mine.json").write_text("{}")
     assert "mine.json is there already, and is no plan" in refused(configure, ["-d", "701", "--as", "mine"])
     (planned.of_source / "mine.json").unlink()

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from toy import SOURCE, TARGET, run, write_dataset
+from whole_plan import whole_plan
 
 from nnuda.cli import pseudo_label
 from nnuda.datasets import load_dataset
@@ -87,15 +88,7 @@ def test_without_source_images(made: Path, tmp_path: Path, capsys: pytest.Captur
     model = tmp_path / "model"
     model.mkdir()
     shutil.copy(tmp_path / "raw" / SOURCE / "dataset.json", model)
-    configuration = {"normalization_schemes": ["ZScoreNormalization"], "spacing": [1.0, 1.0], "patch_size": [32, 32]}
-    configuration["architecture"] = {"network_class_name": "a.Network", "arch_kwargs": {}}
-    plans = {
-        "dataset_name": SOURCE,
-        "plans_name": "deployed",
-        "image_reader_writer": "SimpleITKIO",
-        "configurations": {"2d": configuration},
-        "domain_adaptation": {"of": "another target"},
-    }
+    plans = {**whole_plan(SOURCE, "deployed"), "domain_adaptation": {"of": "another target"}}
     (model / "plans.json").write_text(json.dumps(plans))
     shutil.rmtree(tmp_path / "raw" / SOURCE)
     words = ["--source-free", *OPTIONS[2:5], str(model), *OPTIONS[6:]]
