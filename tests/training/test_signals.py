@@ -65,7 +65,7 @@ def test_an_interrupted_training(toy, number, status, says):
         # Ctrl-C in a terminal reaches the whole group; the others come to the main process alone
         (os.killpg if number == signal.SIGINT else os.kill)(training.pid, number)
         _, error = training.communicate(timeout=60)
-        assert training.returncode == status
+        assert training.returncode == status, error
         assert "Traceback" not in error and (not says or error.strip().splitlines()[-1] == says)
         assert wait_until(lambda: not group(training.pid), 10), "processes were left"
     finally:
