@@ -182,7 +182,11 @@ def terminable() -> Iterator[None]:
     """
     global _terminable
 
+    asked = False
+
     def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         raise Terminated
 
     try:
@@ -193,6 +197,10 @@ def terminable() -> Iterator[None]:
     _terminable += 1
     try:
         yield
+    except Exception as error:
+        if asked:  # what was raised in a callback of torch's or NumPy's comes out as an error of theirs
+            raise Terminated from error
+        raise
     finally:
         _terminable -= 1
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

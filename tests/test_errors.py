@@ -15,7 +15,7 @@ import time
 import pytest
 from batchgenerators.utilities.file_and_folder_operations import load_json
 
-from nnuda.errors import _OF_NNUNET, message_of, runs_nnunet, terminable
+from nnuda.errors import _OF_NNUNET, Terminated, message_of, runs_nnunet, terminable
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,14 @@ def test_what_nnunet_itself_says_has_its_way_out():
         assert said in texts
         for kind in (RuntimeError, AssertionError):
             assert message_of(kind(said)) == f"Error: {way_out}" and message_of(kind("another")) is None
+
+
+def test_what_a_library_makes_of_sigterm_is_sigterm():
+    """Raised in a callback, it comes out as an error of the library."""
+    with pytest.raises(Terminated), terminable():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Terminated:
+            raise RuntimeError("a callback failed") from None
+    with pytest.raises(RuntimeError, match="nobody asked"), terminable():
+        raise RuntimeError("nobody asked")
