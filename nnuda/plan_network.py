@@ -38,9 +38,10 @@ def build_network(
         heads,
         deep_supervision=deep_supervision,
     )
-    if hasattr(network, "compute_conv_feature_map_size"):  # nnU-Net's own, which take images of many sizes
+    strides = configuration.network_arch_init_kwargs.get("strides")
+    if strides and hasattr(network, "compute_conv_feature_map_size"):  # nnU-Net's U-Nets take images of many sizes
         with _one_error(configuration.network_arch_class_name, channels):
-            _try(network, channels, configuration.pool_op_kernel_sizes)
+            _try(network, channels, strides)
     return network
 
 

@@ -67,6 +67,25 @@ def test_a_plan_that_describes_no_network(change, says):
         build_network(configuration(**change), 1, 3, True)
 
 
+class OfOneSize(torch.nn.Conv2d):
+    """A network without strides, as transformers are: which images it takes is its own affair."""
+
+    def __init__(self, input_channels: int, num_classes: int) -> None:
+        super().__init__(input_channels, num_classes, 1)
+
+    def compute_conv_feature_map_size(self, size: list[int]) -> int:
+        raise NotImplementedError
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise ValueError("expected the one size")
+
+
+def test_a_network_without_strides_is_built_and_not_tried():
+    of_2d = configuration(network=f"{__name__}.OfOneSize", imported=["conv_op"])
+    of_2d.configuration["architecture"].update(arch_kwargs={}, _kw_requires_import=[])
+    assert isinstance(build_network(of_2d, 1, 3), OfOneSize)
+
+
 def test_a_trainer_predicts_by_what_training_left():
     """A plan without nnuda's key normalises as the source needs it, not the target."""
     plans = PlansManager(whole_plan("Dataset001_A", "p"))

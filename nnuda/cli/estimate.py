@@ -7,7 +7,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from batchgenerators.utilities.file_and_folder_operations import join
+from batchgenerators.utilities.file_and_folder_operations import isdir, join
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
 from nnuda.cli.next_command import print_next
@@ -15,7 +15,7 @@ from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
 from nnuda.cli.run_command import add_device, add_force, check_folders, run_command, usable_device
 from nnuda.datasets import load_dataset
-from nnuda.errors import EvaluationError, NnudaError
+from nnuda.errors import EvaluationError
 from nnuda.files import check_output, write_json
 from nnuda.results import CHECKPOINTS, ESTIMATE, split_fold
 
@@ -149,16 +149,13 @@ def _shifted(args: argparse.Namespace, model: Model) -> tuple[dict[str, str], st
         return {}, ""
     if args.no_shift or args.source_predictions:
         return {}, f"by {'--no-shift' if args.no_shift else '--source-predictions'}"
-    try:
-        source = load_dataset(model.plans["dataset_name"]) if nnUNet_raw.is_set() else None
-    except NnudaError:
-        source = None
-    if source is None:
-        return {}, f"since {model.plans['dataset_name']} is not in nnUNet_raw"
+    name = model.plans["dataset_name"]
+    if not nnUNet_raw.is_set() or not isdir(join(nnUNet_raw, name)):
+        return {}, f"since {name} is not in nnUNet_raw"
     from nnuda.choosing.predictions import SHIFTED, How, predict_source_shifted
     from nnuda.selftraining.members import find_members
 
-    folder, fold = split_fold(args.fold_folder)
+    source, (folder, fold) = load_dataset(name), split_fold(args.fold_folder)
     checkpoint = args.chk or CHECKPOINTS[0]
     member = find_members([folder], [fold], [checkpoint], source, source.reader_class(), "fold_folder")[0]
     return predict_source_shifted(member, source, join(args.fold_folder, SHIFTED), How(usable_device(args.device))), ""

@@ -273,13 +273,12 @@ def calibrate_on(
     Args:
         predictions: case -> folders whose probabilities of it are averaged.
         references: case -> file of its labels.
-        shifted: likewise of shifted images; without any, those in `predictions` take their place.
+        shifted: likewise of shifted images, of some of these cases; without any, those in `predictions` take their place.
         model, progress: as of `calibrate`.
     """
-    cases = spread(list(predictions), SOURCE_CASES)
-    told_by = {case: shifted[case] for case in spread(list(shifted), SOURCE_CASES)} if shifted else predictions
-    needed = {case: references[case] for case in (*cases, *told_by)}
-    missing = [file for file in needed.values() if not os.path.isfile(file)]
+    calibrating = shifted or predictions
+    cases = spread(list(calibrating), SOURCE_CASES)
+    missing = [references[case] for case in cases if not os.path.isfile(references[case])]
     if missing:
         raise EvaluationError(f"Expected labels of the source's cases; missing: {first_names(missing, 3)}.")
     reader = model.reader(os.path.join(predictions[cases[0]][0], cases[0] + model.ending))
@@ -295,25 +294,23 @@ def calibrate_on(
     def bar(of: Sequence[str], what: str) -> tqdm:
         return tqdm(of, desc=what, unit="case", disable=not progress)
 
-    gathered, sizes, true = _Gathered(len(model.classes)), [], []
-    for case in bar(cases, "Dice on the source"):
-        found, truth = read(predictions[case], case)
-        sizes.append(truth.sum(1) * found.voxel)
-        true.append([dice(a, b) for a, b in zip(found.predicted, truth)])
-    chosen = list(told_by) if shifted else cases
-    for case in bar(chosen, "Calibration"):
-        gathered.add(*read(told_by[case], case), model)
+    gathered = _Gathered(len(model.classes))
+    for case in bar(cases, "Calibration on the source"):
+        gathered.add(*read(calibrating[case], case), model)
     temperature, thresholds = gathered.fit(model)
-    errors = []
-    for case in bar(chosen, "Error of the estimate"):
-        found, truth = read(told_by[case], case)
+    errors, true, sizes = [], [], []
+    for case in bar(cases, "Error on the source"):
+        found, truth = read(calibrating[case], case)
         estimated = [
             np.nanmean(pair) if np.isfinite(pair).any() else math.nan
             for pair in zip(*_confidence(found, model, temperature, thresholds))
         ]
         errors.append([abs(e - dice(a, b)) for e, a, b in zip(estimated, found.predicted, truth)])
+        as_it_is = read(predictions[case], case)[0] if shifted else found
+        true.append([dice(a, b) for a, b in zip(as_it_is.predicted, truth)])
+        sizes.append(truth.sum(1) * found.voxel)
     means = [_mean(column) for column in np.array(errors).T], [_mean(column) for column in np.array(true).T]
-    return Calibration(chosen, bool(shifted), temperature, thresholds, source_sizes(sizes), *means)
+    return Calibration(cases, bool(shifted), temperature, thresholds, source_sizes(sizes), *means)
 
 
 def source_sizes(sizes: Sequence[np.ndarray]) -> list[SourceSizes]:

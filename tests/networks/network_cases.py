@@ -48,7 +48,6 @@ def configuration(dimension: int = 2, architecture: str = "PlainConvUNet", norm:
         network_arch_init_kwargs=arch,
         network_arch_init_kwargs_req_import=["conv_op", "norm_op", "dropout_op", "nonlin"],
         patch_size=patch(dimension),
-        pool_op_kernel_sizes=arch["strides"],
     )
 
 
