@@ -18,10 +18,11 @@ from nnuda.cli.check_plan import check_plan
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import check_needed, run_command
+from nnuda.errors import NnudaError
 from nnuda.files import FileError, check_output_folder
 from nnuda.find_trainer import find_trainer
 from nnuda.registration import SWITCH, VARIABLE, trainers_folder
-from nnuda.settings import SettingsError, load_preset
+from nnuda.settings import load_preset
 from nnuda.trainer_files import outside_folders, outside_trainers, own_trainers
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -162,7 +163,7 @@ def _find(name: str) -> list[tuple[str, str]]:
     try:
         trainer = find_trainer(name)
         load_preset(trainer.preset)
-    except SettingsError as error:
+    except NnudaError as error:
         print(f"  {name:32}not usable")
         return [(f"{name} cannot be used.", str(error))]
     title = (trainer.__doc__ or "").strip().partition("\n")[0]
