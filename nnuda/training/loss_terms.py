@@ -49,7 +49,8 @@ class LossTerm:
 
 def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
     """The terms that the settings switch on: each `<prefix>.weight` above 0,
-    with `<prefix>.start`, `.ramp` and `.ramp_shape` where they exist.
+    with `<prefix>.start`, `.ramp` and `.ramp_shape` where they exist, and, where planning saw no shift, the weight times
+    `<prefix>.without_shift`.
 
     Args:
         settings: effective settings.
@@ -57,11 +58,12 @@ def loss_terms(settings: dict[str, Any]) -> dict[str, LossTerm]:
     Returns:
         Terms by name; "uuds.contrast.weight" makes the term "contrast".
     """
+    alike = settings.get("planning.alike", False)
     prefixes = [key[: -len(_SUFFIX)] for key, value in settings.items() if key.endswith(_SUFFIX) and value > 0]
     terms = [
         LossTerm(
             prefix.rsplit(".", 1)[-1],
-            settings[prefix + _SUFFIX],
+            settings[prefix + _SUFFIX] * (settings.get(f"{prefix}.without_shift", 1.0) if alike else 1.0),
             settings.get(f"{prefix}.start", 0.0),
             settings.get(f"{prefix}.ramp", 0.0),
             settings.get(f"{prefix}.ramp_shape", "linear"),

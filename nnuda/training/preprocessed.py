@@ -73,6 +73,22 @@ def require_references(folder: str, files: list[str], remedy: str) -> None:
         )
 
 
+def require_fingerprint(folder: str, command: str) -> None:
+    """Stop where nnU-Net, at the start of a training, could not copy the source's fingerprint.
+
+    Args:
+        folder: of the preprocessed source.
+        command: that makes it.
+
+    Raises:
+        PreprocessedError: it is not there.
+    """
+    if not os.path.isfile(file := os.path.join(folder, "dataset_fingerprint.json")):
+        raise PreprocessedError(
+            f"Expected the source's fingerprint, which nnU-Net copies beside the model; {file} is not there. Run: {command}"
+        )
+
+
 def damage_in(dataset: nnUNetBaseDataset, labels: set[int], what: str, command: str) -> PreprocessedError | None:
     """What inside a case can have ended a training; None where all are sound. Reads all cases.
 

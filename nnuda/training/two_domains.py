@@ -19,7 +19,13 @@ from nnuda.data.views import SourceViews, TwoViews, quarter_turns, with_strong_a
 from nnuda.plan_key import KEY, target_folder
 from nnuda.processes import workers_end_with_us
 from nnuda.training.distributed import split_batch
-from nnuda.training.preprocessed import PreprocessedError, damage_in, require_cases, require_references
+from nnuda.training.preprocessed import (
+    PreprocessedError,
+    damage_in,
+    require_cases,
+    require_fingerprint,
+    require_references,
+)
 
 
 class TwoDomains(nnUNetTrainer):
@@ -77,6 +83,8 @@ class TwoDomains(nnUNetTrainer):
             [case + self.dataset_json["file_ending"] for case in validation.identifiers],
             remedy,
         )
+        source, target = self.plans_manager.dataset_name, self.target["name"]
+        require_fingerprint(self.preprocessed_dataset_folder_base, f"nnUDA_extract_fingerprint -d {source} -t {target}")
         self.source_datasets = (training, validation)
         return training, validation
 

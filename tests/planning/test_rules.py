@@ -13,6 +13,7 @@ from nnuda.planning.rules import find
 from nnuda.planning.variant import write_variant
 from nnuda.settings import effective_settings, load_preset, validate_overrides
 from nnuda.training.frozen import freeze
+from nnuda.training.loss_terms import loss_terms
 
 
 def domain(shape: tuple[float, ...], spacing: tuple[float, ...]) -> dict:
@@ -115,7 +116,11 @@ def test_where_no_shift_is_to_be_seen_strong_augmentation_is_left_away(folders, 
     assert ("Sets training.augmentation=nnunet" in capsys.readouterr().out) == alike
     dataset_json = json.loads((folders.raw / SOURCE / "dataset.json").read_text())
     used = freeze(folders.plan(), "adapt", dataset_json)
-    assert used["training.augmentation"] == ("nnunet" if alike else "strong") and used["teacher.weight"] == 1
+    assert used["training.augmentation"] == ("nnunet" if alike else "strong")
+    assert loss_terms(used)["teacher"].weight == (0.3 if alike else 1)
+    assert loss_terms(freeze(folders.plan(), "source_only", dataset_json)) == {}
+    write_variant(folders.plan(), "paper", {"training.recipe": "paper"})
+    assert loss_terms(freeze(folders.plan("paper"), "transmedseg", dataset_json))["teacher"].weight == 1
     write_variant(folders.plan(), "mine", {"training.augmentation": "strong"})
     assert freeze(folders.plan("mine"), "adapt", dataset_json)["training.augmentation"] == "strong"
 

@@ -175,6 +175,16 @@ def test_a_reference_that_validation_could_not_read(toy_environment, left):
         trainer.on_train_start()
 
 
+def test_a_fingerprint_that_nnunet_could_not_copy(toy_environment):
+    trainer = make_trainer(toy_environment, "nnUDATrainerUUDS", "2d_toy", "bad_fingerprint")
+    says = r"dataset_fingerprint.json is not there. Run: nnUDA_extract_fingerprint -d Dataset501\w+ -t Dataset502\w+$"
+    with (
+        content_of(toy_environment.preprocessed / "dataset_fingerprint.json", None),
+        pytest.raises(PreprocessedError, match=says),
+    ):
+        trainer.on_train_start()
+
+
 def other_labels(array):
     return np.where(array > 0, 9, array)
 

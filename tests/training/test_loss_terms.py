@@ -46,6 +46,12 @@ def test_terms_are_the_weights_above_0():
     assert terms == {"a": LossTerm("a", 2, 0.1, 0.2), "teacher": LossTerm("teacher", 0.5, 0.0, 0.0)}
 
 
+@pytest.mark.parametrize("alike, weight", [(True, 0.6), (False, 2)])
+def test_a_term_may_count_less_where_there_is_no_shift(alike, weight):
+    terms = loss_terms({"planning.alike": alike, "x.a.weight": 2, "x.a.without_shift": 0.3, "x.b.weight": 2})
+    assert {name: term.weight for name, term in terms.items()} == {"a": weight, "b": 2}
+
+
 def test_terms_of_the_presets():
     assert loss_terms(effective_settings("source_only", {})) == {}
     paper = loss_terms(effective_settings("uuds", {"training.recipe": "paper", "uuds.contrast.weight": 0}))
