@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,32 @@ def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, t
     assert "broken on purpose" in (out / "benchmark.html").read_text()
     state = json.loads((out / "runs/toy_plain_seed1_foldall/run.json").read_text())
     assert state["starts"][0]["versions"]["nnunetv2"] and state["identity"]["data"]["source"]
+
+
+def test_ctrl_c_ends_its_runs(start: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start("-n", "1", seconds=1)
+    until = time.monotonic() + 400
+    while not list(out.glob("runs/*/count.txt")):
+        assert time.monotonic() < until and process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
+    assert alive(tmp_path)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in text, text
+    assert not alive(tmp_path) and "done" not in states(out).values()
+
+
+def alive(folder: Path) -> list[str]:
+    """What runs with this folder's stand-in."""
+    stand_in = str(folder / "stand_in.py").encode()
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes().split(b"\0")
+            if stand_in in words and b"-c" not in words:
+                found.append(file.parent.name)
+    return found
 
 
 def test_through_slurm(start: Callable, tmp_path: Path) -> None:
