@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 from documentation_pages import TRAINERS_PAGE, section
 
-from nnuda.find_trainer import find_trainer
 from nnuda.settings import load_preset
-from nnuda.trainer_files import outside_trainers, own_trainers
+from nnuda.trainer_files import outside_trainers, own_trainers, preset_of
 
 TRAINERS = [*own_trainers(), *outside_trainers()]
 # Trainings through subprocesses take a minute each: these need one dimension alone.
@@ -122,7 +121,7 @@ def settings_of(method: Method) -> dict:
     its own."""
     return {
         "training.recipe": "recommended",
-        **from_the_start(find_trainer(method.trainer).preset),
+        **from_the_start(preset_of(method.trainer)),
         **TEACHER,
         **method.settings,
     }
@@ -155,7 +154,7 @@ def predicting_network(trainer: str) -> str | None:
     found = re.search(rf"^\| `{trainer}` \|.*\| ([^|]+) \|$", table, re.MULTILINE)
     assert found, (
         f'{TRAINERS_PAGE.name}, table under "## Trainers": {trainer} has no row. Add the line\n'
-        f"| `{trainer}` | [METHOD](../explanation/{find_trainer(trainer).preset}.md): what it does "
+        f"| `{trainer}` | [METHOD](../explanation/{preset_of(trainer)}.md): what it does "
         "in a sentence | nnU-Net's |\n(last cell: \"nnU-Net's\" where a plain nnU-Net can run the trained "
         'weights, "its own; needs nnuda at prediction" where not)'
     )

@@ -207,16 +207,14 @@ def put_in(fault: Fault) -> Iterator[None]:
     """The fault is there inside the block."""
     import harness
 
-    twin, find = module_with(fault), harness.recursive_find_trainer_class_by_name
+    twin, find = module_with(fault), harness.trainer_class
     if fault.file.startswith("trainers/"):
         name = Path(fault.file).stem
-        harness.recursive_find_trainer_class_by_name = lambda wanted: (
-            getattr(twin, name) if wanted == name else find(wanted)
-        )
+        harness.trainer_class = lambda wanted: getattr(twin, name) if wanted == name else find(wanted)
         try:
             yield
         finally:
-            harness.recursive_find_trainer_class_by_name = find
+            harness.trainer_class = find
         return
     original = importlib.import_module(fault.file.removesuffix(".py").replace("/", "."))
     codes = [(f, f.__code__) for f in functions(original)]

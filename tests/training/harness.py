@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -10,8 +11,20 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from toy import Toy
 
 from nnuda.data.domain_batch import to_device
+from nnuda.trainer_files import own_trainers
+from nnuda.training import epochs
 from nnuda.training.random_state import seed_everything
 from nnuda.training.trainer import nnUDATrainer
+
+epochs.plot_curves = lambda *_: None  # pictures would take most of a toy epoch
+
+
+def trainer_class(name: str) -> type[nnUNetTrainer]:
+    """The class that nnU-Net finds; nnuda's own are looked for once."""
+    return own_trainer(name) if name in own_trainers() else recursive_find_trainer_class_by_name(name)
+
+
+own_trainer = cache(recursive_find_trainer_class_by_name)
 
 
 def make_trainer(
@@ -27,11 +40,9 @@ def make_trainer(
     plans = json.loads((toy.preprocessed / "nnUNetPlans.json").read_text())
     plans |= {"plans_name": plans_name, "continue_training": continue_training}
     plans["domain_adaptation"]["settings"] |= settings or {}
-    trainer_class = recursive_find_trainer_class_by_name(trainer) if isinstance(trainer, str) else trainer
-    trainer = trainer_class(
-        plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), device
-    )
-    trainer.logger.plot_progress_png = lambda *_: None  # pictures would take most of a toy epoch
+    made = trainer_class(trainer) if isinstance(trainer, str) else trainer
+    trainer = made(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), device)
+    trainer.logger.plot_progress_png = lambda *_: None
     if isinstance(trainer, nnUDATrainer):
         trainer.selection.draw = lambda *_: None
     return trainer

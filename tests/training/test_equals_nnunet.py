@@ -12,6 +12,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
 from numpy.lib.stride_tricks import sliding_window_view
 
 from nnuda.find_trainer import find_trainer
+from nnuda.trainer_files import preset_of
 
 STEPS = 3
 NO_SEED = {"training.seed": None}  # the test seeds both trainers itself
@@ -44,7 +45,7 @@ def shapes(state: dict) -> dict:
 @pytest.mark.parametrize("name", TRAINERS)
 def test_without_its_terms_a_trainer_equals_nnunets_on_the_same_network(toy_environment, configuration, name):
     trainer = make_trainer(
-        toy_environment, name, configuration, f"gate1_{name}", {**NO_SEED, **all_off(find_trainer(name).preset)}
+        toy_environment, name, configuration, f"gate1_{name}", {**NO_SEED, **all_off(preset_of(name))}
     )
     found = train_steps(trainer, STEPS)
     assert trainer.teacher is None and len(trainer.extra_modules) == len(trainer.statistics) == 0
