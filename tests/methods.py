@@ -19,7 +19,7 @@ TRAINERS = [*own_trainers(), *outside_trainers()]
 # Trainings through subprocesses take a minute each: these need one dimension alone.
 IN_2D_ALONE = {"nnUDATrainerEntropy", "nnUDATrainerMeanTeacher", "nnUDATrainerMIC"}
 GATES = ("equality", "resume", "labels", "autocast", "ranks", "cost", "graph")
-TEACHER = {"teacher.weight": 1}
+TEACHER = {"teacher.weight": 1, "teacher.threshold": "class"}  # with all the state that it may have
 
 
 @dataclass(frozen=True)
