@@ -78,13 +78,17 @@ def states(folder: Path) -> dict[str, str]:
     return {file.parent.name: json.loads(file.read_text())["status"] for file in folder.glob("runs/*/run.json")}
 
 
+def until_a_run_counts(process: subprocess.Popen, out: Path) -> None:
+    until = time.monotonic() + 400
+    while not list(out.glob("runs/*/count.txt")):
+        assert time.monotonic() < until and process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
+
+
 def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = start("-n", "1", seconds=3)
-    until = time.monotonic() + 400
-    while not list(out.glob("runs/*/count.txt")):
-        assert time.monotonic() < until and first.poll() is None, first.stdout.read()
-        time.sleep(0.1)
+    until_a_run_counts(first, out)
     os.kill(first.pid, signal.SIGKILL)
     text, _ = start("-n", "1").communicate(timeout=500)
     assert states(out) == {"toy_broken_seed1_foldall": "failed", "toy_plain_seed1_foldall": "done"}, text
@@ -101,10 +105,7 @@ def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, t
 def test_ctrl_c_ends_its_runs(start: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("-n", "1", seconds=1)
-    until = time.monotonic() + 400
-    while not list(out.glob("runs/*/count.txt")):
-        assert time.monotonic() < until and process.poll() is None, process.stdout.read()
-        time.sleep(0.1)
+    until_a_run_counts(process, out)
     assert alive(tmp_path)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=120)
