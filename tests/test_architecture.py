@@ -84,6 +84,7 @@ ALLOWED = {
     ],
     "preprocessing": ["case_files", "datasets", "errors", "files", "plan_key", "planning", "processes"],
     "evaluation": [
+        "case_files",
         "data",
         "datasets",
         "errors",

@@ -18,13 +18,21 @@ import nnuda
 from nnuda.choosing.candidates import Candidate, Group, training_of
 from nnuda.choosing.predictions import target_folder
 from nnuda.evaluation.estimate import dice
-from nnuda.evaluation.quality import UNSHIFTED, Model, calibrate_on, doubts_of, estimate_folder, read_prediction
+from nnuda.evaluation.quality import (
+    UNSHIFTED,
+    Model,
+    calibrate_on,
+    doubts_of,
+    estimate_folder,
+    held_out,
+    read_prediction,
+)
 from nnuda.files import FileError, read_json, write_json
 from nnuda.processes import run_cases
 from nnuda.results import PLANS
 from nnuda.selftraining.members import Member
 
-SEEN = "Fold all was trained on all labelled cases, which calibrate its estimate: it may be too high."
+SEEN = "Trained on the labelled cases that calibrate its estimate, as fold all is: it may be too high."
 ALONE = "No other training to compare with: errors that it would show are not seen."
 OF_ITS_OWN = "agreement of its own members, as there is no other training: lower than the ensemble deserves"
 OTHER_EPOCHS = "agreement of two epochs of one training, which may lower the estimate only"
@@ -125,7 +133,7 @@ def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
     calibrating = source_cases(candidate, pool.source)
     shifted = source_cases(candidate, pool.shifted) if pool.shifted else {}
     model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
-    seen = "all" in (member.fold for member in candidate.members)
+    seen = not all(held_out(member.folder, member.fold) for member in candidate.members)
     doubts = doubts_of(model, seen)
     key = _key(candidate, compared, [calibrating, shifted], doubts, pool)
     file = join(pool.output, "estimates", f"{candidate.name}.json")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from nnuda.choosing.candidates import FINAL, member_name
 from nnuda.datasets import Domain, spread
-from nnuda.evaluation.quality import SOURCE_CASES, read_model
+from nnuda.evaluation.quality import SOURCE_CASES, held_out, read_model
 from nnuda.evaluation.shifted_source import predict_shifted
 from nnuda.files import folder_aside, into_place, read_json, write_json
 from nnuda.results import is_of_nnuda, plans_of_source
@@ -70,19 +70,19 @@ def predict_source(member: Member, source: Domain, output: str, how: How) -> dic
     validated = _cases(validation, source.file_ending)
     if member.checkpoint == FINAL and validated and validated == _cases(validation, ".npz"):
         return dict.fromkeys(sorted(validated), validation)
-    images = _validated_images(member, source)
+    images = _held_out_images(member, source)
     folder = join(output, "members", member_name(member), SOURCE)
     _predict(member, images, folder, how, SOURCE)
     return dict.fromkeys(images, folder)
 
 
 def predict_source_shifted(member: Member, source: Domain, folder: str, how: How) -> dict[str, str]:
-    """Some of the training's validation cases, or of all cases where it has none, with shifted images.
+    """Some of the cases that the training did not learn from, or of all where it learnt from each, with shifted images.
 
     Returns:
         case -> folder of its prediction, which is `folder`.
     """
-    images = _validated_images(member, source)
+    images = _held_out_images(member, source)
     _predict(member, images, folder, how, SHIFTED)
     return dict.fromkeys(images, folder)
 
@@ -97,10 +97,10 @@ def shifted_folder(output: str, member: Member) -> str:
     return join(output, "members", member_name(member), SHIFTED)
 
 
-def _validated_images(member: Member, source: Domain) -> dict[str, Sequence[str]]:
-    validated = _cases(validation_folder(member), source.file_ending) & source.images.keys()
+def _held_out_images(member: Member, source: Domain) -> dict[str, Sequence[str]]:
+    cases = held_out(member.folder, member.fold) & source.images.keys()
     model = read_model(member.folder)
-    drawn = [case for case in sorted(validated or source.images) if model.can_calibrate(case)]
+    drawn = [case for case in sorted(cases or source.images) if model.can_calibrate(case)]
     return {case: source.images[case] for case in spread(drawn, SOURCE_CASES)}
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
 import nnuda
+from nnuda.case_files import read_splits
 from nnuda.datasets import spread
 from nnuda.evaluation.entropy_maps import entropy_map, read_probabilities
 from nnuda.evaluation.estimate import (
@@ -131,7 +133,9 @@ def doubts_of(model: Model, on_trained_cases: bool, unshifted: str = "") -> list
     """
     doubts = []
     if on_trained_cases:
-        doubts.append("fold all is calibrated on cases that it was trained on, so that the estimate may be too high")
+        doubts.append(
+            "it is calibrated on cases that it was trained on, as fold all is, so that the estimate may be too high"
+        )
     if unshifted:
         doubts.append(f"it is calibrated on source images as they are, {unshifted}, so that the estimate is too high")
     if model.learnt_pseudo_labels_only:
@@ -152,6 +156,32 @@ def read_model(folder: str) -> Model:
     """
     dataset_json, plans = (os.path.join(folder, name) for name in ("dataset.json", PLANS))
     return Model(read_dataset_json(dataset_json, AS_LEFT), read_plans(plans, AS_LEFT))
+
+
+def held_out(folder: str, fold: str) -> set[str]:
+    """Cases of the source that a training did not learn from.
+
+    Args:
+        folder: results folder.
+        fold: its fold, a number or "all".
+
+    Returns:
+        The cases of its validation; where it was stopped before that, those of its fold in nnU-Net's splits_final.json.
+        Empty for fold all, which learns from every case, and where nothing tells.
+
+    Raises:
+        FileError: a file of the model or the splits is damaged.
+    """
+    if fold == "all":
+        return set()
+    model = read_model(folder)
+    validation = os.path.join(folder, f"fold_{fold}", "validation")
+    names = os.listdir(validation) if os.path.isdir(validation) else []
+    if validated := {name.removesuffix(model.ending) for name in names if name.endswith(model.ending)}:
+        return validated
+    splits = os.path.join(str(nnUNet_preprocessed), model.plans["dataset_name"], "splits_final.json")
+    folds = read_splits(splits) if nnUNet_preprocessed.is_set() and os.path.isfile(splits) else []
+    return {case for split in folds[int(fold) : int(fold) + 1] for case in split["val"]}
 
 
 @dataclass(frozen=True)

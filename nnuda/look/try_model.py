@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from batchgenerators.utilities.file_and_folder_operations import isdir, join
+from batchgenerators.utilities.file_and_folder_operations import join
 
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import LookError
-from nnuda.evaluation.quality import UNSHIFTED, calibrate, estimate_folder, read_model
+from nnuda.evaluation.quality import UNSHIFTED, calibrate, estimate_folder, held_out, read_model
 from nnuda.evaluation.shifted_source import predict_shifted
 from nnuda.predictor import load_predictor
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
@@ -65,12 +65,8 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
         device: to predict on.
         work: an empty folder.
     """
-    validation = join(tried.folder, f"fold_{tried.fold}", "validation")
-    ending = source.file_ending
-    names = [name.removesuffix(ending) for name in os.listdir(validation)] if isdir(validation) else []
-    validated = [name for name in names if name in source.images]
-    seen = not validated
-    calibrating = spread(validated or list(source.images), SOURCE_CASES)
+    unseen = sorted(held_out(tried.folder, tried.fold) & source.images.keys())
+    calibrating = spread(unseen or list(source.images), SOURCE_CASES)
     _link(source, calibrating, work / "source")
     _link(target, spread(list(target.images), cases), work / "target")
     as_source = _model_of_source(tried, work / "model")
@@ -88,7 +84,7 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
         shifted = _predict_shifted(as_source, tried, source, calibrating, device, work / "source_shifted")
     calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", shifted=shifted)
     result = estimate_folder(str(work / "target_predictions"), second, model, calibration)
-    result["notes"] = [note for note in ("" if shifted else UNSHIFTED, SEEN if seen else "") if note]
+    result["notes"] = [note for note in ("" if shifted else UNSHIFTED, "" if unseen else SEEN) if note]
     return result
 
 

@@ -162,7 +162,7 @@ def test_fold_all_is_never_plausible(two: Made, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("nnuda.choosing.estimates.estimate_folder", estimated)
     find(two, "-p", plans)
     assert found and all(
-        any("fold all is calibrated on cases" in doubt for doubt in doubts) == said for doubts in found
+        any("calibrated on cases that it was trained on" in doubt for doubt in doubts) == said for doubts in found
     )
 
 

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnuda.cli.estimate import main
 from nnuda.evaluation.estimate import DO_NOT_USE
-from nnuda.evaluation.quality import Model, calibrate, estimate_folder, without_nan
+from nnuda.evaluation.quality import Model, calibrate, estimate_folder, held_out, without_nan
 from nnuda.evaluation.reading import EvaluationError
 
 CLASSES = {"background": 0, "one": 1, "two": 2}
@@ -211,3 +211,25 @@ def test_the_command(tmp_path, model, capsys):
         SystemExit, match="nnUNetv2_train Dataset501_S 2d 0 -tr nnUDATrainerAdapt -p nnUNetPlans --val --npz"
     ):
         main([*words, "--source-labels", str(folder / "fold_0" / "validation_labels")])
+
+
+@pytest.mark.parametrize(
+    ("fold", "validated", "expected"),
+    [
+        ("1", ["c7"], {"c7"}),
+        ("1", [], {"c2", "c3"}),  # stopped before its validation: nnU-Net's fold tells
+        ("9", [], set()),
+        ("all", ["c7"], set()),  # its validation is of cases that it learnt
+    ],
+)
+def test_cases_that_a_training_did_not_learn(fold, validated, expected, tmp_path, model, monkeypatch):
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    (tmp_path / "Dataset501_S").mkdir()
+    splits = [{"train": ["c2", "c3"], "val": ["c0", "c1"]}, {"train": ["c0", "c1"], "val": ["c2", "c3"]}]
+    (tmp_path / "Dataset501_S" / "splits_final.json").write_text(json.dumps(splits))
+    (tmp_path / "dataset.json").write_text(json.dumps(model.dataset_json))
+    plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
+    (tmp_path / "plans.json").write_text(json.dumps({**model.plans, **plan}))
+    for case in validated:
+        write(np.zeros(SHAPE), tmp_path / f"fold_{fold}" / "validation" / f"{case}.nii.gz")
+    assert held_out(str(tmp_path), fold) == expected
