@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 from nnuda.errors import NnudaError, short
 
@@ -445,13 +446,13 @@ def check_output(path: str, option: str, mark: bytes = b"", force: bool = False)
     check_output_folder(os.path.dirname(os.path.abspath(path)), option, os.path.basename(path))
 
 
-def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
+def check_output_folder(folder: str, option: str, name: str = "") -> None:
     """Stop before any long work where nothing could be written in a folder, which need not be there yet.
 
     Args:
         folder: that is going to be written in.
         option: of the command that names it, for the message.
-        name: of a file to be written there.
+        name: of a file to be written there, where it is known.
 
     Raises:
         FileError: what is there is no folder, or cannot be written to, or is full.
@@ -463,19 +464,28 @@ def check_output_folder(folder: str, option: str, name: str = ".nnuda") -> None:
         raise FileError(
             f"{option}: expected a folder to write in; {there} is a file. Move it away, or name another folder."
         )
-    aside = _aside(os.path.join(there, name if there == os.path.abspath(folder) else ".nnuda"))
     try:
         _sweep_once(there)
-        with open(aside, "wb") as file:
+        named = name and there == os.path.abspath(folder)
+        with _trial(os.path.join(there, name)) if named else TemporaryFile(dir=there) as file:
             file.write(bytes(2**16))
         if shutil.disk_usage(there).free < _ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
-        named = "" if name == ".nnuda" else f", so no {short(name, 100)}"
+        file = f", so no {short(name, 100)}" if name else ""
         raise FileError(
-            f"{option}: nothing can be written in {folder}{named} ({error.strerror}). Make that possible, or name "
+            f"{option}: nothing can be written in {folder}{file} ({error.strerror}). Make that possible, or name "
             "another place."
         ) from error
+
+
+@contextmanager
+def _trial(path: str) -> Iterator[IO[bytes]]:
+    """A file of about that name, which is gone after the block."""
+    aside = _aside(path)
+    try:
+        with open(aside, "wb") as file:
+            yield file
     finally:
         with suppress(OSError):
             os.remove(aside)
