@@ -282,12 +282,21 @@ def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path, mo
 
 
 def test_a_read_only_folder_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_only(path: str, mode: str = "r") -> None:
+    def read_only(path: str, *_) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
-    monkeypatch.setattr("builtins.open", read_only)
+    monkeypatch.setattr("os.open", read_only)
     with pytest.raises(FileError, match=r"nnUNet_results: nothing can be written in .* \(Read-only file system\)"):
         check_output_folder(str(tmp_path), "nnUNet_results")
+
+
+def test_a_trial_leaves_nothing_even_where_nothing_can_be_removed(tmp_path, monkeypatch) -> None:
+    def fails(path: str, *_, **__) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("os.remove", fails)
+    check_output_folder(str(tmp_path / "new"), "-o")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
