@@ -469,8 +469,8 @@ def check_output_folder(folder: str, option: str, name: str = "") -> None:
         named = name and there == os.path.abspath(folder)
         with _trial(os.path.join(there, name)) if named else TemporaryFile(dir=there) as file:
             file.write(bytes(2**16))
-        if shutil.disk_usage(there).free < _ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if shutil.disk_usage(there).free < _ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         file = f", so no {short(name, 100)}" if name else ""
         raise FileError(

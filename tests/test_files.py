@@ -358,14 +358,15 @@ KILLED_WHILE_IT_TRIES = """
 import os, signal, sys
 from nnuda import files
 files.shutil.disk_usage = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-files.check_output_folder(sys.argv[1], "-o")
+files.check_output_folder(sys.argv[1], "-o", sys.argv[2])
 """
 
 
-def test_what_a_killed_try_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_TRIES, str(tmp_path / "new" / "folder")])
-    assert len(os.listdir(tmp_path)) == 1
-    check_output_folder(str(tmp_path / "new" / "folder"), "-o")
+@pytest.mark.parametrize(("folder", "name", "left"), [("new/folder", "", 0), ("", "", 0), ("", "a.json", 1)])
+def test_what_a_killed_try_left_is_swept_by_the_next_one(folder: str, name: str, left: int, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_TRIES, str(tmp_path / folder), name])
+    assert len(os.listdir(tmp_path)) == left
+    check_output_folder(str(tmp_path / folder), "-o", name)
     assert os.listdir(tmp_path) == []
 
 
