@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nnuda.errors import NnudaError
 
@@ -71,17 +71,28 @@ class LoggedCommand:
         self.name, self.log, self.watch = words[0], log, watch
         self.start, self.begun = time.perf_counter(), ""
         with log.open("w", encoding="utf-8", errors="replace") as file:
-            self.process = subprocess.Popen(
-                [find_program(words[0], environment.get("PATH", "")), *words[1:]],
-                cwd=folder,
-                env={**environment, "PYTHONUNBUFFERED": "1"},  # else the error stands above what was printed before it
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=held,
-            )
+            self.process = self.started(words, file, folder, {**environment, "PYTHONUNBUFFERED": "1"}, held)
         self.reader = log.open(encoding="utf-8", errors="replace")
+
+    def started(
+        self,
+        words: Sequence[str],
+        output: TextIO,
+        folder: Path | None,
+        environment: dict[str, str],
+        held: Sequence[int],
+    ) -> subprocess.Popen:
+        """The process. It prints without a buffer: else an error stands above what was printed before it."""
+        return subprocess.Popen(
+            [find_program(words[0], environment.get("PATH", "")), *words[1:]],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=held,
+        )
 
     def ended(self) -> bool:
         """Whether it has ended; passes on what it has printed since.

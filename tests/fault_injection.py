@@ -109,26 +109,24 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def parts_of(path: Path) -> dict[str, bytes]:
-    record = json.loads(path.read_text()) if path.suffix == ".json" and path.name != NOTES else {}
+    record = json.loads(path.read_text()) if path.suffix == ".json" else {}
     if not isinstance(record, dict) or "cases" not in record:
         return {"": content_of(path)}
+    if path.name == NOTES:  # times of the raw files, and where they lie, are each copy's own
+        del record["folder"]
+        record["cases"] = {case: {**note, "stamp": ""} for case, note in record["cases"].items()}
     cases = {f"{RECORDED}{case}": str(content).encode() for case, content in record.pop("cases").items()}
     return {"": json.dumps(record).encode(), **cases}
 
 
 def content_of(path: Path) -> bytes:
-    """Bytes that are the same where a file says the same: pickles, blosc2 and notes hold other things, too."""
+    """Bytes that are the same where a file says the same: pickles and blosc2 hold other things, too."""
     if path.suffix == ".b2nd":
         import blosc2
 
         return blosc2.open(str(path), mode="r")[:].tobytes()
     if path.suffix == ".pkl":
         return repr(pickle.loads(path.read_bytes())).encode()
-    if path.name == NOTES:  # times of the raw files, and where they lie, are each copy's own
-        notes = json.loads(path.read_text())
-        for note in notes["cases"].values():
-            del note["stamp"]
-        return json.dumps({**notes, "folder": ""}).encode()
     return path.read_bytes()
 
 

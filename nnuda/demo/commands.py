@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from nnuda.commands import LoggedCommand, run_lanes
+from nnuda.demo.warm import WarmCommand
 
 Lane = Iterator[LoggedCommand]
 
@@ -54,6 +55,6 @@ class Shell:
             words = shlex.split(command)
             log = self.logs / f"{self.count:02d}_{words[0]}.log"
             print(f"\n$ {command}", flush=True)
-            running = LoggedCommand(words, log, self.folder, self.environment, watch)
+            running = WarmCommand(words, log, self.folder, self.environment, watch)
             yield running
             print(f"  {name and f'{name}: '}{running.seconds:.0f} s, log: {log.relative_to(self.folder)}", flush=True)

@@ -200,6 +200,7 @@ def run_demo(folder: Path) -> None:
         f"Unlabelled target: Dataset902_DemoTarget, {CASES_TRAINING} of scanner B, and {CASES_TEST} to test on\n"
         "Oracle:            Dataset903_DemoOracle, the same slices of scanner B with their labels\n"
     )
+    os.environ.update(variables(folder))  # read where torch and nnU-Net are imported, for all commands at once
     shell = Shell(folder, variables(folder))
     data = make_data(folder / "nnUNet_raw", folder / "target_labels")
     run_lanes([plan_source(shell, data), plan(shell, data, "903", "901")], AT_ONCE)
