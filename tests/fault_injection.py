@@ -115,7 +115,6 @@ def parts_of(path: Path) -> dict[str, bytes]:
     if path.name == NOTES:  # times of the raw files, and where they lie, are each copy's own
         del record["folder"]
         record["cases"] = {case: {**note, "stamp": ""} for case, note in record["cases"].items()}
-        record["cases"] |= {name: record.pop(name) for name in ["fingerprint"] if name in record}  # noted later, too
     cases = {f"{RECORDED}{case}": str(content).encode() for case, content in record.pop("cases").items()}
     return {"": json.dumps(record).encode(), **cases}
 

@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
         "nnUDA_demo",
         "Makes a small two-domain data set, trains source-only, with strong augmentation, "
         "nnUDATrainerAdapt and an oracle through the commands that a user types, prints their scores and draws a picture. "
-        "Nothing is downloaded. It takes seven minutes on two slow CPU cores, and 70 MB.",
+        "Nothing is downloaded. It takes four minutes on two CPU cores, and 70 MB.",
         ["", "-o /scratch/nnuda_demo"],
     )
     parser.add_argument("-o", default="nnuda_demo", metavar="FOLDER", help="new folder (default: ./nnuda_demo)")

@@ -52,7 +52,7 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
         overwrite: make it again.
 
     Returns:
-        the content of dataset_fingerprint.json.
+        the content of dataset_fingerprint.json; one made here has `cases` (hashes of each), too.
 
     Raises:
         DatasetError: cases that cannot be used.
@@ -61,7 +61,7 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     if isfile(file) and not overwrite:
         fingerprint = read_fingerprint(file, REMEDY, channels=len(source.channel_names))
         notes, _ = look_at_source(source, num_processes)
-        made_of = read_notes(notes_file(source.name)).get("fingerprint")
+        made_of = fingerprint.get("cases")  # nnU-Net's own does not say
         if made_of in (None, _contents(notes)):
             say(check_cases("source", source, notes))
             if made_of is None and (len(fingerprint["spacings"]) != len(notes) or _is_older(file, source)):
@@ -77,9 +77,8 @@ def extract_source_fingerprint(source: Domain, num_processes: int = 1, overwrite
     share = partial(source_share, num_samples=voxels_to_draw(source, MAX_VOXELS))
     notes, shares = look_at_source(source, num_processes, share)
     say(check_cases("source", source, notes))
-    fingerprint = _summarise(shares)
+    fingerprint = {**_summarise(shares), "cases": _contents(notes)}
     write_json(fingerprint, file)
-    write_json({**read_notes(notes_file(source.name)), "fingerprint": _contents(notes)}, notes_file(source.name))
     return fingerprint
 
 

@@ -140,7 +140,7 @@ def look_at(
     found = {case: known.get(case) or looks[case].note for case in files}
     if wanted or old["folder"] != domain.folder or set(old["cases"]) != set(files):
         cases = {case: note for case, note in found.items() if note}
-        write_json({**old, "folder": domain.folder, "cases": cases}, file)
+        write_json({"folder": domain.folder, "cases": cases}, file)
     raise_all([look.complaint for look in looks.values() if look.complaint], which, domain)
     return found, [look.share for look in looks.values()]
 
@@ -195,8 +195,7 @@ def raise_all(complaints: list[str], which: str, domain: Domain) -> None:
 
 
 def read_notes(file: str) -> dict:
-    """`folder` of the images and `cases` (case -> note, see `Look`) as they were last looked at; `fingerprint`, where
-    nnuda made the source's: what it was made of."""
+    """`folder` of the images and `cases` (case -> note, see `Look`) as they were last looked at."""
     try:
         return (
             read_json(file, "notes of nnuda's on raw cases", _SCHEMA) if isfile(file) else {"folder": "", "cases": {}}
