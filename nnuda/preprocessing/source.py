@@ -3,6 +3,7 @@ replaced since, is made in the same way."""
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from itertools import chain
@@ -48,7 +49,7 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
         case: RawCase((*files, labels[case]), f"{notes[case]['images']}-{notes[case]['label']}")
         for case, files in source.images.items()
     }
-    base, made = join(nnUNet_preprocessed, source.name), set()
+    base = join(nnUNet_preprocessed, source.name)
     sweep(base)
     _write_dataset_json(source, base)
     for configuration in configurations:
@@ -58,24 +59,22 @@ def preprocess_source(source: Domain, plans: dict, configurations: list[str], nu
             _check_old_format(folder, source)
             continue
         data = DataFolder(folder, f"{folder}.nnUDA.json", f"source {source.name}, {configuration}")
-        made |= set(
-            bring_up_to_date(
-                data,
-                raw,
-                preprocess_case,
-                lambda case, folder, configuration=configuration: (
-                    case,
-                    source.images[case],
-                    labels[case],
-                    folder,
-                    plans,
-                    configuration,
-                    source.dataset_json,
-                ),
-                num_processes,
-            )
+        bring_up_to_date(
+            data,
+            raw,
+            preprocess_case,
+            lambda case, folder, configuration=configuration: (
+                case,
+                source.images[case],
+                labels[case],
+                folder,
+                plans,
+                configuration,
+                source.dataset_json,
+            ),
+            num_processes,
         )
-    _copy_reference_labels(source, labels, made)
+    _copy_reference_labels(source, labels)
     _check_splits(source)
 
 
@@ -107,13 +106,13 @@ def _write_dataset_json(source: Domain, folder: str) -> None:
             shutil.copy2(join(source.folder, "dataset.json"), aside)
 
 
-def _copy_reference_labels(source: Domain, labels: dict[str, str], made: set[str]) -> None:
+def _copy_reference_labels(source: Domain, labels: dict[str, str]) -> None:
     # nnU-Net's own validation reads them from there; its preprocess_dataset copies them, too
     folder = join(nnUNet_preprocessed, source.name, "gt_segmentations")
+    sweep(folder)
     for case, label in labels.items():
         copy = join(folder, case + source.file_ending)
-        there = isfile(copy) and os.path.getsize(copy) == os.path.getsize(label)
-        if not there or case in made or os.path.getmtime(copy) < os.path.getmtime(label):
+        if not (isfile(copy) and filecmp.cmp(copy, label, shallow=False)):
             with replacing(copy, source.file_ending) as aside:
                 shutil.copy2(label, aside)
 

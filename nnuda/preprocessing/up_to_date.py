@@ -95,7 +95,7 @@ def bring_up_to_date(
     arguments: Callable[[str, str], tuple[Any, ...]],
     num_processes: int,
     overwrite: bool = False,
-) -> list[str]:
+) -> None:
     """Make the cases that are missing or out of date.
 
     Args:
@@ -105,9 +105,6 @@ def bring_up_to_date(
         arguments: (case, folder to write to) -> what `preprocess` is called with.
         num_processes: worker processes.
         overwrite: make all again.
-
-    Returns:
-        The cases that were made.
     """
     present = preprocessed_cases(data.folder)
     old = (
@@ -118,7 +115,8 @@ def bring_up_to_date(
     made_so = {key: value for key, value in old.items() if key not in ("cases", UNFINISHED)}
     anew = overwrite or UNFINISHED in old or (data.recipe is not None and made_so != data.recipe)
     if present and anew:
-        return _make_anew(data, raw, preprocess, arguments, num_processes)
+        _make_anew(data, raw, preprocess, arguments, num_processes)
+        return
     os.makedirs(os.path.realpath(data.folder), exist_ok=True)
     recorded = old["cases"]
     stale = [case for case in raw if case in present and _is_stale(data.folder, case, raw[case], recorded.get(case))]
@@ -140,7 +138,6 @@ def bring_up_to_date(
     for case in gone:
         _remove(data.folder, case)
     _write_record(data, {case: raw[case].content for case in raw})
-    return wanted
 
 
 def _is_stale(folder: str, case: str, raw: RawCase, recorded: object) -> bool:
@@ -156,7 +153,7 @@ def _is_stale(folder: str, case: str, raw: RawCase, recorded: object) -> bool:
 
 def _make_anew(
     data: DataFolder, raw: dict[str, RawCase], preprocess: Callable, arguments: Callable, num_processes: int
-) -> list[str]:
+) -> None:
     """All cases, beside the folder; they take the old ones' places when all are there."""
     real = os.path.realpath(data.folder)
     present = preprocessed_cases(data.folder)
@@ -172,7 +169,6 @@ def _make_anew(
         ):
             into_place(join(aside, name), join(real, name))
     _write_record(data, {case: raw[case].content for case in raw})
-    return list(raw)
 
 
 def _remove(folder: str, case: str) -> None:

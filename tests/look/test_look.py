@@ -100,6 +100,18 @@ def test_the_normalised_sample_is_nnunets(raw, tmp_path):
         assert abs(measured.normalised[0].mean()) < 1e-3 and measured.normalised[0].std() == pytest.approx(1, abs=1e-3)
 
 
+def test_of_a_large_volume_every_nth_slice_is_looked_at(raw, monkeypatch):
+    from nnuda.datasets import load_dataset
+    from nnuda.planning import measure
+
+    source, target = load_dataset(501), load_dataset(502)
+    monkeypatch.setattr(measure, "VOXELS_LOOKED_AT", 3 * 40 * 40)
+    for domain, side in zip((source, target), measure.measure_pair(source, target, source.reader_class(), 4)):
+        images = [sitk.GetArrayFromImage(sitk.ReadImage(files[0])) for files in domain.images.values()]
+        assert np.array_equal(side.raw[0], np.concatenate([image[::4].ravel() for image in images]))
+        assert (side.shapes == [12, 40, 40]).all() and np.allclose(side.fields[0], [18, 40, 40])
+
+
 def test_an_image_with_nan_is_named(raw, tmp_path):
     for folder in (raw / SOURCE, raw / TARGET):
         for file in folder.glob("*Tr/*.nii.gz"):  # a reader makes zeros of a NIfTI file's NaN

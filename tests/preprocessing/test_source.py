@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -111,6 +113,20 @@ def test_a_corrected_label_is_taken_over(stock, capsys, recorded):
     assert all("case1" in name for name in changed)
     preprocess_source(load_dataset(SOURCE), stock.plan(), ["2d"])
     assert "again" not in capsys.readouterr().out
+
+
+def test_what_a_kill_left_of_a_label_is_made_good(stock):
+    """The case is preprocessed already: its reference label must not stay the old one, nor a half one beside it."""
+    preprocess_source(load_dataset(SOURCE), stock.plan(), ["2d"])
+    folder = stock.of_source / "gt_segmentations"
+    whole, time = (folder / "case1.nii.gz").read_bytes(), (folder / "case1.nii.gz").stat().st_mtime_ns
+    (folder / "case1.nii.gz").write_bytes(whole[::-1])
+    os.utime(folder / "case1.nii.gz", ns=(time, time))
+    half = folder / f"case1.nii.gz.{socket.gethostname()}-99999999.tmp.nii.gz"
+    half.write_bytes(whole[:9])
+    filecmp.clear_cache()  # this process has compared them before
+    preprocess_source(load_dataset(SOURCE), stock.plan(), ["2d"])
+    assert (folder / "case1.nii.gz").read_bytes() == whole and not half.exists()
 
 
 def test_a_replaced_image_is_taken_over(stock):
