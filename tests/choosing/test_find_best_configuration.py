@@ -150,10 +150,17 @@ def test_what_is_there_and_fresh_is_used_again(two: Made, capsys: pytest.Capture
     assert after["all_results"][name] != before["all_results"][name]
 
 
-@pytest.mark.parametrize(("plans", "said"), [("otherPlans", True), ("nnUNetPlans", False)])
-def test_fold_all_is_never_plausible(two: Made, monkeypatch: pytest.MonkeyPatch, plans: str, said: bool) -> None:
-    """As nnUDA_estimate has it."""
-    found = []
+@pytest.mark.parametrize(
+    ("plans", "splits", "said"),
+    [("otherPlans", True, True), ("nnUNetPlans", True, False), ("nnUNetPlans", False, True)],
+)
+def test_what_calibrates_on_cases_that_it_learnt_is_never_plausible(two, monkeypatch, plans, splits, said) -> None:
+    """Fold all, and a fold of which nothing tells what it did not learn. As nnUDA_estimate has it."""
+    found, folds = [], [{"train": ["c1", "c2", "c3"], "val": ["c0"]}] * 5
+    folder = two.root / "preprocessed" / SOURCE
+    folder.mkdir(parents=True)
+    if splits:
+        (folder / "splits_final.json").write_text(json.dumps(folds))
 
     def estimated(*arguments, doubts, **more) -> dict:
         found.append(doubts)
@@ -168,7 +175,7 @@ def test_fold_all_is_never_plausible(two: Made, monkeypatch: pytest.MonkeyPatch,
 
 def test_fold_all_is_said_to_be_too_high(two: Made) -> None:
     content = find(two, "-p", "otherPlans")
-    assert "trained on all labelled cases" in " ".join(content["remarks"])
+    assert "Trained on the labelled cases that calibrate its estimate" in " ".join(content["remarks"])
     assert "nothing was chosen" in content["remarks"][0]
 
 
