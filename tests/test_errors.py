@@ -58,6 +58,7 @@ def test_importing_a_trainer_changes_nnunets_programs_alone(program):
     assert ended.stdout.splitlines()[-1] == str(program == "notebook")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_forked_worker_that_is_ended_at_once_ends_and_says_nothing():
     """nnU-Net ends the workers of its pools with SIGTERM: a traceback of each would stand in front of the message, and

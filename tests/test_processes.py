@@ -100,6 +100,7 @@ def wait_until(condition, seconds: float = 60) -> bool:
     return condition()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("program", "workers"), [(POOL, 2), (LOADER, 1)], ids=["pool", "loader"])
 def test_no_worker_outlives_the_process_that_started_it(program, workers):

@@ -246,6 +246,7 @@ def test_finite_where_all_is_ignored_one_voxel_or_half_precision(dtype):
     assert region_transferable_cross_entropy(z, torch.ones(1, 3, 1, 1), torch.zeros(3, 2), kept).item() == 0
 
 
+@pytest.mark.slow
 def test_table_is_forty_times_faster_than_covariances_for_each_voxel():
     """65,536 voxels, C = 5, F = 32, forward and backward; on one thread, the best of several."""
     case = random_case(65_536, 5, 32, torch.float32)

@@ -93,6 +93,7 @@ def test_state_is_the_plain_networks_and_the_fusions_and_brings_the_text():
     assert torch.equal(other(image)[0], network(image)[0])
 
 
+@pytest.mark.slow
 def test_compiled_as_one_graph_it_gives_the_same():
     torch.manual_seed(0)
     network = TCSANetwork(plain_network(configuration(2, "PlainConvUNet")), text(), WIDTH)

@@ -200,6 +200,7 @@ def test_text_towers_without_clips_layout_are_refused(model):
         build_text_encoder(model, None, CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["RN50-quickgelu", "MobileCLIP-S1"])
 def test_real_architectures_fit_the_tower(model):
     """Without their weights and image halves: names and shapes of open_clip's text halves."""
