@@ -32,10 +32,13 @@ HAND = "tests/trainers/test_step_by_hand.py"
 # file -> tests that are to notice a fault in it, and which of them
 FILES = {
     "trainers/nnUDATrainerTransMedSeg.py": ([HAND], "transmedseg or table"),
-    "trainers/nnUDATrainerPrototypes.py": ([HAND], "prototypes or cycle or overflow or lacks"),
+    "trainers/nnUDATrainerPrototypes.py": (
+        [HAND, "tests/trainers/test_prototypes.py"],
+        "prototypes or cycle or overflow or lacks",
+    ),
     "trainers/nnUDATrainerTCSA.py": ([HAND], "tcsa"),
     "trainers/nnUDATrainerUUDS.py": ([HAND], "uuds"),
-    "nnuda/training/trainer.py": ([HAND, "tests/training/test_warm_up.py"], ""),
+    "nnuda/training/trainer.py": ([HAND, "tests/training/test_warm_up.py", "tests/trainers/test_baselines.py"], ""),
     "nnuda/training/epochs.py": ([HAND, "tests/training/test_warm_up.py"], ""),
     "nnuda/training/teacher.py": (["tests/training/test_teacher.py", HAND], ""),
     "nnuda/training/loss_terms.py": (["tests/training/test_loss_terms.py", HAND], ""),

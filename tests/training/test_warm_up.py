@@ -72,6 +72,16 @@ def test_the_terms_weights_follow_their_schedule(toy_environment):
     assert weights == [0.0, 0.0, 1.0, 1.0] and trainer.teacher.decay == 0.9
 
 
+def test_strong_augmentation_ends_with_its_share_of_the_epochs(toy_environment):
+    trainer = begun(toy_environment, "nnUDATrainerAdapt", "until", {**RECOMMENDED, "augmentation.until": 0.5})
+    shares = []
+    for epoch in range(4):
+        trainer.current_epoch = epoch
+        trainer.on_train_epoch_start()
+        shares.append(trainer.strength.share)
+    assert shares == [1, 1, 0, 0]
+
+
 def test_target_patches_are_only_turned_and_mirrored(toy_environment):
     """Every voxel of a weak view is one of the preprocessed image: nothing was interpolated."""
     trainer = begun(toy_environment, "nnUDATrainerAdapt", "sharp", RECOMMENDED)
