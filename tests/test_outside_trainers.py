@@ -238,6 +238,7 @@ def refused(command, arguments: list[str]) -> str:
     return str(ended.value)
 
 
+@pytest.mark.slow
 def test_planning_asks_the_class(mine, planned):
     mine.trainer()
     file = mine.preset(PRESET)

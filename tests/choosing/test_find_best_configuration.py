@@ -50,6 +50,7 @@ def dice_by_hand(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_an_estimate_is_calibrated_on_shifted_images_of_the_checkpoint(made: Made, capsys: pytest.CaptureFixture):
     """nnUDA_estimate on a fold that has seen none of these cases, and again, which finds them there."""
     fold = made.model(domain_adaptation=STRONG) / "fold_0"
