@@ -133,7 +133,7 @@ def estimate_candidate(candidate: Candidate, pool: Pool) -> dict[str, Any]:
     calibrating = source_cases(candidate, pool.source)
     shifted = source_cases(candidate, pool.shifted) if pool.shifted else {}
     model, folders = model_of(candidate.members[0]), pool.folders(candidate.members)
-    seen = not all(held_out(member.folder, member.fold) for member in candidate.members)
+    seen = any(pool.source[member].keys() - held_out(member.folder, member.fold) for member in candidate.members)
     doubts = doubts_of(model, seen)
     key = _key(candidate, compared, [calibrating, shifted], doubts, pool)
     file = join(pool.output, "estimates", f"{candidate.name}.json")
