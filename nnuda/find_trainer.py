@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 import warnings
 from contextlib import redirect_stdout
+from functools import lru_cache
 from importlib import import_module
 
 from nnuda.registration import VARIABLE
 from nnuda.settings import SettingsError
-from nnuda.trainer_files import BASE_TRAINER, RECOMMENDED, known_trainers
+from nnuda.trainer_files import BASE_TRAINER, RECOMMENDED, known_trainers, outside_folders
 
 _BASE_MODULE = "nnuda.training.trainer"
 
@@ -32,13 +34,10 @@ def find_trainer(name: str) -> type:
     """
     if name == BASE_TRAINER:
         return import_module(_BASE_MODULE).nnUDATrainer
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     known = known_trainers()
+    find = _find if outside_folders() else _find_once  # files outside may change between two calls
     try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of what nnU-Net's own trainers import
-            found = recursive_find_trainer_class_by_name(name)
+        found = find(name, os.environ.get(VARIABLE))
     except Exception as error:  # a user's file may fail at import with anything
         if name not in known and isinstance(error, RuntimeError):
             raise TrainerError(_unknown(name, known)) from error
@@ -49,6 +48,18 @@ def find_trainer(name: str) -> type:
     if not any((parent.__module__, parent.__name__) == (_BASE_MODULE, BASE_TRAINER) for parent in found.__mro__):
         raise TrainerError(_unknown(name, known))
     return found
+
+
+def _find(name: str, folders: str | None) -> type:
+    """nnU-Net's search, without what it prints; the second argument tells calls apart, nnU-Net reads the variable."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what nnU-Net's own trainers import
+        return recursive_find_trainer_class_by_name(name)
+
+
+_find_once = lru_cache(_find)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -241,7 +241,8 @@ def check_known(settings: dict[str, Any]) -> None:
     Raises:
         SettingsError: a value that every preset refuses.
     """
-    validate_overrides({key: value for key, value in settings.items() if key in _schemas()})
+    known = _schemas()
+    validate_overrides({key: value for key, value in settings.items() if key in known})
 
 
 def parse_set_arguments(arguments: Iterable[str]) -> dict[str, Any]:

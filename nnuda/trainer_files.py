@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from nnuda.registration import VARIABLE, trainers_folder
@@ -73,6 +73,7 @@ def preset_files() -> dict[str, list[str]]:
     return found
 
 
+@cache
 def package_presets() -> dict[str, str]:
     """File of each preset that nnuda brings, the base's among them."""
     entries = resources.files("nnuda.plans").iterdir()
