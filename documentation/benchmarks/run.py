@@ -203,6 +203,19 @@ class Pair:
         )
         return predictions, seconds
 
+    def trained(self, start: str, seed: int) -> Path:
+        """Results of BUDGET/ROW with this seed, which another training starts from.
+
+        Raises:
+            SystemExit: it was not trained yet.
+        """
+        budget, row = start.split("/")
+        plans = f"nnUNetPlans_{row.replace('-', '_')}_{seed}"
+        results = self.root.parent / budget / "results"
+        for found in results.glob(f"Dataset{self.source}_*/*__{plans}__{budget}/fold_{self.fold}/checkpoint_final.pth"):
+            return found.parent
+        raise SystemExit(f"{self.name}: expected a training of {start} with seed {seed} to start from; train it first.")
+
     def second_round(self, first: str, settings: dict) -> tuple[Path, float]:
         """Plain nnU-Net on the source and on the target's pseudo-labels, which the model of a row gives; returned as by
         `train_and_predict`."""
@@ -236,6 +249,8 @@ class Pair:
             if "round_of" in description:
                 predictions, seconds = self.second_round(description["round_of"], settings)
             else:
+                if "from" in description:
+                    settings["training.init_from"] = str(self.trained(description["from"], seed))
                 self.configure(name, settings, description.get("plan", []))
                 predictions, seconds = self.train_and_predict(name, trainer)
             name = predictions.name
