@@ -63,6 +63,24 @@ def lines_of(*rows: tuple) -> list[dict[str, str]]:
     return [{"machine": "", **dict(zip(fields, map(str, row)))} for row in rows]
 
 
+def test_a_table_of_what_started_from_a_trained_model_by_hand(monkeypatch):
+    tables = module("tables")
+    lines = lines_of(
+        *(("mscmr", "2d_small_x4", "source-only", seed, "heart", dice, 0, 10) for seed, dice in ((1, 0.2), (2, 0.4))),
+        *(("mscmr", "2d_small_x4", "source-only", seed, "mean", dice, 0, 10) for seed, dice in ((1, 0.25), (2, 0.35))),
+        ("mscmr", "2d_small", "adapt-from", 2, "heart", 0.5, 0, 30),
+        ("mscmr", "2d_small", "adapt-from", 2, "lung", 0.8, 0, 30),
+        ("mscmr", "2d_small", "adapt-from", 2, "mean", 0.75, 0, 30),
+        ("mscmr", "2d_small", "adapt", 2, "mean", 0.99, 0, 30),  # began from nothing
+    )
+    monkeypatch.setattr(tables, "results", lambda: lines)
+    _, _, trained, adapted = tables.started("2d_small").splitlines()
+    assert trained.split(" | ")[1:] == ["start: source-only: nnU-Net's augmentation", "2", "0.30", "0.30 ± 0.07", " |"]
+    # the gain is over the seed that both have
+    assert adapted.split(" | ")[2:] == ["1", "0.50", "0.75", "+0.40 |"]
+    assert "adapt-from" not in tables.table("mscmr", "2d_small") and "0.75" not in tables.table("mscmr", "2d_small")
+
+
 def test_a_summary_by_hand(monkeypatch):
     tables = module("tables")
     lines = lines_of(

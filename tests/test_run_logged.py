@@ -17,7 +17,8 @@ PYTHON = Path(sys.executable).name
 
 
 def python(code: str) -> list[str]:
-    return [PYTHON, "-c", code]
+    """Ctrl-C ends it, also where these tests were begun in the background, whose processes ignore it."""
+    return [PYTHON, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"]
 
 
 def test_each_line_is_seen_once_and_the_time_is_told(tmp_path):

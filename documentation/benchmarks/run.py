@@ -203,18 +203,17 @@ class Pair:
         )
         return predictions, seconds
 
-    def trained(self, start: str, seed: int) -> Path:
-        """Results of BUDGET/ROW with this seed, which another training starts from.
+    def trained(self, row: str, seed: int) -> Path:
+        """Results of a row with this seed, on the budget that this one starts from.
 
         Raises:
             SystemExit: it was not trained yet.
         """
-        budget, row = start.split("/")
-        plans = f"nnUNetPlans_{row.replace('-', '_')}_{seed}"
+        budget, plans = self.budget["start"], f"nnUNetPlans_{row.replace('-', '_')}_{seed}"
         results = self.root.parent / budget / "results"
         for found in results.glob(f"Dataset{self.source}_*/*__{plans}__{budget}/fold_{self.fold}/checkpoint_final.pth"):
             return found.parent
-        raise SystemExit(f"{self.name}: expected a training of {start} with seed {seed} to start from; train it first.")
+        raise SystemExit(f"{self.name}: expected {budget}/{row} with seed {seed} to start from; train it first.")
 
     def second_round(self, first: str, settings: dict) -> tuple[Path, float]:
         """Plain nnU-Net on the source and on the target's pseudo-labels, which the model of a row gives; returned as by

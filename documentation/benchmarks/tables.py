@@ -1,7 +1,7 @@
 """Writes the tables of the pages from results.csv and estimates.csv: python documentation/benchmarks/tables.py
 
 A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
-place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, `costs` a line for each trainer, and `one-piece` what
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, `from/BUDGET` the rows that start from a trained model, `costs` a line for each trainer, and `one-piece` what
 postprocessing changed. So are the tables of
 estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
 """
@@ -90,7 +90,11 @@ def table(pair: str, budget: str, chosen: str = "") -> str:
     """Rows, all or `chosen` with + between them, with the Dice of each class, seeds' spread, gain over the baselines with the same seeds, and cost."""
     dice, cost, failures = read(pair, budget)
     of_row = described("rows")
-    rows = [row for row in of_row if row in dice and (not chosen or row in chosen.split("+"))]
+    rows = [
+        row  # another start is another budget
+        for row in of_row
+        if row in dice and "from" not in of_row[row] and (not chosen or row in chosen.split("+"))
+    ]
     if not rows:
         return "Not measured yet.\n"
     classes = [name for name in dice[rows[0]] if name != "mean"]
@@ -123,6 +127,26 @@ def table(pair: str, budget: str, chosen: str = "") -> str:
     return markdown(head, body)
 
 
+def started(budget: str) -> str:
+    """Of each pair: the trained nnU-Net itself, and what came of it in a training of this budget."""
+    of_row, start = described("rows"), described("budgets")[budget]["start"]
+    head = ["Pair", "", "Seeds", "Worst class", "Mean Dice", "Against the trained nnU-Net"]
+    body = []
+    for pair, facts in described("pairs").items():
+        before, dice = read(pair, start)[0], read(pair, budget)[0]
+        rows = [row for row in of_row if "from" in of_row[row] and row in dice]
+        for origin in dict.fromkeys(of_row[row]["from"] for row in rows):
+            later = {row: dice[row] for row in rows if of_row[row]["from"] == origin}
+            for row, classes in {origin: before[origin], **later}.items():
+                mean = classes["mean"]
+                worst = min(statistics.mean(seeds.values()) for name, seeds in classes.items() if name != "mean")
+                title = f"start: {of_row[row]['title']}" if row == origin else of_row[row]["title"]
+                gained = "" if row == origin else gain(mean, before[origin]["mean"])
+                name = facts["title"] if not any(facts["title"] in line for line in body) else ""
+                body.append([name, title, str(len(mean)), f"{worst:.2f}", spread(list(mean.values())), gained])
+    return markdown(head, body) if body else "Not measured yet.\n"
+
+
 def summary(budget: str) -> str:
     """Mean Dice of the rows that matter, a line for each pair; rows that no pair has yet are left out."""
     of_pair = {pair: read(pair, budget)[0] for pair in described("pairs")}
@@ -144,7 +168,7 @@ def costs() -> str:
         for row, facts in described("rows").items():
             if (
                 "trainer" in facts
-                and not {"on", "round_of"} & facts.keys()
+                and not {"on", "round_of", "from"} & facts.keys()
                 and "teacher.weight" not in facts.get("settings", {})
             ):
                 times[facts["trainer"]] += relative(cost, row)
@@ -189,9 +213,8 @@ def one_piece() -> str:
 def content(name: str) -> str:
     """What stands between the marks of this name."""
     first, *others = name.split("/")
-    if first == "one-piece":
-        return one_piece()
-    return costs() if first == "costs" else summary(*others) if first == "summary" else table(first, *others)
+    tables = {"one-piece": one_piece, "costs": costs, "summary": summary, "from": started}
+    return tables[first](*others) if first in tables else table(first, *others)
 
 
 # ---- estimates ------------------------------------------------------------------------------------------------------
