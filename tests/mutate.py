@@ -114,7 +114,7 @@ NAMED = [
     ("D: real and made swapped", "trainers/nnUDATrainerPrototypes.py", "least_squares_discriminator(scores_real, scores_fake)", "least_squares_discriminator(scores_fake, scores_real)"),
     ("L_seg_adv on source predictions", "trainers/nnUDATrainerPrototypes.py", "for stream in (cycle.target, cycle.target_in_source)", "for stream in (cycle.source, cycle.source_in_target)"),
     ("confident masks of the target's streams swapped", "trainers/nnUDATrainerPrototypes.py", "[cycle.target.logits, cycle.target_in_source.logits]", "[cycle.target_in_source.logits, cycle.target.logits]"),
-    ("the cycle loss is an identity loss", "trainers/nnUDATrainerPrototypes.py", "identity_loss(cycle.source_in_target.image, source.image)", "identity_loss(cycle.source.image, source.image)"),
+    ("the cycle loss is an identity loss", "trainers/nnUDATrainerPrototypes.py", "identity_loss(cycle.source_in_target.image, seen(source))", "identity_loss(cycle.source.image, seen(source))"),
 ]  # fmt: skip
 
 

@@ -31,6 +31,11 @@ SUMMARY = {
     "strong-twice": "Strong, twice the iterations",
     "adapt": "`nnUDATrainerAdapt`",
 }
+DEPLOYED = {
+    "source-only": "Trained nnU-Net",
+    "strong-from": "Then strong augmentation",
+    "adapt-from": "Then `nnUDATrainerAdapt`",
+}
 
 
 def results() -> list[dict[str, str]]:
@@ -149,15 +154,30 @@ def started(budget: str) -> str:
 
 def summary(budget: str) -> str:
     """Mean Dice of the rows that matter, a line for each pair; rows that no pair has yet are left out."""
-    of_pair = {pair: read(pair, budget)[0] for pair in described("pairs")}
-    rows = [row for row in SUMMARY if any(row in dice for dice in of_pair.values())]
+    return by_pair([budget], SUMMARY)
+
+
+def deployed(budget: str) -> str:
+    """The same of what starts from a trained model, with that model."""
+    return by_pair([described("budgets")[budget]["start"], budget], DEPLOYED)
+
+
+def by_pair(budgets: list[str], titles: dict[str, str]) -> str:
+    """Mean Dice of these rows, each of the first budget that has it, and what the last gains over source-only."""
+    last = list(titles)[-1]
+    of_pair = {
+        pair: {row: dice["mean"] for budget in reversed(budgets) for row, dice in read(pair, budget)[0].items()}
+        for pair in described("pairs")
+    }
+    rows = [row for row in titles if any(row in mean for mean in of_pair.values())]
     body = []
-    for pair, dice in of_pair.items():
-        mean = {row: dice[row]["mean"] for row in rows if row in dice}
-        if {"source-only", "adapt"} <= mean.keys():
+    for pair, mean in of_pair.items():
+        if {"source-only", last} <= mean.keys():
             cells = [spread(list(mean[row].values())) if row in mean else "" for row in rows]
-            body.append([described("pairs")[pair]["title"], *cells, gain(mean["adapt"], mean["source-only"])])
-    return markdown(["", *(SUMMARY[row] for row in rows), "Adapt against source-only"], body)
+            body.append([described("pairs")[pair]["title"], *cells, gain(mean[last], mean["source-only"])])
+    gained = titles[last].removeprefix("Then ").replace("`nnUDATrainerAdapt`", "Adapt")
+    against = titles["source-only"][0].lower() + titles["source-only"][1:]
+    return markdown(["", *(titles[row] for row in rows), f"{gained} against {against}"], body)
 
 
 def costs() -> str:
@@ -213,7 +233,7 @@ def one_piece() -> str:
 def content(name: str) -> str:
     """What stands between the marks of this name."""
     first, *others = name.split("/")
-    tables = {"one-piece": one_piece, "costs": costs, "summary": summary, "from": started}
+    tables = {"one-piece": one_piece, "costs": costs, "summary": summary, "from": started, "deployed": deployed}
     return tables[first](*others) if first in tables else table(first, *others)
 
 
