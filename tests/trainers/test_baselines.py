@@ -59,12 +59,15 @@ def test_source_images_have_the_histograms_of_target_images(toy_environment, mon
     style = {"augmentation.style": "histogram"}
     trainer = make_trainer(toy_environment, "nnUDATrainerSourceOnly", "2d_toy", "style", style)
     assert trainer.adapts and not trainer.loss_terms
-    seen, drawn = [], []
-    forward, in_style = trainer.forward_domains, trainer.in_target_style
+    given, seen, drawn = [], [], []
+    step, forward, in_style = trainer.adaptation_step, trainer.forward_domains, trainer.in_target_style
+    monkeypatch.setattr(trainer, "adaptation_step", lambda s, t: given.append((s, t)) or step(s, t))
     monkeypatch.setattr(trainer, "forward_domains", lambda s, t: seen.append((s, t)) or forward(s, t))
     monkeypatch.setattr(trainer, "in_target_style", lambda s, t: drawn.append((s, t)) or in_style(s, t))
     train_steps(trainer, 1)
     (source, target), (image_s, image_t) = seen[0], drawn[0]
+    (source_before, target_before) = given[0]
+    assert image_s is source_before.image and image_t is target_before.weak and source.label is source_before.label
     assert len(target.image) == 0 and not torch.equal(source.image, image_s)
     for changed, old, reference in zip(source.image, image_s, image_t):
         np.testing.assert_allclose(changed[0], match_histograms(old[0].numpy(), reference[0].numpy()), atol=1e-4)
