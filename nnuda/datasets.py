@@ -73,6 +73,14 @@ class Domain:
             ) from error
 
 
+def same_images(one: Domain, other: Domain) -> bool:
+    """Whether one domain's images are all of another's, by the name of the dataset or by the files."""
+    files = {os.path.realpath(path) for paths in other.images.values() for path in paths}
+    return one.name == other.name or all(
+        os.path.realpath(path) in files for paths in one.images.values() for path in paths
+    )
+
+
 def dataset_name(dataset: str | int) -> str:
     """The name behind a dataset's number.
 

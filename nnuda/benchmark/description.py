@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from nnuda.datasets import Domain, find_images, load_dataset
+from nnuda.datasets import Domain, find_images, load_dataset, same_images
 from nnuda.errors import NnudaError
 from nnuda.files import read_json, schema_complaint
 from nnuda.find_trainer import find_trainer
@@ -322,6 +322,11 @@ def _pair(file: str, entry: dict) -> Pair:
         images = _scored_images(target, labels, entry.get("images"))
     except NnudaError as error:
         raise BenchmarkError(f"{file}: pair {entry['name']}: {error}") from error
+    if oracle and same_images(oracle, source):
+        raise BenchmarkError(
+            f"{file}: pair {entry['name']}: oracle: expected labelled cases of the target; {oracle.name} is the source "
+            f"{source.name} itself. Name another dataset, or leave the oracle out."
+        )
     both = sorted(images.keys() & oracle.images.keys()) if oracle else []
     if both:
         raise BenchmarkError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import difflib
 import importlib.util
 import json
 import os
@@ -23,6 +24,21 @@ FIRST = 10**6  # priority from which the rules count down, so that runs begin in
 GRAPH, ENGINE_LOG = "Snakefile", "engine.log"
 SLURM_PLUGIN = "snakemake_executor_plugin_slurm"
 _SHORT = {"partition": "slurm_partition", "account": "slurm_account", "extra": "slurm_extra", "memory": "mem_mb"}
+_OF_EXECUTOR = (
+    *(
+        "runtime",
+        "gpu",
+        "gpu_model",
+        "gres",
+        "cpus_per_task",
+        "mem",
+        "mem_mb",
+        "mem_mb_per_cpu",
+        "disk_mb",
+        "constraint",
+    ),
+    *("qos", "reservation", "clusters", "nodes", "tasks", "tasks_per_gpu", *_SHORT.values()),
+)
 _PASSED_ON = ("nnUNet_", "nnUDA_", "OMP_")  # variables that a run sees on whichever machine
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -113,13 +129,18 @@ def parse_slurm(words: Sequence[str]) -> dict[str, str]:
     """["partition=gpu", "runtime=600"] as a dictionary.
 
     Raises:
-        BenchmarkError: a word without key or value, or a key twice.
+        BenchmarkError: a word without key or value, a key twice, or one that is no resource (names the nearest that is).
     """
     found: dict[str, str] = {}
+    known = list(dict.fromkeys((*_SHORT, *_OF_EXECUTOR)))
     for word in words:
         key, _, value = word.partition("=")
         if not key or not value or key in found:
             raise BenchmarkError(f"--slurm: expected KEY=VALUE such as partition=gpu, each key once; got {word!r}.")
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise BenchmarkError(f"--slurm: expected one of {', '.join(known)}; got {key}.{hint}")
         found[key] = value
     return found
 

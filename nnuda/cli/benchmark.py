@@ -117,12 +117,13 @@ def _check_pair(benchmark: Benchmark, pair: Pair, on: str) -> None:
 
 
 def _check_labels(pair: Pair, source: Domain) -> None:
-    from nnuda.evaluation.reading import read_labels
+    from nnuda.evaluation.reading import check_on_image, read_labels
     from nnuda.evaluation.scores import class_labels
 
     reader, (_, allowed, _) = source.reader_class(), class_labels(source.dataset_json)
-    for case in pair.images:
-        read_labels(os.path.join(pair.labels, case + pair.target.file_ending), reader, allowed)
+    for case, files in pair.images.items():
+        reference = read_labels(os.path.join(pair.labels, case + pair.target.file_ending), reader, allowed)
+        check_on_image(case, reference, files[0], reader)
 
 
 def _check_row(benchmark: Benchmark, row: Row) -> None:

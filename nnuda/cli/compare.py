@@ -7,7 +7,7 @@ import os
 import textwrap
 from typing import TYPE_CHECKING
 
-from nnuda.cli.evaluate import add_inputs, load_inputs, parse_tolerances
+from nnuda.cli.evaluate import OTHER_JSON, add_inputs, load_inputs, parse_tolerances
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.errors import EvaluationError
@@ -110,6 +110,7 @@ def _scored(path: str, arguments: argparse.Namespace) -> dict:
         progress=True,
         preset=arguments.preset,
         tolerances=parse_tolerances(arguments.nsd_tolerance),
+        remedy=OTHER_JSON,
     )
 
 

@@ -81,6 +81,9 @@ def add_inputs(parser: argparse.ArgumentParser, folder: str, when: str = "") -> 
     )
 
 
+OTHER_JSON = "Give the dataset.json that belongs to these files with -djfile."
+
+
 def parse_tolerances(words: list[str]) -> dict[str | None, float]:
     """Of --nsd-tolerance."""
     return by_class(words, decimal(0, 1000, " of mm"), "--nsd-tolerance")
@@ -112,7 +115,7 @@ def load_inputs(pred_folder: str, djfile: str | None = None, pfile: str | None =
             f"Expected a dataset.json in {pred_folder}, as nnUNetv2_predict leaves one; "
             "found none. Give one with -djfile."
         )
-    dataset_json = read_dataset_json(dataset_file, "Give the one that belongs to these files with -djfile.")
+    dataset_json = read_dataset_json(dataset_file, OTHER_JSON)
     from nnuda.evaluation.scores import label_manager
 
     label_manager(dataset_json)
@@ -209,6 +212,7 @@ def _score(job: Job, arguments: argparse.Namespace, tolerances: dict[str | None,
         progress=True,
         preset=arguments.preset,
         tolerances=tolerances,
+        remedy=OTHER_JSON,
     )
     save_scores(scores, job.output)
     save_table(scores, job.table)

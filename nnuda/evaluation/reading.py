@@ -20,14 +20,15 @@ from nnunetv2.imageio.reader_writer_registry import (
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnuda.errors import EvaluationError, NnudaError, short
-from nnuda.images import hidden_value, is_nifti, whole_complaint
+from nnuda.images import hidden_value, is_nifti, read_case, whole_complaint
 
 OTHER_LABELS = "These files are of another dataset or model: take those that belong to it."
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """A label file: integer labels (*S), spacing along each axis and its unit, what the header says of its place."""
+    """A label file: integer labels (*S), spacing along each axis and its unit, what the header says of its place. Or an
+    image that one is laid on, with its values."""
 
     labels: np.ndarray
     spacing: tuple[float, ...]
@@ -102,13 +103,16 @@ def _place(properties: dict) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, dtype=float) for name, value in found.items() if value is not None}
 
 
-def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int]) -> LabelMap:
+def read_labels(
+    file: str, reader: type[BaseReaderWriter], allowed: Sequence[int], remedy: str = OTHER_LABELS
+) -> LabelMap:
     """Reads a label file.
 
     Args:
         file: path.
         reader: nnU-Net's reader class.
         allowed: the labels of dataset.json, background and ignore included.
+        remedy: what to do about a value that is none of them.
 
     Raises:
         EvaluationError: damaged, more than one channel, or a value that dataset.json does not name.
@@ -119,9 +123,13 @@ def read_labels(file: str, reader: type[BaseReaderWriter], allowed: Sequence[int
             f"Expected a label map with one channel; {file} has {image.shape[0]}. Store labels as a grey-scale image."
         )
     labels = image[0]
-    check_values(file, labels, allowed, "Give the dataset.json that belongs to these files with -djfile.")
+    check_values(file, labels, allowed, remedy)
+    return _laid_out(file, reader, labels.astype(np.int32), properties)
+
+
+def _laid_out(file: str, reader: type[BaseReaderWriter], values: np.ndarray, properties: dict) -> LabelMap:
     spacing = tuple(float(size) for size in properties["spacing"])
-    return LabelMap(labels.astype(np.int32), spacing, _unit(file, reader, properties), _place(properties))
+    return LabelMap(values, spacing, _unit(file, reader, properties), _place(properties))
 
 
 def check_values(file: str, labels: np.ndarray, allowed: Sequence[int], remedy: str = OTHER_LABELS) -> None:
@@ -144,24 +152,54 @@ def check_values(file: str, labels: np.ndarray, allowed: Sequence[int], remedy: 
         )
 
 
-def check_same_grid(case: str, reference: LabelMap, prediction: LabelMap) -> None:
-    """Same shape, spacing, origin and direction (to 1e-3), or an error that names the case.
+def check_on_image(case: str, reference: LabelMap, image: str, reader: type[BaseReaderWriter]) -> None:
+    """The grid of a reference label against its image's, which a prediction gets.
+
+    Args:
+        case: for the message.
+        reference: a label.
+        image: file of the image's first channel.
+        reader: nnU-Net's reader class.
 
     Raises:
-        EvaluationError: the two label maps do not lie on the same grid.
+        DatasetError: an image that cannot be read.
+        EvaluationError: they do not lie on the same grid.
+    """
+    images, properties = read_case(reader, [image])
+    laid_out = _laid_out(image, reader, images[0], properties)
+    remedy = f"Take the label that was drawn on {image}, or resample it to that."
+    check_same_grid(case, reference, laid_out, "image", remedy)
+
+
+def check_same_grid(
+    case: str,
+    reference: LabelMap,
+    other: LabelMap,
+    what: str = "prediction",
+    remedy: str = "Predict on the image that the reference was drawn on, or resample the prediction to it.",
+) -> None:
+    """Same shape, spacing, origin and direction (to 1e-3), or an error that names the case.
+
+    Args:
+        case: for the message.
+        reference: a label.
+        other: what is laid on it.
+        what: that is.
+        remedy: what to do.
+
+    Raises:
+        EvaluationError: the two do not lie on the same grid.
     """
     differences = []
-    if reference.labels.shape != prediction.labels.shape:
-        differences.append(f"shape: reference {reference.labels.shape}, prediction {prediction.labels.shape}")
-    pairs = {"spacing": (reference.spacing, prediction.spacing)}
-    pairs.update({name: (value, prediction.place[name]) for name, value in reference.place.items()})
+    if reference.labels.shape != other.labels.shape:
+        differences.append(f"shape: reference {reference.labels.shape}, {what} {other.labels.shape}")
+    pairs = {"spacing": (reference.spacing, other.spacing)}
+    pairs.update({name: (value, other.place[name]) for name, value in reference.place.items()})
     for name, (expected, got) in pairs.items():
         if np.shape(expected) != np.shape(got) or not np.allclose(expected, got, atol=1e-3):
             rounded = [np.round(value, 4).tolist() for value in (expected, got)]
-            differences.append(f"{name}: reference {rounded[0]}, prediction {rounded[1]}")
+            differences.append(f"{name}: reference {rounded[0]}, {what} {rounded[1]}")
     if differences:
         raise EvaluationError(
-            f"Case {case}: reference and prediction do not lie on the same grid. "
-            f"{'; '.join(differences)}. "
-            "Predict on the image that the reference was drawn on, or resample the prediction to it."
+            f"Case {case}: reference and {what} do not lie on the same grid. {'; '.join(differences)}. {remedy}"
         )

@@ -20,7 +20,7 @@ import nnuda
 from nnuda.errors import short
 from nnuda.evaluation.conventions import DEFINITIONS, SHOWN, Rule, class_rules
 from nnuda.evaluation.metrics import METRICS, case_metrics
-from nnuda.evaluation.reading import EvaluationError, check_same_grid, find_reader, read_labels
+from nnuda.evaluation.reading import OTHER_LABELS, EvaluationError, check_same_grid, find_reader, read_labels
 from nnuda.evaluation.summary import EMPTY_COUNTS, summarize
 from nnuda.evaluation.table import spreadsheet_text
 from nnuda.files import read_json, replacing, write_json
@@ -128,11 +128,14 @@ def evaluate_case(
     reader: type[BaseReaderWriter],
     dataset_json: dict,
     rules: Mapping[str, Rule] | None = None,
+    remedy: str = OTHER_LABELS,
 ) -> tuple[str, dict[str, dict]]:
     """Unit of the distances and `case_metrics` of one case, read from its two files."""
     labels, allowed, ignore_label = class_labels(dataset_json)
-    reference = read_labels(os.path.join(reference_folder, case + file_ending), reader, allowed)
-    prediction = read_labels(os.path.join(prediction_folder, case + file_ending), reader, allowed)
+    reference, prediction = (
+        read_labels(os.path.join(folder, case + file_ending), reader, allowed, remedy)
+        for folder in (reference_folder, prediction_folder)
+    )
     check_same_grid(case, reference, prediction)
     scores = case_metrics(reference.labels, prediction.labels, reference.spacing, labels, ignore_label, rules)
     return reference.unit, scores
@@ -162,6 +165,7 @@ def evaluate_folder(
     progress: bool = False,
     preset: str | None = None,
     tolerances: Mapping[str | None, float] | None = None,
+    remedy: str = OTHER_LABELS,
 ) -> dict[str, Any]:
     """Scores every case that has a reference.
 
@@ -175,6 +179,7 @@ def evaluate_folder(
         progress: show a progress bar.
         preset: a challenge's convention, see `conventions.PRESETS`.
         tolerances: of NSD, see `conventions.class_rules`.
+        remedy: what to do about labels that dataset.json does not name.
 
     Returns:
         The content of the JSON file: "per_case", "per_class", "foreground_mean", "unit", "definitions", "versions", ...
@@ -204,6 +209,7 @@ def evaluate_folder(
         reader=reader,
         dataset_json=dataset_json,
         rules=rules,
+        remedy=remedy,
     )
     units, scores = zip(
         *run_cases(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnuda.datasets import Domain, label_files
+from nnuda.datasets import Domain, label_files, same_images
 from nnuda.errors import DatasetError, PlanningError
 from nnuda.images import check_whole, read_case
 from nnuda.labels import PSEUDO_LABELS_ONLY
@@ -61,9 +61,7 @@ def check_to_predict(images: Mapping[str, Sequence[str]], folder: str, source: D
 def _check_not_the_source(source: Domain, target: Domain) -> None:
     if source.dataset_json.get(PSEUDO_LABELS_ONLY) and target.name != source.name:
         return  # without source data the target's images are the labelled ones, too
-    files = {os.path.realpath(path) for paths in source.images.values() for path in paths}
-    same = all(os.path.realpath(path) in files for paths in target.images.values() for path in paths)
-    if target.name == source.name or same:
+    if same_images(target, source):
         raise PlanningError(
             f"Target {target.name} is the source {source.name} itself. Give the other domain's images with -t."
         )

@@ -34,7 +34,10 @@ PAIR = {"name": "toy", "source": 501, "target": 502, "labels": "labels"}
         ({"pairs": [PAIR, PAIR]}, "pairs: expected a name of its own for each; toy is there twice"),
         ({"pairs": [{**PAIR, "source": 777}]}, "pair toy: No dataset 777"),
         ({"pairs": [{**PAIR, "labels": "nowhere"}]}, "pair toy: labels: expected a folder with reference labels"),
-        ({"pairs": [{**PAIR, "oracle": 501}]}, "pair toy: expected labelled cases of the oracle .* case0, case1"),
+        (
+            {"pairs": [{**PAIR, "oracle": 501}]},
+            "pair toy: oracle: expected labelled cases of the target; .* the source",
+        ),
         (
             {"pairs": [{**PAIR, "published": "mmwhs"}]},
             "pair toy: published: expected one of .*mmwhs_ct_to_mr.*got mmwhs",
@@ -102,14 +105,30 @@ def test_what_the_first_run_would_stop_with(
         check_planning(file, read_benchmark(file))
 
 
-@pytest.mark.parametrize("value", [7, None])
-def test_a_label_that_could_not_be_scored(described: Callable[..., str], tmp_path: Path, value: int | None) -> None:
+def moved(label: sitk.Image) -> sitk.Image:
+    label.SetOrigin((5.0, 0.0, 0.0))
+    return label
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "case1.nii.gz: expected a label file"),
+        (lambda label: label * 0 + 7, "case1.nii.gz also holds .7.0.. These files are of another dataset"),
+        (lambda label: label[:, :, :2], r"Case case1: .* shape: reference \(2, 12, 12\), image \(4, 12, 12\)"),
+        (moved, r"Case case1: .* origin: reference \[5.0, 0.0, 0.0\]"),
+    ],
+    ids=["damaged", "value", "shape", "origin"],
+)
+def test_a_label_that_could_not_be_scored(
+    described: Callable[..., str], tmp_path: Path, change: Callable | None, message: str
+) -> None:
     file, label = described(), tmp_path / "labels" / "case1.nii.gz"
-    if value is None:
+    if change is None:
         label.write_bytes(b"x")
     else:
-        sitk.WriteImage(sitk.ReadImage(str(label)) * 0 + value, str(label))
-    with pytest.raises(NnudaError, match="pair toy: .*case1.nii.gz"):
+        sitk.WriteImage(change(sitk.ReadImage(str(label))), str(label))
+    with pytest.raises(NnudaError, match=f"pair toy: .*{message}"):
         check_planning(file, read_benchmark(file))
 
 
@@ -144,6 +163,8 @@ def test_runs_are_rows_times_seeds_times_folds(described: Callable[..., str]) ->
 def test_an_oracle_is_trained_on_the_labelled_target(described: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "raw" / "Dataset503_Oracle"
     write_dataset(folder, labelled=True, inverted=True, cases=2, shape=(4, 12, 12))
+    with pytest.raises(NnudaError, match="pair toy: expected labelled cases of the oracle .* case0, case1"):
+        read_benchmark(described(pairs=[{**PAIR, "oracle": 503}]))
     for file in folder.rglob("case*"):
         file.rename(file.with_name(file.name.replace("case", "other")))
     rows = [ROW, {**ROW, "name": "oracle", "on": "target"}]

@@ -157,6 +157,10 @@ def test_slurm_words() -> None:
     for words in (["gpu"], ["=1"], ["gpu="], ["gpu=1", "gpu=2"]):
         with pytest.raises(BenchmarkError, match=f"each key once; got '{words[-1]}'"):
             parse_slurm(words)
+    with pytest.raises(
+        BenchmarkError, match="--slurm: expected one of partition, .*; got partion. Did you mean partition"
+    ):
+        parse_slurm(["partion=gpu"])
 
 
 def test_the_state_is_json_that_others_can_read(described: Callable[..., str], folder: str) -> None:

@@ -78,6 +78,10 @@ def test_preset_and_tolerance(
 
 
 def test_errors_are_one_clear_line(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads((folders[1] / "dataset.json").read_text())
+    (folders[1] / "dataset.json").write_text(json.dumps({**content, "labels": {"background": 0, "disc": 9}}))
+    with pytest.raises(SystemExit, match="also holds .*-djfile"):
+        run(monkeypatch, *folders)
     (folders[1] / "dataset.json").unlink()
     with pytest.raises(SystemExit, match="-djfile"):
         run(monkeypatch, *folders)

@@ -130,7 +130,7 @@ def test_the_plans_decide_the_reader(folders: tuple[Path, Path]) -> None:
 
 
 def test_labels_that_dataset_json_does_not_name(folders: tuple[Path, Path]) -> None:
-    with pytest.raises(EvaluationError, match=r"labels \[0, 1\] .*also holds \[2.0\]"):
+    with pytest.raises(EvaluationError, match=r"labels \[0, 1\] .*also holds \[2.0\]. These files are of another"):
         evaluate_folder(*map(str, folders), {**DATASET_JSON, "labels": {"background": 0, "liver": 1}})
 
 
