@@ -13,7 +13,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
-from nnuda.cli.run_command import add_device, add_force, check_folders, run_command, usable_device
+from nnuda.cli.run_command import add_device, add_force, check_another, check_folders, run_command, usable_device
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError
 from nnuda.files import check_output, write_json
@@ -94,10 +94,9 @@ def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, ESTIMATE)
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
-    if os.path.realpath(args.predictions) in map(os.path.realpath, args.second or []):
-        raise EvaluationError(
-            "--second: expected predictions of another training; got the folder of --predictions itself."
-        )
+    for second in args.second:
+        check_another("--second", second, "--predictions", args.predictions, "predictions of another training")
+    check_another("--other-epoch", args.other_epoch, "--predictions", args.predictions, "predictions of another epoch")
     second = args.second or ([args.other_epoch] if args.other_epoch else [])
     check_folders({"fold_folder": args.fold_folder, "--predictions": args.predictions, "-gt": args.gt})
     folder, fold = split_fold(args.fold_folder)

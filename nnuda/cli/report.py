@@ -11,10 +11,11 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes, whole
-from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
+from nnuda.cli.run_command import add_force, check_another, check_folders, check_needed, run_command
 from nnuda.errors import ReportError
 from nnuda.files import check_output, write_text
 from nnuda.report.page import PAGE_MARK
+from nnuda.results import FOLD
 
 if TYPE_CHECKING:
     from nnuda.report.run import Run
@@ -151,6 +152,10 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
     if feature_cases is None:
         feature_cases = FEATURE_CASES if is_cheap(run) else 0
     before = find_before(arguments.before, run) if arguments.before else None
+    if before:
+        check_another(
+            "--before", os.path.join(before.folder, FOLD + before.fold), "fold_folder", run.folder, "another model"
+        )
     return Request(predictions, folders, arguments.histogram_cases, before, feature_cases, arguments.np)
 
 
@@ -166,7 +171,12 @@ def _report(arguments: argparse.Namespace) -> None:
         "-gt": arguments.gt,
         "--before": arguments.before,
     }
-    check_folders({"fold_folder": arguments.fold_folder, **read, "--before-predictions": arguments.before_predictions})
+    before = arguments.before_predictions
+    check_folders({"fold_folder": arguments.fold_folder, **read, "--before-predictions": before})
+    if arguments.predictions:
+        check_another(
+            "--before-predictions", before, "--predictions", arguments.predictions, "another model's predictions"
+        )
     output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
     from nnuda.report.run import read_run
     from nnuda.report.run_page import report_html

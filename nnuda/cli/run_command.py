@@ -82,6 +82,25 @@ def check_needed(option: str, value: object, of_it: Mapping[str, object]) -> Non
         )
 
 
+def check_another(option: str, folder: str | None, of: str, itself: str, what: str) -> None:
+    """Stop where what is compared with something is that itself.
+
+    Args:
+        option: that names it.
+        folder: of it; None where it was not given.
+        of: the option that names what it is compared with.
+        itself: the folder of that.
+        what: was expected, such as "predictions of another training".
+
+    Raises:
+        NnudaError: names both options.
+    """
+    if folder is not None and os.path.realpath(folder) == os.path.realpath(itself):
+        raise NnudaError(
+            f"{option}: expected {what}; got {folder}, the folder of {of} itself. Name another, or leave {option} out."
+        )
+
+
 def add_device(parser: ArgumentParser) -> None:
     """Add -device."""
     parser.add_argument(

@@ -59,6 +59,9 @@ def test_estimate(tmp_path: Path) -> None:
     assert "nothing can be written in /proc" in refused(estimate, [*arguments, "-o", "/proc/nope.json"])
     assert "dataset.json: expected" in refused(estimate, [*arguments, "-o", str(tmp_path / "mine.json"), "--force"])
     assert "expected a fold of a results folder" in refused(estimate, [str(tmp_path), "--predictions", str(tmp_path)])
+    for option in ("--second", "--other-epoch"):
+        says = refused(estimate, [*arguments, option, f"{tmp_path}/."])
+        assert f"{option}: expected predictions of another" in says and "the folder of --predictions itself" in says
 
 
 def test_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
