@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from batchgenerators.utilities.file_and_folder_operations import isfile, join
@@ -58,7 +60,7 @@ def find_predictions(
 
     Raises:
         EvaluationError: a folder or a case is missing.
-        ReportError: no image for a case in the folder that was named.
+        ReportError: no image for a case in the folder that was named, or cases of the source.
     """
     ending = run.dataset_json["file_ending"]
     cases = find_cases(folder, ending, "prediction")
@@ -76,6 +78,8 @@ def find_predictions(
                 f"Expected the same cases before and after; {before} lacks {first_names(sorted(missing))}."
             )
     found = _find_images(run, folder, images, sorted(cases))
+    if images is None:
+        _check_of_target(run, folder, cases, found)
     return Predictions(folder, sorted(cases), before, references, found, names)
 
 
@@ -90,14 +94,35 @@ def _find_images(run: Run, folder: str, given: str | None, cases: list[str]) -> 
     noted = join(folder, "predict_from_raw_data_args.json")
     remedy = "Move it away, and name the images with -i."
     notes = read_json(noted, "nnU-Net's notes on a prediction", remedy=remedy) if isfile(noted) else {}
-    places = [notes.get("list_of_lists_or_source_folder")]
-    if nnUNet_raw.is_set():
-        places += [join(nnUNet_raw, run.target, "imagesTs"), join(nnUNet_raw, run.target, "imagesTr")]
-    for place in filter(lambda path: isinstance(path, str) and os.path.isdir(path), places):
-        try:
-            found = find_images(place, ending)
-        except DatasetError:
-            continue
+    for found in _images_in([notes.get("list_of_lists_or_source_folder"), *_raw_folders(run.target)], ending):
         if all(case in found for case in cases):
             return {case: found[case] for case in cases}
     return {}
+
+
+def _raw_folders(dataset: str) -> list[str]:
+    return [join(nnUNet_raw, dataset, name) for name in ("imagesTs", "imagesTr")] if nnUNet_raw.is_set() else []
+
+
+def _images_in(places: Sequence[str | None], ending: str) -> Iterator[dict[str, list[str]]]:
+    """Images of each place that is a folder of them."""
+    for place in places:
+        if isinstance(place, str) and os.path.isdir(place):
+            with suppress(DatasetError):
+                yield find_images(place, ending)
+
+
+def _check_of_target(run: Run, folder: str, cases: set[str], images: Mapping[str, Sequence[str]]) -> None:
+    """Cases that are the source's and not the target's would stand on the page as if they were."""
+    ending, of_source = run.dataset_json["file_ending"], _raw_folders(run.source)
+    places = {os.path.realpath(os.path.dirname(files[0])) for files in images.values()}
+    if places - set(map(os.path.realpath, of_source)):
+        return
+    if any(cases & found.keys() for found in _images_in(_raw_folders(run.target), ending)):
+        return
+    known = {case for found in _images_in(of_source, ending) for case in found}
+    if cases <= known:
+        raise ReportError(
+            f"--predictions: expected cases of the target {run.target}; {first_names(sorted(cases), 5)} in {folder} are "
+            f"cases of the source {run.source}. Name the target's predictions, or the images of these with -i."
+        )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_run import make_run, plans, write_images, write_predictions
+from made_run import SOURCE, TARGET, make_run, plans, write_images, write_predictions
 
 from nnuda.datasets import DatasetError
 from nnuda.evaluation.reading import EvaluationError
@@ -160,3 +160,23 @@ def test_dice_of_epochs_is_that_of_the_evaluation(run: Run, folders: dict[str, s
     found = dice_of_epochs(run, epochs, folders["labels"], 1)
     assert list(found) == [3, 5] and found[3] == 1.0
     assert found[5] == evaluate(run, folders["labels"], folders["before"], 1)["foreground_mean"]["Dice"] < 1
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_cases_of_the_source_are_no_predictions_of_the_target(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    of_source = write_images(tmp_path / SOURCE / "imagesTr", ["s1", "s2"])
+    write_images(tmp_path / TARGET / "imagesTr", ["t1", "s2"])
+    write_images(tmp_path / TARGET / "imagesTs", ["x1"])
+    folder = write_predictions(tmp_path / "p", {"s1": 0})
+    if noted:
+        notes = {"list_of_lists_or_source_folder": str(of_source)}
+        (folder / "predict_from_raw_data_args.json").write_text(json.dumps(notes))
+    with pytest.raises(ReportError, match=f"--predictions: .* target {TARGET}; s1 in .* of the source {SOURCE}. .* -i"):
+        find_predictions(run, str(folder))
+    assert find_predictions(run, str(folder), images=str(of_source)).images
+    for number, case in enumerate(("s2", "t1", "x1", "elsewhere")):
+        of_target = write_predictions(tmp_path / f"q{number}", {case: 0})
+        assert find_predictions(run, str(of_target)).cases == [case]
