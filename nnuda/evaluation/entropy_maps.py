@@ -16,7 +16,7 @@ from tqdm import tqdm
 from nnuda.evaluation.conventions import ENTROPY_DEFINITIONS
 from nnuda.evaluation.reading import EvaluationError, find_reader, read_files
 from nnuda.evaluation.scores import find_cases, first_names, label_manager
-from nnuda.files import FileError, check_output, check_output_folder, read_arrays, replacing, write_json
+from nnuda.files import check_output, check_own_folder, read_arrays, replacing, write_json
 from nnuda.losses.entropy import entropy, largest_entropy
 
 ENDING = "_entropy.nii.gz"
@@ -51,9 +51,8 @@ def read_probabilities(
     again = "Predict it anew with nnUNetv2_predict --save_probabilities."
     arrays = read_arrays(path, "probabilities", again)
     if "probabilities" not in arrays or arrays["probabilities"].dtype.kind not in "fiu":
-        raise EvaluationError(
-            f"{path}: expected numbers called probabilities; it holds {', '.join(arrays) or 'nothing'}. {again}"
-        )
+        held = ", ".join(f"{name} ({values.dtype.name})" for name, values in arrays.items()) or "nothing"
+        raise EvaluationError(f"{path}: expected real numbers called probabilities; it holds {held}. {again}")
     probabilities = arrays["probabilities"].astype(np.float32)
     if not np.isfinite(probabilities).all():
         raise EvaluationError(f"{path}: expected probabilities; some are NaN or infinite. {again}")
@@ -116,16 +115,14 @@ def _itk_image(values: np.ndarray, header: dict | None) -> sitk.Image:
     return sitk.DICOMOrient(image, header["original_orientation"]) if "original_orientation" in header else image
 
 
-def _check_place(output: str, cases: list[str], force: bool) -> None:
-    """Stop where the maps could not be written, or would replace files that are no maps of ours."""
-    check_output_folder(output, "-o")
+def _check_place(folder: str, output: str, force: bool) -> None:
+    """Stop where the maps could not be written, or would lie among other files than maps."""
+    if os.path.realpath(output) == os.path.realpath(folder):
+        raise EvaluationError("-o: expected another folder than that of the predictions. Name a new one.")
     check_output(os.path.join(output, SUMMARY_NAME), "-o", MARK, force)
-    there = [case + ENDING for case in cases if os.path.lexists(os.path.join(output, case + ENDING))]
-    if there and not force and not os.path.isfile(os.path.join(output, SUMMARY_NAME)):
-        raise FileError(
-            f"-o: {output} holds {first_names(there)} and no {SUMMARY_NAME}, so they are not of this command. Name "
-            "another folder, or replace them with --force."
-        )
+    maps_alone = os.path.isdir(output) and all(name.endswith((ENDING, SUMMARY_NAME)) for name in os.listdir(output))
+    if not (force and maps_alone):
+        check_own_folder(output, "-o", SUMMARY_NAME)
 
 
 def uncertainty_folder(
@@ -173,7 +170,7 @@ def uncertainty_folder(
         )
     manager = label_manager(dataset_json)
     reader = find_reader(dataset_json, plans, os.path.join(folder, cases[0] + ending))
-    _check_place(output, cases, force)
+    _check_place(folder, output, force)
     os.makedirs(output, exist_ok=True)
     per_case = {}
     for case in tqdm(cases, desc="Entropy", unit="case", disable=not progress):

@@ -72,8 +72,8 @@ def test_regions_have_the_mean_of_binary_entropies(tmp_path: Path) -> None:
     both, spleen = np.random.default_rng(0).random((2, *SHAPE)).astype(np.float32)
     labels = np.where(spleen > 0.5, 2, np.where(both > 0.5, 1, 0))
     write_case(tmp_path, np.stack([both, spleen]), labels)
-    result = uncertainty_folder(str(tmp_path), str(tmp_path), REGIONS_JSON)
-    values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a_entropy.nii.gz")))
+    result = uncertainty_folder(str(tmp_path), str(tmp_path / "out"), REGIONS_JSON)
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "a_entropy.nii.gz")))
     expected = sum(stats.entropy(np.stack([p, 1 - p]).astype(np.float64), axis=0) for p in (both, spleen)) / 2
     np.testing.assert_allclose(values, expected, atol=1e-5)
     assert result["largest_possible"] == pytest.approx(math.log(2))
@@ -146,10 +146,16 @@ def npz(**arrays: np.ndarray) -> bytes:
         (npz(probabilities=with_value(np.inf)), "b.npz: .* some are NaN or infinite"),
         (npz(probabilities=with_value(7.0)), "b.npz: expected probabilities from 0 to 1; got .* to 7"),
         (npz(probabilities=class_probabilities() * 0.5), "b.npz: expected the classes' probabilities to add up to 1"),
-        (npz(probabilities=class_probabilities().astype(complex)), "b.npz: expected numbers called probabilities"),
+        (
+            npz(probabilities=class_probabilities().astype(complex)),
+            "called probabilities; .* probabilities .complex128.",
+        ),
         (npz(probabilities=with_value(-3.0)), "b.npz: expected probabilities from 0 to 1; got -3 to"),
-        (npz(softmax=class_probabilities()), "b.npz: expected numbers called probabilities; it holds softmax"),
-        (npz(probabilities=np.array("text")), "b.npz: expected numbers"),
+        (
+            npz(softmax=class_probabilities()),
+            "b.npz: expected real numbers called probabilities; it holds softmax .float32.",
+        ),
+        (npz(probabilities=np.array("text")), "b.npz: .* it holds probabilities .str128."),
         (npz(probabilities=class_probabilities())[:200], "b.npz: expected probabilities .*damaged"),
         (b"", "b.npz: expected probabilities .*damaged"),
         (None, "1 of 2 have none: b"),
@@ -173,10 +179,21 @@ def test_maps_of_the_users_own_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / "a_entropy.nii.gz"
     mine.write_text("mine")
-    with pytest.raises(NnudaError, match="-o: .*a_entropy.nii.gz.*--force"):
+    with pytest.raises(NnudaError, match="-o: expected a new or empty folder, or one .*holds a_entropy.nii.gz"):
         uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON)
     assert mine.read_text() == "mine"
     for _ in range(2):  # with --force, and then beside its own maps
         uncertainty_folder(str(tmp_path), str(tmp_path / "out"), DATASET_JSON, force=True)
-    uncertainty_folder(str(tmp_path), str(tmp_path), DATASET_JSON)
-    uncertainty_folder(str(tmp_path), str(tmp_path), DATASET_JSON)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("place", [".", "imagesTr"])
+def test_maps_do_not_lie_among_predictions_or_images(tmp_path: Path, place: str, force: bool) -> None:
+    probabilities = class_probabilities()
+    write_case(tmp_path, probabilities, probabilities.argmax(axis=0))
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "a_0000.nii.gz").write_bytes(b"x")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(NnudaError, match="-o: expected (a new or empty|another) folder"):
+        uncertainty_folder(str(tmp_path), str(tmp_path / place), DATASET_JSON, force=force)
+    assert sorted(tmp_path.rglob("*")) == before
