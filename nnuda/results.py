@@ -285,7 +285,11 @@ def is_cut_off(path: str) -> bool:
 
 def _damaged(path: str, error: Exception) -> DamagedCheckpoint:
     size = os.path.getsize(path) if isfile(path) else 0
+    says = (
+        "" if isinstance(error, pickle.UnpicklingError) else str(error).strip()
+    )  # that is torch's advice to programmers
     return DamagedCheckpoint(
         f"{path}: expected a checkpoint of nnU-Net's; its {size} bytes cannot be read as one. It was cut off while being "
-        f"copied or written, or is another kind of file: copy it again, or take another checkpoint. ({error})"
+        f"copied or written, or is another kind of file: copy it again, or take another checkpoint."
+        f"{f' ({says.splitlines()[0]})' if says else ''}"
     )
