@@ -54,7 +54,10 @@ def run_cases(
     if not arguments:
         return []
     if num_processes <= 1 or len(arguments) == 1:
-        return [function(*a) for a in tqdm(arguments, desc=description, unit="case", disable=not progress)]
+        with tqdm(
+            arguments, desc=description, unit="case", disable=not progress
+        ) as bar:  # ends its line before an error
+            return [function(*a) for a in bar]
     workers, before = min(num_processes, len(arguments)), set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=_context(preload), initializer=_begin_in_pool) as pool:
         try:

@@ -33,6 +33,14 @@ def test_an_error_of_a_case_is_the_callers():
         run_cases(fail, [(1,), (2,)], 2, "errors")
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_stands_below_the_progress_bar(processes, capsys):
+    with pytest.raises(KeyError) as raised:
+        run_cases(fail, [(1,), (2,)], processes, "errors")
+    printed = capsys.readouterr().err
+    assert raised.value.args and "errors" in printed and printed.endswith("\n")
+
+
 def test_a_dead_worker_says_what_to_do():
     with pytest.raises(RuntimeError, match="deaths: a worker process died.*Use fewer with -np"):
         run_cases(os._exit, [(1,), (1,)], 2, "deaths")
