@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from nnuda.benchmark.description import Benchmark, BenchmarkError
 from nnuda.benchmark.engine import ENGINE_LOG, freeze, start_engine
 from nnuda.benchmark.identity import DataHashes
-from nnuda.benchmark.places import FAILED, FINISHED, RUNNING, WAITING, find_stale, read_state, remove_stale
+from nnuda.benchmark.places import FAILED, FINISHED, RUNNING, WAITING, find_stale, own_error, read_state, remove_stale
+from nnuda.commands import TAIL_LINES
 from nnuda.stages.progress import duration
 
 POLL_SECONDS = 1
@@ -57,6 +58,8 @@ def go(folder: str, file: str, benchmark: Benchmark, at_a_time: int, slurm: Mapp
         BenchmarkError: the engine ended before it came to the runs.
     """
     freeze(folder, file, benchmark)
+    log = os.path.join(folder, ENGINE_LOG)
+    before = os.path.getsize(log) if os.path.isfile(log) else 0
     began, engine = time.time(), start_engine(folder, benchmark, at_a_time, slurm)
     try:
         _watch(folder, benchmark, engine, at_a_time)
@@ -65,9 +68,12 @@ def go(folder: str, file: str, benchmark: Benchmark, at_a_time: int, slurm: Mapp
         raise
     states = [read_state(folder, run) for run in benchmark.runs]
     if engine.returncode != 0 and not any(_ended_since(state, began) for state in states):
-        with open(os.path.join(folder, ENGINE_LOG), encoding="utf-8", errors="replace") as log:
-            tail = "".join(log.readlines()[-25:])
-        raise BenchmarkError(f"No run was begun. The end of {os.path.join(folder, ENGINE_LOG)}:\n\n{tail}")
+        with open(log, "rb") as file:
+            file.seek(before)
+            said = file.read().decode(errors="replace")
+        error = own_error(said)
+        shown = error if error.startswith("Error: ") else "\n".join(said.splitlines()[-TAIL_LINES:])
+        raise BenchmarkError(f"No run was begun; all that was said is in {log}. Its end:\n{shown}")
 
 
 def _ended_since(state: Mapping, moment: float) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from nnuda.benchmark.description import Benchmark, Run
-from nnuda.benchmark.places import FAILED, FINISHED, SCORES, STATE, read_state, run_folder
+from nnuda.benchmark.places import FAILED, FINISHED, SCORES, STATE, own_error, read_state, run_folder
 from nnuda.benchmark.table import FAILURE, METRIC, PairTable, RowResult, pair_table
 from nnuda.evaluation.comparison import Comparison
 from nnuda.evaluation.scores import load_scores
@@ -223,7 +223,7 @@ def _run_row(folder: str, run: Run) -> list[str]:
     state, place = read_state(folder, run), run_folder(folder, run)
     done = state["status"] == FINISHED
     mean = load_scores(os.path.join(place, SCORES))["foreground_mean"][METRIC] if done else math.nan
-    error = _in_one_line(state.get("error") or "") if state["status"] == FAILED else ""
+    error = own_error(state.get("error") or "")[:200] if state["status"] == FAILED else ""
     starts = len(state.get("starts", []))
     return [
         run.name,
@@ -235,12 +235,6 @@ def _run_row(folder: str, run: Run) -> list[str]:
         + " "
         + _link(folder, os.path.join(place, "logs"), "logs"),
     ]
-
-
-def _in_one_line(error: str) -> str:
-    """A message's first line, a traceback's last."""
-    lines = error.strip().splitlines() or [""]
-    return lines[0 if lines[0].startswith("Error:") else -1][:200]
 
 
 def _link(folder: str, path: str, text: str) -> Markup:

@@ -43,6 +43,13 @@ def read_state(folder: str, run: Run) -> dict[str, Any]:
         return {"status": WAITING, "identity": None}
 
 
+def own_error(text: str) -> str:
+    """The line of a log or a message that says what went wrong: the last one that a command of nnuda's ended with, else
+    the last."""
+    lines = text.strip().splitlines() or [""]
+    return next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1])
+
+
 def write_state(folder: str, run: Run, **entries: Any) -> None:
     """Add to what is known of a run; the marker that the engine looks for follows the status."""
     state, marker = {**read_state(folder, run), **entries}, os.path.join(run_folder(folder, run), DONE)

@@ -13,11 +13,9 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
-from nnuda.benchmark.description import Benchmark, BenchmarkError, Run, check_configuration, read_benchmark
+from nnuda.benchmark.description import Benchmark, BenchmarkError, Run, read_benchmark
 from nnuda.benchmark.gpus import own_gpu
 from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run, provenance, write_json
 from nnuda.benchmark.places import (
@@ -107,24 +105,11 @@ def _plan(folder: str, benchmark: Benchmark, run: Run, held: list[int]) -> None:
         (["nnUDA_extract_fingerprint", *domains], ["nnUDA_plan_experiment", *domains], preprocess), 1
     ):
         if words is preprocess:
-            add_configuration(benchmark.budget, place / "preprocessed" / run.domain.name / "nnUNetPlans.json")
+            from nnuda.benchmark.added import with_configuration  # imports torch
+
+            file = str(place / "preprocessed" / run.domain.name / "nnUNetPlans.json")
+            write_json(with_configuration(benchmark.budget, read_plans(file), run.domain.dataset_json), file)
         run_logged(words, place / LOG / f"{number}_{words[0]}.log", environment=environment, held=held)
-
-
-def add_configuration(budget: dict[str, Any], file: Path) -> None:
-    """The budget's configuration, beside those that nnU-Net planned.
-
-    Raises:
-        BenchmarkError: the plan has no such configuration, or none that it inherits from.
-    """
-    plans, name, added = read_plans(str(file)), budget["configuration"], dict(budget.get("add") or {})
-    check_configuration(budget, plans["configurations"])
-    if added:
-        architecture = deepcopy(plans["configurations"][added["inherits_from"]]["architecture"])
-        architecture["arch_kwargs"] |= added.pop("arch_kwargs", {})
-        identifier = {"data_identifier": f"nnUNetPlans_{name}", "architecture": architecture}
-        plans["configurations"][name] = {**added, **identifier}
-        write_json(plans, str(file))
 
 
 # ---- a run ----------------------------------------------------------------------------------------------------------

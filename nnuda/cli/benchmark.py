@@ -58,7 +58,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     from nnuda.benchmark.engine import check_engine, parse_slurm
     from nnuda.benchmark.go import go, plan_text, refuse_or_remove_stale, say
     from nnuda.benchmark.page import save_pages
-    from nnuda.benchmark.places import FROZEN
+    from nnuda.benchmark.places import FROZEN, own_error, read_state
     from nnuda.files import LOCK, check_own_folder, locked
 
     slurm = None if args.slurm is None else parse_slurm(args.slurm)
@@ -80,9 +80,11 @@ def _benchmark(args: argparse.Namespace) -> None:
         go(folder, args.description, benchmark, args.n, slurm)
         failed = save_pages(folder, benchmark)
     if failed:
+        run = next(run for run in benchmark.runs if run.name == failed[0])
         raise BenchmarkError(
             f"{len(failed)} of {len(benchmark.runs)} runs failed: {', '.join(failed)}. The page has the others; why is in "
-            "run.json and logs of each run's folder. Put it right, and run the same command again."
+            "run.json and logs of each run's folder. Put it right, and run the same command again. The first one:\n"
+            f"{own_error(read_state(folder, run).get('error') or 'It was not begun.')}"
         )
 
 
@@ -104,6 +106,7 @@ def check_planning(file: str, benchmark: Benchmark) -> None:
 
 
 def _check_pair(benchmark: Benchmark, pair: Pair, on: str) -> None:
+    from nnuda.benchmark.added import check_plan_there
     from nnuda.case_files import check_fold
     from nnuda.cli.plan_arguments import check_pair
     from nnuda.planning.checks import check_to_predict
@@ -112,6 +115,7 @@ def _check_pair(benchmark: Benchmark, pair: Pair, on: str) -> None:
     for fold in benchmark.folds:
         check_fold(fold, len(source.images), "", "folds")
     check_pair(source, pair.target, None)
+    check_plan_there(benchmark.budget, source, pair.target)
     _check_labels(pair, source)
     check_to_predict(pair.images, os.path.dirname(next(iter(pair.images.values()))[0]), source)
 

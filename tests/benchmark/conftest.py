@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from planning_pairs import _planned_once, folders, planned  # noqa: F401
 from toy import SOURCE, TARGET, write_dataset
 
 BUDGET = {"configuration": "2d", "settings": {"training.num_epochs": 2}}

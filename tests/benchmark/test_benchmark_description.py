@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from planning_pairs import Folders
 from toy import SOURCE, write_dataset
+from whole_plan import whole_plan
 
-from nnuda.benchmark.description import read_benchmark
+from nnuda.benchmark.added import check_plan_there, with_configuration
+from nnuda.benchmark.description import BenchmarkError, read_benchmark
 from nnuda.benchmark.engine import freeze
 from nnuda.benchmark.places import DESCRIPTION
 from nnuda.cli.benchmark import check_planning
+from nnuda.datasets import load_dataset
 from nnuda.errors import NnudaError
+from nnuda.planning.choice import plan_file
 
 ROW = {"name": "plain", "trainer": "nnUDATrainerSourceOnly"}
 PAIR = {"name": "toy", "source": 501, "target": 502, "labels": "labels"}
@@ -103,6 +108,70 @@ def test_what_the_first_run_would_stop_with(
     file = described(**changes)
     with pytest.raises(NnudaError, match=message):
         check_planning(file, read_benchmark(file))
+
+
+ADDED = {"configuration": "mine", "add": {"inherits_from": "2d"}}
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"configuration": "3d_lowres"}, "budget: expected one of the plan's configurations 2d, .*; got 3d_lowres"),
+        (
+            {"configuration": "mine", "add": {"inherits_from": "3d_lowres"}},
+            "budget: .* got mine, which inherits from 3d_lowres",
+        ),
+        *(
+            ({**ADDED, "add": {**ADDED["add"], "arch_kwargs": arguments}}, f"budget.add: expected arch_kwargs .*{says}")
+            for arguments, says in (
+                ({"nope": 0}, "argument 'nope'"),
+                ({"n_stages": 0}, ""),
+                ({"strides": [[1, 1]]}, ""),
+            )
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_the_plan_that_is_there_would_stop_with(
+    described: Callable[..., str], monkeypatch: pytest.MonkeyPatch, budget: dict, message: str
+) -> None:
+    monkeypatch.setattr("nnuda.benchmark.added._plan_there", lambda *_: whole_plan(SOURCE, "nnUNetPlans"))
+    monkeypatch.setattr("nnuda.benchmark.added._made_of", lambda *_: True)
+    file = described(budget=budget)
+    with pytest.raises(NnudaError, match=f"pair toy: {message}"):
+        check_planning(file, read_benchmark(file))
+
+
+def test_a_plan_counts_where_a_run_would_make_the_same(planned: Folders) -> None:
+    source, target = load_dataset(701, labelled=True), load_dataset(702)
+    file = Path(plan_file(source.name, "nnUNetPlans"))
+    plans = json.loads(file.read_text())
+    added = with_configuration({**ADDED, "add": {"inherits_from": "2d", "batch_size": 2}}, plans, source.dataset_json)
+    assert added["configurations"].keys() - plans["configurations"].keys() == {"mine"}
+    file.write_text(json.dumps(added))  # a user's own: a run's plan will not have it
+
+    def is_refused() -> bool:
+        check_plan_there({"configuration": "2d"}, source, target)
+        try:
+            check_plan_there({"configuration": "mine"}, source, target)
+        except BenchmarkError:
+            return True
+        return False
+
+    assert is_refused()
+    for change in (
+        lambda key: key["target"].update(name="Dataset703_C"),
+        lambda key: key.update(made_with={"planner": "nnUDAPlannerResEncL", "gpu_memory_target": None}),
+        lambda key: key["settings"].update({"planning.memory_factor": 9.0}),
+    ):
+        other = json.loads(json.dumps(added))
+        change(other["domain_adaptation"])
+        file.write_text(json.dumps(other))
+        assert not is_refused()
+    file.write_text(json.dumps(added))
+    image = Path(source.images[next(iter(source.images))][0])
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert not is_refused()
 
 
 def moved(label: sitk.Image) -> sitk.Image:

@@ -97,6 +97,7 @@ def test_killed_and_continued_and_a_failed_run_stops_no_other(start: Callable, t
     assert names == ["broken", "broken", "plain"], "what was begun goes first, and is not begun beside itself"
     assert said[1][1] == "3", "the second start waits for the run that outlived the first, then tries it again"
     assert "1 of 2 runs failed" in text and "1 of 2 runs done, 1 failed" in text
+    assert text.rstrip().endswith("\nRuntimeError: broken on purpose")
     assert "broken on purpose" in (out / "benchmark.html").read_text()
     state = json.loads((out / "runs/toy_plain_seed1_foldall/run.json").read_text())
     assert state["starts"][0]["versions"]["nnunetv2"] and state["identity"]["data"]["source"]

@@ -15,7 +15,7 @@ from toy import SOURCE
 from nnuda.benchmark import engine
 from nnuda.benchmark.description import BenchmarkError, read_benchmark
 from nnuda.benchmark.engine import check_engine, parse_slurm
-from nnuda.benchmark.go import progress, refuse_or_remove_stale
+from nnuda.benchmark.go import go, progress, refuse_or_remove_stale
 from nnuda.benchmark.identity import DataHashes, changes, identity_of_pair, identity_of_run
 from nnuda.benchmark.places import pair_folder, read_state, run_folder, write_state
 from nnuda.files import write_json
@@ -145,6 +145,27 @@ def test_progress_counts_and_extrapolates() -> None:
     assert progress(states, 900, 2) == "2 of 5 runs done, 1 failed, 1 at work, about 90 s left"
     assert progress(states, 1006, 1) == "2 of 5 runs done, 1 at work, about 4 min left"  # tried again: three left
     assert progress([{"status": "waiting"}], 0, 1) == "0 of 1 runs done"
+
+
+@pytest.mark.parametrize("own", ["Error: budget: no such thing.", ""])
+def test_an_engine_that_began_no_run_ends_with_the_own_error(
+    described: Callable[..., str], folder: str, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    os.makedirs(folder)
+    log, file = Path(folder) / "engine.log", described()
+    log.write_text("Error: of an earlier start\n")
+
+    def start(*_: object) -> subprocess.Popen:
+        said = f"rule pair_p:\n{own}\nError in rule pair_p:\nWorkflowError:\nAt least one job did not complete.\n"
+        code = f"import sys; sys.stdout.write({said!r}); sys.exit(1)"
+        with log.open("a") as output:
+            return subprocess.Popen([sys.executable, "-c", code], stdout=output)
+
+    monkeypatch.setattr("nnuda.benchmark.go.start_engine", start)
+    with pytest.raises(BenchmarkError, match="No run was begun") as raised:
+        go(folder, file, read_benchmark(file), 1, None)
+    said = str(raised.value)
+    assert said.endswith(own or "At least one job did not complete.") and "earlier" not in said
 
 
 def test_a_folder_that_the_engine_would_misread_is_refused() -> None:

@@ -13,8 +13,8 @@ from toy import write_dataset
 
 from nnuda.benchmark.description import read_benchmark
 from nnuda.benchmark.identity import provenance
-from nnuda.benchmark.page import _in_one_line, published_rows, save_pages
-from nnuda.benchmark.places import run_folder, write_state
+from nnuda.benchmark.page import published_rows, save_pages
+from nnuda.benchmark.places import own_error, run_folder, write_state
 from nnuda.published.results import load_published
 
 ROWS = [
@@ -122,9 +122,8 @@ def test_published_figures_keep_their_decimals() -> None:
 
 
 def test_an_error_is_said_in_one_line() -> None:
-    assert (
-        _in_one_line("Error: nnUNetv2_train ended with status 1.\n\ntail\n")
-        == "Error: nnUNetv2_train ended with status 1."
-    )
-    assert _in_one_line("Traceback (most recent call last):\n  File\nValueError: odd\n") == "ValueError: odd"
-    assert _in_one_line("") == ""
+    failed = "Error: nnUNetv2_train ended with status 1. The end of log:\n\ntail\n"
+    assert own_error(failed) == failed.splitlines()[0]
+    assert own_error(failed + "Error: Case a.\nRuleException:\nError in rule pair_p:\n") == "Error: Case a."
+    assert own_error("Traceback (most recent call last):\n  File\nValueError: odd\n") == "ValueError: odd"
+    assert own_error("") == ""
