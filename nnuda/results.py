@@ -285,9 +285,8 @@ def is_cut_off(path: str) -> bool:
 
 def _damaged(path: str, error: Exception) -> DamagedCheckpoint:
     size = os.path.getsize(path) if isfile(path) else 0
-    says = (
-        "" if isinstance(error, pickle.UnpicklingError) else str(error).strip()
-    )  # that is torch's advice to programmers
+    # errors of files and archives say something; torch's advice to programmers, or the number of a KeyError, does not
+    says = str(error).strip() if isinstance(error, OSError | RuntimeError) else ""
     return DamagedCheckpoint(
         f"{path}: expected a checkpoint of nnU-Net's; its {size} bytes cannot be read as one. It was cut off while being "
         f"copied or written, or is another kind of file: copy it again, or take another checkpoint."
