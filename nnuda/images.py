@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _CHUNK = 2**22  # bytes read at once; a multiple of each voxel's size
 _GZIP = b"\x1f\x8b"
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI's codes of voxel types that can hold NaN and infinity
+_SEVERAL = {32: "complex64", 1792: "complex128", 2048: "complex256", 128: "RGB24", 2304: "RGBA32"}  # numbers a voxel
+_OF_ITK = (".nrrd", ".mha", ".gipl")  # besides NIfTI, what nnU-Net reads with SimpleITK
 _THREE = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
 _SPACING = {"type": "object", "required": ["spacing"], "properties": {"spacing": _THREE}}
 LARGEST_VALUE = 1e15
@@ -127,7 +129,7 @@ def _unreadable(read: Callable, files: list[str], said: str, error: Exception) -
 
 
 def check_whole(file: str) -> None:
-    """A file that is there and was not cut off, as far as its first and last bytes tell.
+    """A file that is there, was not cut off, and holds one number a voxel, as far as its first and last bytes tell.
 
     Raises:
         DatasetError: says what is wrong with it.
@@ -146,13 +148,35 @@ def whole_complaint(file: str) -> str:
     if os.path.getsize(file) == 0:
         return "an empty file (0 bytes)"
     if not is_nifti(file):
-        return ""
+        return _several(_voxels_of_itk(file)) if file.lower().endswith(_OF_ITK) else ""
     try:
         header = _parse_header(file)
         size = _content_size(file, header.end)
     except (EOFError, OSError, ValueError, zlib.error) as error:
         return str(error) if isinstance(error, ValueError) else f"cut off or damaged: {error}"
-    return "" if size >= header.end else f"cut off: its header announces {header.end} bytes, {size} are there"
+    if size < header.end:
+        return f"cut off: its header announces {header.end} bytes, {size} are there"
+    count = math.prod(header.shape[4:])  # the fifth axis counts the numbers of a voxel
+    return _several(_SEVERAL.get(header.datatype, f"vector of {count}" if count > 1 else ""))
+
+
+def _several(voxels: str) -> str:
+    """Of complex numbers nnU-Net would drop the imaginary part, of vectors take an axis of space for channels."""
+    return f"its voxels hold more than one number each ({voxels})" if voxels else ""
+
+
+def _voxels_of_itk(file: str) -> str:
+    """ITK's name of voxels that hold more than one number; empty where they do not, or ITK cannot tell."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # what is said when it is read
+        return ""
+    name = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
+    return name if name.startswith(("complex", "vector")) or reader.GetNumberOfComponents() > 1 else ""
 
 
 def is_nifti(file: str) -> bool:

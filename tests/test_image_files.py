@@ -80,6 +80,17 @@ def broken(folder, kind):
         header[field] = np.inf if field == "scl_slope" else np.nan
         content[: len(header.binaryblock)] = header.binaryblock
         file.write_bytes(gzip.compress(bytes(content)))
+    elif kind.startswith("voxels"):
+        _, voxels, ending = kind.split()
+        file = folder / f"t00_0000{ending}"
+        array = RNG.integers(0, 99, (5, 6, 7, 2)).astype(np.uint8)
+        if voxels == "vector":
+            sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(file))
+        elif voxels == "complex":
+            write(file, array[..., 0].astype(np.complex64))
+        else:
+            colours = np.dtype([(name, np.uint8) for name in voxels])
+            nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7), colours), np.eye(4)), file)
     elif kind == "nrrd":
         file = folder / "t00_0000.nrrd"
         cut(write(file))
@@ -101,6 +112,12 @@ def broken(folder, kind):
         ("uncompressed", "cut off: its header announces"),
         ("claims too much", "cut off: its header announces 108000000000352 bytes, 400 are there"),
         ("nrrd", "expected an image that nnU-Net can read"),
+        ("voxels complex .nii.gz", r"expected an image file; its voxels hold more than one number each \(complex64\)"),
+        ("voxels complex .nrrd", r"its voxels hold more than one number each \(complex of 32-bit float\)"),
+        ("voxels vector .nii.gz", r"its voxels hold more than one number each \(vector of 2\)"),
+        ("voxels vector .mha", r"its voxels hold more than one number each \(vector of 8-bit unsigned integer\)"),
+        ("voxels RGB .nii.gz", r"its voxels hold more than one number each \(RGB24\)"),
+        ("voxels RGBA .nii.gz", r"its voxels hold more than one number each \(RGBA32\)"),
         *((f"header {v} qoffset_x", "NaN or infinity in the header's qform") for v in (1, 2)),
         *((f"header {v} quatern_c", "NaN or infinity in the header's qform") for v in (1, 2)),
         *((f"header {v} srow_x", "NaN or infinity in the header's sform") for v in (1, 2)),

@@ -217,7 +217,7 @@ def noisy(shape: tuple[int, ...] = (20, 24, 20)) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", ["reference", "prediction"])
-@pytest.mark.parametrize("damage", ["empty", "no image", "cut", "cut .nii", "nan", "inf"])
+@pytest.mark.parametrize("damage", ["empty", "no image", "cut", "cut .nii", "nan", "inf", "complex"])
 def test_a_damaged_label_file_is_one_error_that_names_it(tmp_path: Path, side: str, damage: str) -> None:
     ending = ".nii" if damage == "cut .nii" else ".nii.gz"
     for folder in ("reference", "prediction"):
@@ -229,6 +229,8 @@ def test_a_damaged_label_file_is_one_error_that_names_it(tmp_path: Path, side: s
         labels = noisy().astype(np.float32)
         labels[0, 0, 0] = float(damage)
         nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), file)
+    elif damage == "complex":
+        nibabel.save(nibabel.Nifti1Image(noisy().astype(np.complex64), np.eye(4)), file)
     elif damage.startswith("cut"):
         cut(file, 0.75)
     else:

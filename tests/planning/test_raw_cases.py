@@ -28,7 +28,8 @@ def look(capsys: pytest.CaptureFixture) -> str:
 
 def change(file: Path, edit, spacing=None, origin=None, direction=None) -> None:
     image = sitk.ReadImage(str(file))
-    new = sitk.GetImageFromArray(edit(sitk.GetArrayFromImage(image)))
+    array = edit(sitk.GetArrayFromImage(image))
+    new = sitk.GetImageFromArray(array, isVector=array.ndim > 3)
     new.SetSpacing(spacing or image.GetSpacing())
     new.SetOrigin(origin or image.GetOrigin())
     new.SetDirection(direction or image.GetDirection())
@@ -56,6 +57,14 @@ def same(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def as_complex(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.complex64)
+
+
+def as_vectors(array: np.ndarray) -> np.ndarray:
+    return np.stack([array] * 3, -1)
+
+
 def constant(value: float):
     return lambda array: np.full_like(array, value)
 
@@ -69,6 +78,8 @@ def constant(value: float):
         (constant(0), {}, "case1_0000.nii.gz: expected an image; it is 0 everywhere"),
         (same, {"spacing": (1e-6, 1e-6, 4e-6)}, "case1_0000.nii.gz: .*spacing in mm.* times off the median"),
         (same, {"spacing": (1000.0, 1000.0, 4.0)}, "case1_0000.nii.gz: .*spacing in mm.* times off the median"),
+        (as_complex, {}, r"imagesTr/case1_0000.nii.gz: .*more than one number each \(complex64\)"),
+        (as_vectors, {}, r"imagesTr/case1_0000.nii.gz: .*more than one number each \(vector of 3\)"),
         (None, {}, "case1_0000.nii.gz: expected 1 channels as named in channel_names .MR., got 3"),
     ],
 )
@@ -115,6 +126,7 @@ def test_one_image_of_one_value_is_said(pair, capsys):
         (lambda a: a * -1.0, np.int16, {}, r"labelsTr/case1.nii.gz: .*\[-1\]"),
         (lambda a: a * 0.5, np.float32, {}, "labelsTr/case1.nii.gz: expected whole numbers as labels, got 0.5"),
         (lambda a: np.where(a, np.nan, a), np.float32, {}, "labelsTr/case1.nii.gz: NaN in the labels"),
+        (same, np.complex64, {}, r"labelsTr/case1.nii.gz: .*more than one number each \(complex64\)"),
         (lambda a: a[:, :16], np.uint8, {}, "case1.nii.gz: expected the shape of its image case1_0000.* 8 x 32 x 32"),
         (
             same,
