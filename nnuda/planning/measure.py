@@ -19,7 +19,7 @@ from nnuda.images import image_complaint, read_case, read_label
 from nnuda.planning.body_mask import body_mask
 from nnuda.planning.geometry import low_resolution_axis, orientations, spacings
 from nnuda.planning.normalization import CT, normalization_schemes
-from nnuda.planning.raw_checks import blank_complaint
+from nnuda.planning.raw_checks import blank_complaint, colour_complaint
 from nnuda.planning.told_apart import describe
 
 KEPT = 8  # cases of each domain whose intensities are compared
@@ -118,7 +118,9 @@ def _measure(
     reads, shapes, fields, sizes, described = [], [], [], [], []
     for case in tqdm(names, desc=f"Looking at {domain.name}", unit="case"):
         images, properties = read_case(reader, domain.images[case])
-        if complaint := image_complaint(domain.images[case], images, properties):
+        ranges = [(float(channel.min()), float(channel.max())) for channel in images]
+        complaint = image_complaint(domain.images[case], images, properties)
+        if complaint := complaint or colour_complaint(domain.images[case], domain.channel_names, ranges):
             raise DatasetError(complaint)
         if not images.any():
             raise DatasetError(blank_complaint(domain.images[case][0], 0, 0))

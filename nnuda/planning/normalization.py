@@ -9,6 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 SOURCE_FOREGROUND = "source foreground (CT and CT)"
 CT = "CTNormalization"
+RGB = "RGBTo01Normalization"
 
 
 def normalization_schemes(channel_names: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,7 +12,7 @@ from nnuda.dataset_json import overpainted_regions
 from nnuda.datasets import Domain, first_of, label_files, labels_without_image, passed_over
 from nnuda.labels import PSEUDO_LABELLED
 from nnuda.planning.body_mask import BODY_THRESHOLD_HU
-from nnuda.planning.normalization import CT, normalization_schemes
+from nnuda.planning.normalization import CT, RGB, normalization_schemes
 from nnuda.planning.raw_cases import raise_all
 
 ABSURD, ODD = 999, 10  # times the median spacing: another unit; worth a word
@@ -39,6 +40,7 @@ def check_cases(
         [
             *_channel_complaints(domain, notes, first),
             *_blank_complaints(domain, notes, first),
+            *_colour_complaints(domain, notes),
             *_spacing_complaints(notes, first, other_spacing),
             *(_label_complaints(domain, notes) if which == "source" else []),
         ],
@@ -104,6 +106,29 @@ def _holds_nothing(domain: Domain, note: dict) -> bool:
         low == high or (scheme == CT and high <= BODY_THRESHOLD_HU)
         for (low, high), scheme in zip(note["range"], schemes)
     )
+
+
+def _colour_complaints(domain: Domain, notes: dict) -> list[str]:
+    texts = (colour_complaint(domain.images[c], domain.channel_names, note["range"]) for c, note in notes.items())
+    return list(filter(None, texts))
+
+
+def colour_complaint(files: Sequence[str], channel_names: dict[str, str], ranges: Sequence[Sequence[float]]) -> str:
+    """What is wrong with channels that are named as colours, which nnU-Net divides by 255; empty where nothing is.
+
+    Args:
+        files: of a case, one a channel, or one that holds them all.
+        channel_names: of its domain.
+        ranges: lowest and highest value a channel.
+    """
+    named = zip(channel_names.values(), normalization_schemes(channel_names), ranges)
+    for c, (name, scheme, (low, high)) in enumerate(named):
+        if scheme == RGB and not 0 <= low <= high <= 255:
+            return (
+                f"{files[min(c, len(files) - 1)]}: expected values from 0 to 255, since the channel is named {name}; got "
+                f"{low:g} to {high:g}. Name the channel in dataset.json by its modality, or correct the image."
+            )
+    return ""
 
 
 def _spacing_ratios(notes: dict, median: np.ndarray) -> dict[str, float]:

@@ -112,6 +112,17 @@ def test_of_a_large_volume_every_nth_slice_is_looked_at(raw, monkeypatch):
         assert (side.shapes == [12, 40, 40]).all() and np.allclose(side.fields[0], [18, 40, 40])
 
 
+def test_an_image_whose_values_are_no_colours_is_named(raw, tmp_path):
+    file = raw / TARGET / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"channel_names": {"0": "rgb_to_0_1"}}))
+    image = raw / TARGET / "imagesTr" / "case0_0000.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(image)) + 256, str(image))
+    with pytest.raises(
+        SystemExit, match="case0_0000.nii.gz: expected values from 0 to 255, since the channel is named rgb"
+    ):
+        look(tmp_path)
+
+
 def test_an_image_with_nan_is_named(raw, tmp_path):
     for folder in (raw / SOURCE, raw / TARGET):
         for file in folder.glob("*Tr/*.nii.gz"):  # a reader makes zeros of a NIfTI file's NaN

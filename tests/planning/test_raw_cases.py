@@ -106,6 +106,20 @@ def test_a_domain_in_which_nothing_is(pair, capsys, value, channel, message):
         look(capsys)
 
 
+@pytest.mark.parametrize("domain", [SOURCE, TARGET])
+@pytest.mark.parametrize("value", [-1, 256])
+def test_values_that_are_no_colours(pair, capsys, domain, value):
+    edit_json(pair.raw / domain / "dataset.json", channel_names={"0": "RGB_to_0_1"})
+    for case in range(3 if domain == SOURCE else 4):
+        change(image_of(pair, f"case{case}", domain), lambda a: np.clip(a, 0, 255))
+    look(capsys)
+    change(image_of(pair, "case1", domain), lambda a: with_voxel(value)(np.clip(a, 0, 255)))
+    with pytest.raises(
+        NnudaError, match=f"case1_0000.nii.gz: expected values from 0 to 255, .*RGB_to_0_1; got .*{value}"
+    ):
+        look(capsys)
+
+
 def test_a_ct_of_air_and_noise(pair, capsys):
     edit_json(pair.raw / TARGET / "dataset.json", channel_names={"0": "CT"})
     for i in range(4):
