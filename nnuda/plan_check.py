@@ -14,6 +14,7 @@ from nnuda.dataset_json import check_to_learn_from
 from nnuda.files import schema_complaint
 from nnuda.plan_key import (
     KEY,
+    OLD_ARCHITECTURE,
     PLANS,
     USED_OF_CONFIGURATIONS,
     USED_PLANS_SCHEMA,
@@ -106,6 +107,8 @@ def _names_complaint(plans: dict) -> str:
 def _configuration_complaint(plans: dict, name: str) -> str:
     where = f"configurations.{name}"
     configuration = configuration_of(plans, name, USED_OF_CONFIGURATIONS)
+    if "architecture" not in configuration and (wrong := schema_complaint(configuration, OLD_ARCHITECTURE)):
+        return f"{where}: no architecture, nor what the first versions of nnU-Net had in its place ({wrong})"
     if _find("preprocessing", configuration["preprocessor_name"]) is None:
         return f"{where}: nnU-Net has no preprocessor {configuration['preprocessor_name']}"
     of_channels = {**configuration, STATISTICS: _statistics(plans)}
@@ -134,14 +137,19 @@ def _find(room: str, name: str) -> Any:
 
 
 def _resampling_complaint(configuration: dict) -> str:
-    """Each function is called with a tiny image as nnU-Net calls it: what it does not take shows at once."""
+    """Each function is called with tiny images as nnU-Net calls it: what it does not take shows at once."""
     import numpy as np
     from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
     manager = ConfigurationManager(configuration)
+    labels = np.arange(27, dtype=np.float32).reshape(1, 3, 3, 3) % 3  # of one value, some make no use of their options
     for name in ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities"):
         try:
-            getattr(manager, name)(np.zeros((1, 3, 3, 3), np.float32), (4, 4, 4), (1.0, 1.0, 1.0), (0.8, 0.8, 0.8))
+            for old, new in (
+                ((1.0, 1.0, 1.0), (0.8, 0.8, 0.8)),
+                ((9.0, 1.0, 1.0), (7.0, 0.8, 0.8)),
+            ):  # thick slices, too
+                getattr(manager, name)(labels.copy(), (4, 4, 4), old, new)
         except Exception as error:  # any function, with what stands in the plan
             return f"{name}, which fails on an image ({type(error).__name__}: {error})"
     return ""

@@ -27,6 +27,8 @@ _STATISTICS = {  # by channel; of a channel without foreground nnU-Net writes Na
     "additionalProperties": {"type": "object", "additionalProperties": {"type": ["number", "nan"]}},
 }
 _RESAMPLING = ("resampling_fn_data", "resampling_fn_seg", "resampling_fn_probabilities")
+_OLD_NUMBERS = ("UNet_base_num_features", "unet_max_num_features")
+_OLD_LISTS = ("n_conv_per_stage_encoder", "n_conv_per_stage_decoder", "conv_kernel_sizes", "pool_op_kernel_sizes")
 # what nnU-Net and nnuda read of a configuration; one that inherits has only what is its own
 CONFIGURATION = {
     "type": "object",
@@ -105,6 +107,15 @@ USED_PLANS_SCHEMA = {  # to preprocess, train or predict by, where one that is l
     **PLANS_SCHEMA,
     "required": [*PLANS_SCHEMA["required"], "transpose_forward", "transpose_backward"],
     "properties": {**PLANS_SCHEMA["properties"], "dataset_name": _NAME, "plans_name": _NAME},
+}
+OLD_ARCHITECTURE = {  # what nnU-Net makes one of in a configuration that has none, as its first versions wrote them
+    "type": "object",
+    "required": ["UNet_class_name", *_OLD_NUMBERS, *_OLD_LISTS, "num_pool_per_axis"],
+    "properties": {
+        "UNet_class_name": {"enum": ["PlainConvUNet", "ResidualEncoderUNet"]},
+        **dict.fromkeys(_OLD_NUMBERS, {"type": "integer", "minimum": 1}),
+        **dict.fromkeys(_OLD_LISTS, {"type": "array"}),
+    },
 }
 SHOWN_OF_CONFIGURATIONS = {  # on a page of a training
     "data_identifier",

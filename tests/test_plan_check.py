@@ -30,6 +30,32 @@ def strides(*strides: list[int], **changes: object):
     return change
 
 
+OLD = {
+    "UNet_class_name": "PlainConvUNet",
+    "UNet_base_num_features": 4,
+    "n_conv_per_stage_encoder": [1, 1],
+    "n_conv_per_stage_decoder": [1],
+    "num_pool_per_axis": [1, 1],
+    "pool_op_kernel_sizes": [[1, 1], [2, 2]],
+    "conv_kernel_sizes": [[3, 3], [3, 3]],
+    "unet_max_num_features": 8,
+}
+
+
+def no_architecture(**instead: object):
+    """A plan without one, or as nnU-Net's first versions wrote it."""
+
+    def change(plans: dict) -> None:
+        del plans["configurations"]["2d"]["architecture"]
+        of_2d(**instead)(plans)
+
+    return change
+
+
+def resampling(what: str, **changes: object):
+    return lambda plans: plans["configurations"]["2d"][f"resampling_fn_{what}_kwargs"].update(changes)
+
+
 def ct(*missing: str, **changes: object):
     """A plan for CT, whose statistics count."""
 
@@ -46,6 +72,7 @@ def ct(*missing: str, **changes: object):
     [
         of_2d(),
         ct(),
+        no_architecture(**OLD),
         strides([1, 1], [2, 2], [2, 2], [2, 1], patch_size=[24, 4]),
         of_2d(
             architecture={"network_class_name": "x", "arch_kwargs": {}, "_kw_requires_import": []}, patch_size=[7, 7]
@@ -91,6 +118,16 @@ def test_a_plan_to_train_by(change):
         (
             of_2d(resampling_fn_probabilities_kwargs={"is_seg": False, "order": "x", "force_separate_z": False}),
             "resampling_fn_probabilities, which fails on an image",
+        ),
+        (resampling("data", order=99), "resampling_fn_data, which fails on an image"),
+        (resampling("data", order_z=99), "resampling_fn_data, which fails on an image"),
+        (resampling("seg", order=99), "resampling_fn_seg, which fails on an image"),
+        (resampling("seg", order_z=99), "resampling_fn_seg, which fails on an image"),
+        (no_architecture(), "configurations.2d: no architecture, nor .*'UNet_class_name' is a required property"),
+        (no_architecture(**OLD | {"UNet_class_name": "NoSuch"}), "no architecture, nor .*'NoSuch' is not one of"),
+        (
+            no_architecture(**OLD | {"conv_kernel_sizes": 3}),
+            "no architecture, nor .*conv_kernel_sizes: 3 is not of type",
         ),
         (of_2d(resampling_fn_data_kwargs=[]), r"resampling_fn_data_kwargs: \[\] is not of type 'object'"),
         (of_2d(batch_dice="yes"), "batch_dice: 'yes' is not of type 'boolean'"),
