@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pydoc import locate
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from nnuda.errors import PlanningError, short
 
@@ -43,6 +45,24 @@ def build_network(
         with _one_error(configuration.network_arch_class_name, channels):
             _try(network, channels, strides)
     return network
+
+
+def check_network(configuration: ConfigurationManager, channels: int) -> None:
+    """Stop before long work by a configuration whose network cannot be built.
+
+    Args:
+        configuration: of a plan.
+        channels: of an image.
+
+    Raises:
+        PlanningError: as `build_network`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class that is not where its name says; the error says it
+        with suppress(PlanningError), torch.device("meta"):  # takes no memory, and draws no weights
+            build_network(configuration, channels, 2)
+            return
+        build_network(configuration, channels, 2)  # some look at numbers of their own, of which meta has none
 
 
 def network_of(
@@ -82,6 +102,9 @@ def _try(network: nn.Module, channels: int, strides: Sequence[Sequence[int]]) ->
     """The smallest image, with two voxels where the network has its fewest: a norm layer refuses one."""
     size = np.prod(strides, axis=0)
     size[-1] *= 2
+    for name, layer in network.named_modules():  # torch looks at it, but not on its meta device
+        if isinstance(layer, _ConvNd) and len(layer.kernel_size) != len(size):
+            raise RuntimeError(f"{name}: a kernel of {len(layer.kernel_size)} axes for images of {len(size)}")
     network.eval()  # nothing is drawn, nothing remembered
     with torch.no_grad():
         network(torch.zeros(1, channels, *size.tolist()))

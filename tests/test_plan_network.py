@@ -9,7 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from whole_plan import whole_plan
 
 from nnuda.errors import PlanningError
-from nnuda.plan_network import build_network
+from nnuda.plan_network import build_network, check_network
 from nnuda.training.frozen import FrozenConfigurationError
 from nnuda.training.trainer import nnUDATrainer
 
@@ -63,8 +63,9 @@ def test_it_is_nnunets_to_the_bit(norm):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_a_plan_that_describes_no_network(change, says):
-    with pytest.raises(PlanningError, match=f"(?s)The plan's network .* cannot be built .*{says}.*as it was"):
-        build_network(configuration(**change), 1, 3, True)
+    for of_it in (lambda plan: build_network(plan, 1, 3, True), lambda plan: check_network(plan, 1)):
+        with pytest.raises(PlanningError, match=f"(?s)The plan's network .* cannot be built .*{says}.*as it was"):
+            of_it(configuration(**change))
 
 
 class OfOneSize(torch.nn.Conv2d):
@@ -80,10 +81,27 @@ class OfOneSize(torch.nn.Conv2d):
         raise ValueError("expected the one size")
 
 
-def test_a_network_without_strides_is_built_and_not_tried():
-    of_2d = configuration(network=f"{__name__}.OfOneSize", imported=["conv_op"])
+class OfItsNumbers(OfOneSize):
+    """Asks a tensor for its value, as transformers do for the rates of what they drop."""
+
+    def __init__(self, *channels: int, **of_both: int) -> None:
+        super().__init__(*channels, **of_both)
+        self.rates = torch.linspace(0, 1, 3).tolist()
+
+
+@pytest.mark.parametrize("network", [OfOneSize, OfItsNumbers])
+def test_a_network_without_strides_is_built_and_not_tried(network):
+    of_2d = configuration(network=f"{__name__}.{network.__name__}", imported=["conv_op"])
     of_2d.configuration["architecture"].update(arch_kwargs={}, _kw_requires_import=[])
-    assert isinstance(build_network(of_2d, 1, 3), OfOneSize)
+    assert isinstance(build_network(of_2d, 1, 3), network)
+    check_network(of_2d, 1)
+
+
+def test_a_look_at_a_network_takes_no_memory_and_draws_no_number():
+    of_2d = configuration(features_per_stage=[2**14, 2**15])  # 55 GB
+    before = torch.get_rng_state()
+    check_network(of_2d, 1)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_trainer_predicts_by_what_training_left():

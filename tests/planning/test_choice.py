@@ -75,6 +75,37 @@ def test_an_existing_plan_is_never_replanned(folders, options):
         choose(**options)
 
 
+def test_a_plan_copied_by_hand(folders):
+    """nnU-Net would train it into the folder of the plan that it was copied from."""
+    write_plan(folders, "nnUNetPlans")
+    (folders.of_source / "nnUNetPlans.json").rename(folders.of_source / "my.json")
+    says = f"my.json: expected plans_name my, .*; got nnUNetPlans.* nnUDA_configure -d {SOURCE} --as NAME"
+    for given in ({"p": "my"}, {"p": "nnUNetPlans", "new": "my"}):
+        with pytest.raises(PlanningError, match=says):
+            choose(**given)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"strides": [[1, 1]]}, "strides must have as many entries"),
+        ({"network_class_name": "dynamic_network_architectures.architectures.unet.NoSuch"}, "could not be found"),
+        ({"conv_op": "torch.nn.Nope"}, "Python finds no torch.nn.Nope"),
+        ({"norm_op": "torch.nn.InstanceNorm3d"}, "ValueError"),
+    ],
+)
+def test_a_plan_whose_network_cannot_be_built(folders, change, says):
+    write_plan(folders, "nnUNetPlans")
+    plans = folders.plan()
+    architecture = plans["configurations"]["2d"]["architecture"]
+    (architecture if "network_class_name" in change else architecture["arch_kwargs"]).update(change)
+    edit_json(folders.of_source / "nnUNetPlans.json", configurations=plans["configurations"])
+    with pytest.raises(
+        PlanningError, match=f"nnUNetPlans.json, configuration 2d: The plan's network .*{says}.* as it was"
+    ):
+        load_plan(SOURCE, "nnUNetPlans")
+
+
 def test_the_same_command_twice(folders):
     write_plan(folders, "nnUNetPlans", TARGET)
     assert choose() == PlanChoice("nnUNetPlans", "nnUNetPlans", FRESH, None)
