@@ -20,7 +20,7 @@ def add_force(parser: ArgumentParser) -> None:
 
 
 def check_variables(variables: Sequence[str]) -> None:
-    """Stop where one of nnU-Net's path variables is not set.
+    """Stop where one of nnU-Net's path variables is not set, or leads to the place of another.
 
     Raises:
         NnudaError: names it.
@@ -36,6 +36,14 @@ def check_variables(variables: Sequence[str]) -> None:
             f"Environment variables {' and '.join(variables)}: expected a folder for each; got {os.environ[variables[0]]} "
             "for two of them. Give each its own."
         )
+    for place, variable in places.items():
+        for outer, other in places.items():
+            within = os.path.relpath(place, outer).split(os.sep)[0]
+            if within.startswith("Dataset"):  # nnU-Net and nnuda look for files of that dataset there
+                raise NnudaError(
+                    f"Environment variable {variable}: expected a folder of its own; got {os.environ[variable]}, which "
+                    f"lies in {within} of {other}. Name another place."
+                )
 
 
 def check_folders(folders: Mapping[str, str | None]) -> None:

@@ -17,7 +17,14 @@ from collections.abc import Callable
 import pytest
 
 import nnuda
-from nnuda.cli.run_command import check_folders, check_needed, run_command, usable_device
+from nnuda.cli.run_command import (
+    PLANNING_FOLDERS,
+    check_folders,
+    check_needed,
+    check_variables,
+    run_command,
+    usable_device,
+)
 from nnuda.errors import NnudaError
 
 
@@ -42,6 +49,32 @@ def test_a_missing_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_raw", raising=False)
     with pytest.raises(SystemExit, match="Error: Environment variable nnUNet_raw is not set"):
         run_command(ArgumentParser(), lambda _: None, [], ["nnUNet_raw"])
+
+
+@pytest.mark.parametrize(
+    ("raw", "preprocessed", "says"),
+    [
+        (
+            "raw",
+            "raw/Dataset501_A",
+            "nnUNet_preprocessed: expected a folder of its own; .* in Dataset501_A of nnUNet_raw",
+        ),
+        ("pre/Dataset501_A/x", "pre", "nnUNet_raw: expected a folder of its own; .* in Dataset501_A of nnUNet_preproc"),
+        ("raw", "raw/", "expected a folder for each"),
+        ("raw", "preprocessed", ""),
+        ("x", "x/preprocessed", ""),  # beside the datasets: nnU-Net passes it over
+        ("x/raw", "x", ""),
+        ("Dataset501_A/raw", "Dataset501_A/preprocessed", ""),
+    ],
+)
+def test_a_folder_in_a_dataset_of_another_is_refused(tmp_path, monkeypatch, raw, preprocessed, says):
+    monkeypatch.setenv("nnUNet_raw", f"{tmp_path}/{raw}")
+    monkeypatch.setenv("nnUNet_preprocessed", f"{tmp_path}/{preprocessed}")
+    if not says:
+        check_variables(PLANNING_FOLDERS)
+        return
+    with pytest.raises(NnudaError, match=says):
+        check_variables(PLANNING_FOLDERS)
 
 
 def test_what_is_no_folder_is_said_as_it_is(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
