@@ -101,6 +101,8 @@ class nnUDATrainer(Epochs, EpochScores, SavedState, TwoDomains):
         if os.environ.get("nnUNet_results") == "":
             raise NnudaError("Environment variable nnUNet_results is empty. Set it to a folder's absolute path.")
         check_to_train(plans, configuration, dataset_json)
+        if fold != "all" and fold < 0:  # which Python counts from the end of nnU-Net's list
+            raise NnudaError(f"Fold: expected a number from 0, or all; got {fold}. Name the fold that is meant.")
         folder, self.continues = None, bool(plans.get("continue_training", False))
         if nnUNet_results.is_set():  # as nnUNetTrainer.__init__ names it, which already writes there
             folder = join(

@@ -35,13 +35,14 @@ def make_trainer(
     settings: dict | None = None,
     continue_training: bool = False,
     device: torch.device = torch.device("cpu"),
+    fold: int | str = "all",
 ) -> nnUNetTrainer:
     """A trainer on the toy's plan, renamed so that its results folder is its own."""
     plans = json.loads((toy.preprocessed / "nnUNetPlans.json").read_text())
     plans |= {"plans_name": plans_name, "continue_training": continue_training}
     plans["domain_adaptation"]["settings"] |= settings or {}
     made = trainer_class(trainer) if isinstance(trainer, str) else trainer
-    trainer = made(plans, configuration, "all", json.loads((toy.preprocessed / "dataset.json").read_text()), device)
+    trainer = made(plans, configuration, fold, json.loads((toy.preprocessed / "dataset.json").read_text()), device)
     trainer.logger.plot_progress_png = lambda *_: None
     if isinstance(trainer, nnUDATrainer):
         trainer.selection.draw = lambda *_: None

@@ -63,6 +63,13 @@ def test_a_configuration_that_the_plan_does_not_have(toy_environment):
         make_trainer(toy_environment, SOURCE_ONLY, "4d", "bad_4d")
 
 
+def test_a_fold_below_0(toy_environment):
+    """nnU-Net would train on the last one, in a folder of its own."""
+    with pytest.raises(NnudaError, match="Fold: expected a number from 0, or all; got -1"):
+        make_trainer(toy_environment, SOURCE_ONLY, "2d_toy", "bad_fold", fold=-1)
+    assert not list(toy_environment.root.rglob("fold_-1"))
+
+
 def test_a_configuration_that_was_not_preprocessed(toy_environment):
     trainer = make_trainer(toy_environment, SOURCE_ONLY, "3d_fullres", "bad_unprocessed")
     with pytest.raises(
