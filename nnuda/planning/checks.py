@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from batchgenerators.utilities.file_and_folder_operations import join
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.paths import nnUNet_raw
 
 from nnuda.datasets import Domain, label_files, same_images
 from nnuda.errors import DatasetError, PlanningError
@@ -31,6 +33,7 @@ def check_domains(source: Domain, target: Domain, reader_class: type[BaseReaderW
         DatasetError: files that are missing, cut off or no images.
     """
     _check_not_the_source(source, target)
+    _check_numbers(source, target)
     _check_files(source, "source", label_files(source))
     _check_files(target, "target", {})
     _check_format(source, target, reader_class)
@@ -64,6 +67,17 @@ def _check_not_the_source(source: Domain, target: Domain) -> None:
     if same_images(target, source):
         raise PlanningError(
             f"Target {target.name} is the source {source.name} itself. Give the other domain's images with -t."
+        )
+
+
+def _check_numbers(source: Domain, target: Domain) -> None:
+    """nnU-Net looks for a dataset by its number."""
+    datasets = [domain.name for domain in (source, target) if domain.folder == join(nnUNet_raw, domain.name)]
+    numbers = [match[1] for match in map(re.compile(r"Dataset(\d+)_").match, datasets) if match]
+    if len(numbers) == 2 and numbers[0] == numbers[1]:
+        raise PlanningError(
+            f"Expected source and target to have numbers of their own; {source.name} and {target.name} have the same, "
+            f"{numbers[0]}, by which nnU-Net would find neither. Rename the target's folder with another number."
         )
 
 

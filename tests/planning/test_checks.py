@@ -36,6 +36,16 @@ def test_the_source_itself(pair):
         check_domains(source, load_folder(str(pair.raw / SOURCE / "imagesTr"), "Other", ["MR"], source), SimpleITKIO)
 
 
+def test_two_datasets_of_one_number(pair):
+    other = (pair.raw / TARGET).rename(pair.raw / "Dataset701_Other")
+    with pytest.raises(PlanningError, match="Dataset701_Source and Dataset701_Other have the same, 701, .* Rename the"):
+        check(SOURCE, "Dataset701_Other")
+    source = load_dataset(SOURCE)
+    other.rename(pair.root / "elsewhere")
+    as_folder = load_folder(str(pair.root / "elsewhere" / "imagesTr"), "Dataset701_Other", ["MR"], source)
+    check_domains(source, as_folder, SimpleITKIO)
+
+
 def test_another_number_of_channels(pair):
     remake(pair, channel_names=("T1", "T2"))
     with pytest.raises(
