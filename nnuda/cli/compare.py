@@ -7,11 +7,11 @@ import os
 import textwrap
 from typing import TYPE_CHECKING
 
-from nnuda.cli.evaluate import OTHER_JSON, add_inputs, load_inputs, parse_tolerances
+from nnuda.cli.evaluate import OTHER_JSON, add_inputs, load_inputs, note_same_folder, parse_tolerances
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import add_force, check_folders, check_needed, run_command
 from nnuda.errors import EvaluationError
-from nnuda.evaluation.conventions import PRESETS
+from nnuda.evaluation.conventions import PRESETS, scores_file
 from nnuda.files import check_output
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def named_paths(words: list[str]) -> dict[str, str]:
 def _check_different(named: dict[str, str]) -> None:
     files: dict[str, str] = {}
     for name, path in named.items():
-        other = files.setdefault(os.path.realpath(path), name)
+        other = files.setdefault(os.path.realpath(scores_file(path)), name)
         if other != name:
             raise EvaluationError(f"Expected different results; {other} and {name} are both {path}. Name it once.")
 
@@ -100,6 +100,7 @@ def _scored(path: str, arguments: argparse.Namespace) -> dict:
 
     if arguments.gt is None:
         return read_result(path)
+    note_same_folder(arguments.gt, path)
     dataset_json, plans = load_inputs(path, arguments.djfile, arguments.pfile)
     return evaluate_folder(
         arguments.gt,

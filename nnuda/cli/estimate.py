@@ -13,7 +13,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending
-from nnuda.cli.run_command import add_device, add_force, check_another, check_folders, run_command, usable_device
+from nnuda.cli.run_command import add_device, add_force, check_different, check_folders, run_command, usable_device
 from nnuda.datasets import load_dataset
 from nnuda.errors import EvaluationError
 from nnuda.files import check_output, write_json
@@ -94,10 +94,11 @@ def _estimate(args: argparse.Namespace) -> None:
     output = args.o or join(args.predictions, ESTIMATE)
     if args.second and args.other_epoch:
         raise EvaluationError("Expected one of --second and --other-epoch; got both. Other trainings say more.")
-    for second in args.second:
-        check_another("--second", second, "--predictions", args.predictions, "predictions of another training")
-    check_another("--other-epoch", args.other_epoch, "--predictions", args.predictions, "predictions of another epoch")
-    second = args.second or ([args.other_epoch] if args.other_epoch else [])
+    unused = "--no-shift" if args.no_shift else "--source-predictions" if args.source_predictions else ""
+    if args.chk and unused:
+        raise EvaluationError(f"Expected one of -chk and {unused}; with {unused} no network is run. Leave one out.")
+    option, second = ("--other-epoch", [args.other_epoch]) if args.other_epoch else ("--second", args.second)
+    check_different([("--predictions", args.predictions), *((option, folder) for folder in second)])
     check_folders({"fold_folder": args.fold_folder, "--predictions": args.predictions, "-gt": args.gt})
     folder, fold = split_fold(args.fold_folder)
     names = os.path.basename(folder).split("__")
@@ -106,10 +107,20 @@ def _estimate(args: argparse.Namespace) -> None:
             f"fold_folder: expected a fold of a results folder <trainer>__<plans>__<configuration>; got {args.fold_folder}."
         )
     trainer, plans, configuration = names
-    from nnuda.evaluation.quality import MARK, UNSHIFTED, calibrate, doubts_of, estimate_folder, read_model
+    from nnuda.evaluation.quality import (
+        MARK,
+        UNSHIFTED,
+        calibrate,
+        check_predictions,
+        doubts_of,
+        estimate_folder,
+        held_out,
+        read_model,
+    )
 
     check_output(output, "-o", MARK, args.force)
     model = read_model(folder)
+    check_predictions(args.predictions, second, model, args.gt)
     remedy = (
         f"Make them: nnUNetv2_train {model.plans['dataset_name']} {configuration} {fold} -tr {trainer} -p {plans} "
         "--val --npz"
@@ -123,6 +134,7 @@ def _estimate(args: argparse.Namespace) -> None:
         progress=True,
         shifted=shifted,
     )
+    trained_on = set() if args.source_predictions else set(calibration.cases) - held_out(folder, fold)
     result = estimate_folder(
         args.predictions,
         second,
@@ -131,7 +143,7 @@ def _estimate(args: argparse.Namespace) -> None:
         args.gt,
         progress=True,
         independent=not args.other_epoch,
-        doubts=doubts_of(model, fold == "all" and args.source_predictions is None, unshifted),
+        doubts=doubts_of(model, bool(trained_on), unshifted),
     )
     unseen = "No other training was compared (--second): errors that any of them would show are not seen."
     result["notes"] = [*([] if args.second else [unseen]), *([] if model.learnt_strong else [UNSHIFTED])]

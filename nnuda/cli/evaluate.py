@@ -12,7 +12,7 @@ from nnunetv2.configuration import default_num_processes
 from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import by_class, decimal, ending, number_of_processes
-from nnuda.cli.run_command import add_force, check_folders, run_command
+from nnuda.cli.run_command import add_force, check_different, check_folders, run_command
 from nnuda.errors import EvaluationError
 from nnuda.evaluation.conventions import DEFINITIONS, PRESETS, SCORES_NAME
 from nnuda.files import check_output, read_json
@@ -166,6 +166,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             f"{SCORES_NAME}."
         )
     check_folders({"gt_folder": arguments.gt_folder})
+    check_different(("pred_folder", folder) for folder in arguments.pred_folder)
     for folder in arguments.pred_folder:
         check_folders({"pred_folder": folder})
     jobs = [
@@ -191,17 +192,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print_next("paired tests and a page", shlex.join(["nnUDA_compare", *(job.folder for job in jobs)]))
 
 
+def note_same_folder(references: str, predictions: str) -> None:
+    """Say that scores of a folder against itself say nothing."""
+    if os.path.realpath(references) == os.path.realpath(predictions):
+        print(
+            f"NOTE: references and predictions are the same folder, {references}: perfect scores that say nothing.",
+            flush=True,
+        )
+
+
 def _score(job: Job, arguments: argparse.Namespace, tolerances: dict[str | None, float]) -> None:
     from nnuda.evaluation.scores import evaluate_folder, save_scores, save_table
 
     if len(arguments.pred_folder) > 1:
         print(f"\n{job.folder}", flush=True)
-    if os.path.realpath(arguments.gt_folder) == os.path.realpath(job.folder):
-        print(
-            f"NOTE: references and predictions are the same folder, {arguments.gt_folder}: perfect scores that say "
-            "nothing.",
-            flush=True,
-        )
+    note_same_folder(arguments.gt_folder, job.folder)
     scores = evaluate_folder(
         arguments.gt_folder,
         job.folder,

@@ -14,7 +14,6 @@ from nnuda.cli.next_command import print_next
 from nnuda.cli.parser import new_parser
 from nnuda.cli.run_command import check_folders, run_command
 from nnuda.datasets import load_dataset
-from nnuda.errors import EvaluationError
 from nnuda.results import POSTPROCESSING
 
 SHOWN = 5  # warnings about single cases
@@ -46,27 +45,16 @@ def _postprocess(args: argparse.Namespace) -> None:
     check_folders({"-i": args.i})
     source = load_dataset(args.d, labelled=True)
     dataset_json, plans = load_inputs(args.i, args.djfile, args.pfile)
-    from nnuda.choosing.postprocessing import PICKLE, find_predictions, labels_of, postprocess, shapes_of
+    from nnuda.choosing.postprocessing import PICKLE, find_predictions, postprocess, shapes_of
+    from nnuda.evaluation.scores import check_same_classes
 
     find_predictions(args.i, args.o, dataset_json["file_ending"])
-    check_same_labels(labels_of(source.dataset_json), labels_of(dataset_json), source.name)
+    remedy = "Name the dataset that the model was trained on with -d."
+    check_same_classes(source.dataset_json, dataset_json, args.i, source.name, remedy)
     record = postprocess(args.i, args.o, shapes_of(source, args.np), dataset_json, plans, source.name, args.np)
     _report(record, args.o)
     words = ["nnUNetv2_apply_postprocessing", "-i", "PREDICTIONS", "-o", "FOLDER", "-pp_pkl_file", join(args.o, PICKLE)]
     print_next("the same for further predictions", shlex.join(words))
-
-
-def check_same_labels(of_source: dict, of_predictions: dict, source: str) -> None:
-    """Stop where predictions are of other classes than the source's.
-
-    Raises:
-        EvaluationError: says which.
-    """
-    if of_source != of_predictions:
-        raise EvaluationError(
-            f"Expected predictions with the labels of {source}: {of_source}; their dataset.json has {of_predictions}. "
-            "Name the dataset that the model was trained on with -d."
-        )
 
 
 def _report(record: dict[str, Any], output: str) -> None:

@@ -11,7 +11,7 @@ from nnunetv2.configuration import default_num_processes
 
 from nnuda.cli.parser import new_parser
 from nnuda.cli.ranges import ending, number_of_processes, whole
-from nnuda.cli.run_command import add_force, check_another, check_folders, check_needed, run_command
+from nnuda.cli.run_command import add_force, check_different, check_folders, check_needed, run_command
 from nnuda.errors import ReportError
 from nnuda.files import check_output, write_text
 from nnuda.report.page import PAGE_MARK
@@ -153,9 +153,8 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
         feature_cases = FEATURE_CASES if is_cheap(run) else 0
     before = find_before(arguments.before, run) if arguments.before else None
     if before:
-        check_another(
-            "--before", os.path.join(before.folder, FOLD + before.fold), "fold_folder", run.folder, "another model"
-        )
+        folder = os.path.join(before.folder, FOLD + before.fold)
+        check_different([("fold_folder", run.folder), ("--before", folder)])
     return Request(predictions, folders, arguments.histogram_cases, before, feature_cases, arguments.np)
 
 
@@ -173,10 +172,8 @@ def _report(arguments: argparse.Namespace) -> None:
     }
     before = arguments.before_predictions
     check_folders({"fold_folder": arguments.fold_folder, **read, "--before-predictions": before})
-    if arguments.predictions:
-        check_another(
-            "--before-predictions", before, "--predictions", arguments.predictions, "another model's predictions"
-        )
+    predictions = [("--predictions", arguments.predictions), ("--before-predictions", before)]
+    check_different((option, folder) for option, folder in predictions if folder)
     output = arguments.o or os.path.join(arguments.fold_folder, OUTPUT_NAME)
     from nnuda.report.run import read_run
     from nnuda.report.run_page import report_html

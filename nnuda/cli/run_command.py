@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 
 from nnuda.environment import check_numbers
@@ -90,23 +90,22 @@ def check_needed(option: str, value: object, of_it: Mapping[str, object]) -> Non
         )
 
 
-def check_another(option: str, folder: str | None, of: str, itself: str, what: str) -> None:
-    """Stop where what is compared with something is that itself.
+def check_different(given: Iterable[tuple[str, str]]) -> None:
+    """Stop where one folder was given twice, as what is to be compared.
 
     Args:
-        option: that names it.
-        folder: of it; None where it was not given.
-        of: the option that names what it is compared with.
-        itself: the folder of that.
-        what: was expected, such as "predictions of another training".
+        given: option and folder of each.
 
     Raises:
-        NnudaError: names both options.
+        NnudaError: names the options.
     """
-    if folder is not None and os.path.realpath(folder) == os.path.realpath(itself):
-        raise NnudaError(
-            f"{option}: expected {what}; got {folder}, the folder of {of} itself. Name another, or leave {option} out."
-        )
+    known: dict[str, str] = {}
+    for option, path in given:
+        place = os.path.realpath(path)
+        if place in known:
+            what = f"the folder of {known[place]} itself" if known[place] != option else "which is there twice"
+            raise NnudaError(f"{option}: expected another folder; got {path}, {what}. Name another, or leave it out.")
+        known[place] = option
 
 
 def add_device(parser: ArgumentParser) -> None:

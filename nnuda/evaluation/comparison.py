@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nnuda.evaluation.conventions import SCORES_NAME
+from nnuda.evaluation.conventions import DEFAULT_SHOWN, scores_file
 from nnuda.evaluation.gap import gap_closed
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import first_names, load_scores
@@ -42,6 +42,13 @@ class Comparison:
         return shown_metrics(self.scores)
 
     @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Metrics that no table shows, and the results that lack them."""
+        shown = self.scores[self.against].get("shown", DEFAULT_SHOWN)
+        lacking = {m: [name for name, found in self.scores.items() if m not in found["foreground_mean"]] for m in shown}
+        return {metric: names for metric, names in lacking.items() if names}
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes and regions."""
         return list(self.scores[self.against]["per_class"])
@@ -59,7 +66,7 @@ def read_result(path: str) -> dict:
         EvaluationError: no scores there.
         FileError: a damaged file, or one of something else.
     """
-    file = os.path.join(path, SCORES_NAME) if os.path.isdir(path) else path
+    file = scores_file(path)
     if not os.path.isfile(file):
         raise EvaluationError(
             f"Expected scores in {file}, which does not exist. Score the predictions with "

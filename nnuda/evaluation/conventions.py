@@ -4,12 +4,19 @@ challenges as presets."""
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from nnuda.errors import EvaluationError
 
 SCORES_NAME = "nnuda_scores.json"  # in a folder of predictions
+
+
+def scores_file(path: str) -> str:
+    """Of a folder of predictions that nnUDA_evaluate has scored; a file is itself."""
+    return os.path.join(path, SCORES_NAME) if os.path.isdir(path) else path
+
 
 DEFINITIONS = {
     "Dice": "2 |A and B| / (|A| + |B|)",

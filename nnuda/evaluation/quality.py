@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
@@ -35,8 +34,8 @@ from nnuda.evaluation.estimate import (
     soft_dice,
     verdict,
 )
-from nnuda.evaluation.reading import EvaluationError, check_values, find_reader
-from nnuda.evaluation.scores import class_labels, find_cases, first_names
+from nnuda.evaluation.reading import EvaluationError, check_same_grid, check_values, find_reader, read_labels
+from nnuda.evaluation.scores import check_same_classes, class_labels, find_cases, first_names
 from nnuda.images import read_label
 from nnuda.labels import PSEUDO_LABELS, PSEUDO_LABELS_ONLY, foreground_names
 from nnuda.plan_key import KEY, read_plans
@@ -166,8 +165,8 @@ def held_out(folder: str, fold: str) -> set[str]:
         fold: its fold, a number or "all".
 
     Returns:
-        The cases of its validation; where it was stopped before that, those of its fold in nnU-Net's splits_final.json.
-        Empty for fold all, which learns from every case, and where nothing tells.
+        The cases of its validation; where it was stopped before that, those of its fold in nnU-Net's splits_final.json;
+        without those that this fold trains on too, of which nnU-Net warns. Empty for fold all, which learns from every case, and where nothing tells.
 
     Raises:
         FileError: a file of the model or the splits is damaged.
@@ -177,11 +176,12 @@ def held_out(folder: str, fold: str) -> set[str]:
     model = read_model(folder)
     validation = os.path.join(folder, f"fold_{fold}", "validation")
     names = os.listdir(validation) if os.path.isdir(validation) else []
-    if validated := {name.removesuffix(model.ending) for name in names if name.endswith(model.ending)}:
-        return validated
-    splits = os.path.join(str(nnUNet_preprocessed), model.plans["dataset_name"], "splits_final.json")
-    folds = read_splits(splits) if nnUNet_preprocessed.is_set() and os.path.isfile(splits) else []
-    return {case for split in folds[int(fold) : int(fold) + 1] for case in split["val"]}
+    validated = {name.removesuffix(model.ending) for name in names if name.endswith(model.ending)}
+    preprocessed = os.environ.get("nnUNet_preprocessed", "")
+    splits = os.path.join(preprocessed, model.plans["dataset_name"], "splits_final.json")
+    folds = read_splits(splits) if preprocessed and os.path.isfile(splits) else []
+    split = folds[int(fold)] if int(fold) < len(folds) else {"train": [], "val": []}
+    return (validated or set(split["val"])) - (set(split["train"]) & set(split["val"]))
 
 
 @dataclass(frozen=True)
@@ -261,6 +261,44 @@ def _with_probabilities(folder: str, model: Model, what: str, remedy: str) -> li
 
 
 # ---- calibration ----------------------------------------------------------------------------------------------------
+
+
+def check_predictions(folder: str, others: Sequence[str], model: Model, references: str | None = None) -> list[str]:
+    """What can be known of predictions before any long work.
+
+    Args:
+        folder: of predictions with probabilities.
+        others: folders of predictions of the same cases.
+        model: that predicted.
+        references: labels of some of the cases; None without.
+
+    Returns:
+        The cases.
+
+    Raises:
+        EvaluationError: probabilities or cases are missing, classes are others, or the references lie on another grid.
+    """
+    cases = _with_probabilities(folder, model, "prediction", "Predict with nnUNetv2_predict --save_probabilities.")
+    for there in (folder, *others):
+        file = os.path.join(there, "dataset.json")
+        if os.path.isfile(file):
+            mended = "Give predictions of this model, and of others with its classes."
+            check_same_classes(model.dataset_json, read_dataset_json(file), there, "the model", mended)
+        missing = sorted(set(cases) - find_cases(there, model.ending, "prediction"))
+        if missing:
+            raise EvaluationError(f"Expected the same cases in {there}; missing: {first_names(missing)}.")
+    if references is None:
+        return cases
+    known = [case for case in cases if os.path.isfile(os.path.join(references, case + model.ending))]
+    if not known:
+        raise EvaluationError(
+            f"Expected labels of predicted cases in {references}, such as {cases[0]}{model.ending}; it has none."
+        )
+    reader, allowed = model.reader(os.path.join(folder, cases[0] + model.ending)), class_labels(model.dataset_json)[1]
+    for case in known:
+        files = (os.path.join(there, case + model.ending) for there in (references, folder))
+        check_same_grid(case, *(read_labels(file, reader, allowed) for file in files))
+    return cases
 
 
 def calibrate(
@@ -427,12 +465,7 @@ def estimate_folder(
     Raises:
         EvaluationError: predictions or probabilities are missing.
     """
-    remedy = "Predict with nnUNetv2_predict --save_probabilities."
-    cases = _with_probabilities(folder, model, "prediction", remedy)
-    for other in (*second, *more):
-        missing = sorted(set(cases) - find_cases(other, model.ending, "prediction"))
-        if missing:
-            raise EvaluationError(f"Expected the same cases in {other}; missing: {first_names(missing)}.")
+    cases = check_predictions(folder, [*second, *more], model)
     reader = model.reader(os.path.join(folder, cases[0] + model.ending))
 
     per_case = {}

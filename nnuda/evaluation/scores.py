@@ -98,6 +98,25 @@ def class_labels(dataset_json: dict) -> tuple[dict[str, int | list[int]], list[i
     return dict(scored), sorted({0, *map(int, manager.all_labels), *ignore}), manager.ignore_label
 
 
+def check_same_classes(expected: dict, dataset_json: dict, folder: str, whose: str, remedy: str) -> None:
+    """Stop where predictions are of other classes.
+
+    Args:
+        expected, dataset_json: of whose classes they should be, and what lies beside them.
+        folder: of the predictions.
+        whose: classes these are.
+        remedy: what to do.
+
+    Raises:
+        EvaluationError: says which.
+    """
+    should, have = class_labels(expected)[0], class_labels(dataset_json)[0]
+    if should != have:
+        raise EvaluationError(
+            f"Expected predictions with the labels of {whose}: {should}; the dataset.json of {folder} has {have}. {remedy}"
+        )
+
+
 def find_cases(folder: str, file_ending: str, role: str) -> set[str]:
     """Names of the files in a folder, without their ending.
 
@@ -257,7 +276,8 @@ def save_scores(scores: dict, path: str) -> None:
 
 
 def load_scores(path: str) -> dict:
-    """Reads what `save_scores` wrote; null in the scores becomes NaN again, and so does a metric that is missing.
+    """Reads what `save_scores` wrote; null in the scores becomes NaN again, and so does a metric that a case or class
+    lacks. `foreground_mean` has the metrics that were scored.
 
     Raises:
         FileError: damaged, or no scores of nnUDA_evaluate.
@@ -271,7 +291,6 @@ def load_scores(path: str) -> dict:
                 f"{', '.join(classes)}. Score the predictions with nnUDA_evaluate again."
             )
     unknown, nothing = dict.fromkeys(METRICS), {"mean": None, "std": None, "n": 0}
-    scores["foreground_mean"] = {**unknown, **scores["foreground_mean"]}
     scores["per_class"] = {
         name: {**dict.fromkeys(METRICS, nothing), **found} for name, found in scores["per_class"].items()
     }
@@ -290,7 +309,7 @@ def _check_summary(path: str, scores: dict) -> None:
     found = summarize(scores["per_case"])
     for name, metric in product(scores["per_class"], METRICS):
         _check_mean(path, f"{name}, {metric}", *(one["per_class"][name][metric]["mean"] for one in (scores, found)))
-    for metric in METRICS:
+    for metric in (metric for metric in METRICS if metric in scores["foreground_mean"]):
         _check_mean(path, f"foreground, {metric}", *(one["foreground_mean"][metric] for one in (scores, found)))
 
 

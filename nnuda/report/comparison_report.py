@@ -66,6 +66,11 @@ def notes(comparison: Comparison) -> list[str]:
         "There is no distance where a mask is empty: its mean is over fewer cases, and a case that lacks it for "
         "one of its classes is in no pair of the test. Read distances beside the Dice.",
     ]
+    found += [
+        f"{metric} is not shown: the scores of {', '.join(names)} lack it. Score them again with nnUDA_evaluate, or here "
+        "with -gt."
+        for metric, names in comparison.left_out.items()
+    ]
     if comparison.source_only and comparison.oracle:
         found.append(f"Gap closed: 0 % is {comparison.source_only}, 100 % is {comparison.oracle}.")
     found.append(

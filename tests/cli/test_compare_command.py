@@ -70,7 +70,7 @@ def test_errors_are_one_clear_line(folders: Path, monkeypatch: pytest.MonkeyPatc
     assert not (folders / "out").exists()
 
 
-def test_names() -> None:
+def test_names(tmp_path: Path) -> None:
     assert named_paths(["x/first/", "name=y/second", "z/scores.json"]) == {
         "first": "x/first/",
         "name": "y/second",
@@ -80,6 +80,9 @@ def test_names() -> None:
         named_paths(["x/a", "y/a"])
     with pytest.raises(EvaluationError, match="a and b are both y/../x/a"):
         named_paths(["a=x/a", "b=y/../x/a"])
+    (tmp_path / "a").mkdir()
+    with pytest.raises(EvaluationError, match="a and nnuda_scores are both"):
+        named_paths([str(tmp_path / "a"), str(tmp_path / "a" / "nnuda_scores.json")])
     for word in ("=x/a", "a="):
         with pytest.raises(EvaluationError, match=f"Expected NAME=RESULT or RESULT; got {word}"):
             named_paths([word])

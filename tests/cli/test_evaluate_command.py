@@ -87,6 +87,8 @@ def test_errors_are_one_clear_line(folders: tuple[Path, Path], monkeypatch: pyte
         run(monkeypatch, *folders)
     with pytest.raises(SystemExit, match="nowhere.json: expected a dataset.json .*; got no file"):
         run(monkeypatch, *folders, "-djfile", "nowhere.json")
+    with pytest.raises(SystemExit, match="pred_folder: expected another folder; got .*, which is there twice"):
+        run(monkeypatch, *folders, folders[1])
     assert not (folders[1] / SCORES_NAME).exists()
 
 

@@ -61,7 +61,7 @@ def test_estimate(tmp_path: Path) -> None:
     assert "expected a fold of a results folder" in refused(estimate, [str(tmp_path), "--predictions", str(tmp_path)])
     for option in ("--second", "--other-epoch"):
         says = refused(estimate, [*arguments, option, f"{tmp_path}/."])
-        assert f"{option}: expected predictions of another" in says and "the folder of --predictions itself" in says
+        assert f"{option}: expected another folder" in says and "the folder of --predictions itself" in says
 
 
 def test_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def test_errors_are_one_clear_line_before_any_work(tmp_path: Path, monkeypatch: 
         ((folder, *scored[:2], "--epoch-predictions", tmp_path), "Expected -gt with --epoch-predictions"),
         (
             (folder, *scored[:2], "--before-predictions", predictions.parent / "." / "predictions"),
-            "--before-predictions: expected another model's predictions; got .* the folder of --predictions itself",
+            "--before-predictions: expected another folder; got .* the folder of --predictions itself",
         ),
-        ((folder, "--before", folder), "--before: expected another model; got .* the folder of fold_folder itself"),
-        ((folder, "--before", folder.parent), "--before: expected another model; .*fold_0, the folder of fold_folder"),
+        ((folder, "--before", folder), "--before: expected another folder; got .* the folder of fold_folder itself"),
+        ((folder, "--before", folder.parent), "--before: expected another folder; .*fold_0, the folder of fold_folder"),
         ((folder, *scored, "--epoch-predictions", tmp_path), "Expected folders epoch_0"),
         ((folder, *scored, "--epoch-predictions", other), "label-free scores of; got 99, and scores of"),
         (

@@ -11,6 +11,7 @@ from comparison_cases import CASES, result, three_results
 from nnuda.evaluation.comparison import ALL_CLASSES, case_values, compare, holm, paired_tests, read_result, summary
 from nnuda.evaluation.reading import EvaluationError
 from nnuda.evaluation.scores import save_scores
+from nnuda.report.comparison_report import notes
 
 
 def test_holm_of_known_values() -> None:
@@ -76,6 +77,20 @@ def test_what_cannot_be_compared_is_one_clear_error(change, message: str) -> Non
     change(scores["other"])
     with pytest.raises(EvaluationError, match=message):
         compare(scores)
+
+
+def test_a_metric_that_a_result_lacks_is_left_out_and_said(tmp_path) -> None:
+    scores = three_results()
+    del scores["method"]["foreground_mean"]["ASSD"]
+    for found in [
+        *scores["method"]["per_class"].values(),
+        *(c for case in scores["method"]["per_case"].values() for c in case.values()),
+    ]:
+        found.pop("ASSD", None)
+    save_scores(scores["method"], str(tmp_path / "nnuda_scores.json"))
+    comparison = compare({**scores, "method": read_result(str(tmp_path))}, "source-only", "oracle")
+    assert "ASSD" not in comparison.metrics and comparison.left_out["ASSD"] == ["method"]
+    assert any("ASSD is not shown: the scores of method lack it" in note for note in notes(comparison))
 
 
 def test_names_must_be_there() -> None:

@@ -176,6 +176,58 @@ def test_labels_that_do_not_belong_to_the_model_or_the_prediction(tmp_path, mode
         calibrate(str(tmp_path / "source"), labels, model, "")
 
 
+@pytest.fixture
+def trained(tmp_path, model) -> list[str]:
+    """Words of the command for predictions of a training, with labels of the source."""
+    folder = tmp_path / "nnUDATrainerAdapt__nnUNetPlans__2d"
+    predict(folder / "fold_0", "validation", 0)
+    predict(tmp_path, "target", 1)
+    (folder / "dataset.json").write_text(json.dumps(model.dataset_json))
+    plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}
+    (folder / "plans.json").write_text(json.dumps({**model.plans, **plan}))
+    labels = str(folder / "fold_0" / "validation_labels")
+    return [str(folder / "fold_0"), "--predictions", str(tmp_path / "target"), "--source-labels", labels]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--second", "other", "other"], "--second: expected another folder; got .*other, which is there twice"),
+        (["--second", "target"], "--second: .*got the folder of --predictions itself"),
+        (["--second", "nowhere"], "Expected a folder of predictions; .*nowhere does not exist"),
+        (["--second", "fewer"], "Expected the same cases in .*fewer; missing: c5"),
+        (["--second", "others"], "Expected predictions with the labels of the model: .*others has .*liver"),
+        (["-gt", "none"], "Expected labels of predicted cases in .*none, such as c0.nii.gz; it has none"),
+        (["-gt", "turned"], "shape: reference .32, 32, 6., prediction .6, 32, 32."),
+        (["--no-shift", "-chk", "x.pth"], "Expected one of -chk and --no-shift"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(trained, tmp_path, monkeypatch, words, message):
+    for name in ("other", "fewer", "others"):
+        shutil.copytree(tmp_path / "target", tmp_path / name)
+    (tmp_path / "fewer" / "c5.nii.gz").unlink()
+    labels = {"labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "others" / "dataset.json").write_text(json.dumps(labels))
+    (tmp_path / "none").mkdir()
+    write(np.zeros((32, 32, 6)), tmp_path / "turned" / "c1.nii.gz")
+    monkeypatch.setattr("nnuda.evaluation.quality.calibrate", lambda *_, **__: pytest.fail("after the work"))
+    folders = {"other", "target", "nowhere", "fewer", "others", "none", "turned"}
+    with pytest.raises(SystemExit, match=message):
+        main([*trained, *(str(tmp_path / word) if word in folders else word for word in words)])
+    assert not (tmp_path / "target" / "nnuda_estimate.json").exists()
+
+
+def test_calibration_on_cases_that_were_trained_on_is_said(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    splits = tmp_path / "preprocessed" / "Dataset501_S" / "splits_final.json"
+    splits.parent.mkdir(parents=True)
+    for trained_on in ([], ["c0"]):
+        splits.write_text(json.dumps([{"train": ["c9", *trained_on], "val": [f"c{i}" for i in range(6)]}]))
+        main(trained)
+        reasons = json.loads((tmp_path / "target" / "nnuda_estimate.json").read_text())["reasons"]
+        assert any("calibrated on cases that it was trained on" in reason for reason in reasons) is bool(trained_on)
+
+
 def test_json_has_no_nan():
     assert without_nan({"a": [math.nan, 1.0], "b": (math.inf,)}) == {"a": [None, 1.0], "b": [None]}
 
@@ -220,12 +272,14 @@ def test_the_command(tmp_path, model, capsys):
         ("1", [], {"c2", "c3"}),  # stopped before its validation: nnU-Net's fold tells
         ("9", [], set()),
         ("all", ["c7"], set()),  # its validation is of cases that it learnt
+        ("2", ["c4", "c5"], {"c5"}),  # nnU-Net warns of a fold that trains on what it is validated on, and goes on
     ],
 )
 def test_cases_that_a_training_did_not_learn(fold, validated, expected, tmp_path, model, monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
     (tmp_path / "Dataset501_S").mkdir()
     splits = [{"train": ["c2", "c3"], "val": ["c0", "c1"]}, {"train": ["c0", "c1"], "val": ["c2", "c3"]}]
+    splits.append({"train": ["c0", "c4"], "val": ["c4", "c5"]})
     (tmp_path / "Dataset501_S" / "splits_final.json").write_text(json.dumps(splits))
     (tmp_path / "dataset.json").write_text(json.dumps(model.dataset_json))
     plan = {"dataset_name": "Dataset501_S", "plans_name": "nnUNetPlans", "configurations": {"2d": {}}}

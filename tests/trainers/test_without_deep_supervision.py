@@ -13,7 +13,7 @@ def test_it_learns(toy_environment, name):
     trainer.enable_deep_supervision = False
     trainer.initialize()
     before = {key: value.clone() for key, value in trainer.bare_network.state_dict().items()}
-    for key, value in train_steps(trainer, 2).items():
+    for value in train_steps(trainer, 2).values():
         assert torch.isfinite(value).all()
     after = trainer.bare_network.state_dict()
     head = [key for key in after if key.endswith("seg_layers.1.weight")]
