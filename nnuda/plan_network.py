@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pydoc import locate
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -45,6 +45,24 @@ def build_network(
         with _one_error(configuration.network_arch_class_name, channels):
             _try(network, channels, strides)
     return network
+
+
+def check_networks(plans: dict, names: Iterable[str]) -> None:
+    """Stop before long work by a configuration whose network cannot be built.
+
+    Args:
+        plans: a plan.
+        names: of the configurations that are meant; of the others the network's package may lie on another machine.
+
+    Raises:
+        PlanningError: names the plan and the configuration.
+    """
+    for name in names:
+        configuration = PlansManager(plans).get_configuration(name)
+        try:
+            check_network(configuration, len(configuration.normalization_schemes))
+        except PlanningError as error:
+            raise PlanningError(f"Plan {plans['plans_name']}, configuration {name}: {error}") from error
 
 
 def check_network(configuration: ConfigurationManager, channels: int) -> None:

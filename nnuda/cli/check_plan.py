@@ -43,10 +43,11 @@ def check_plan(args: argparse.Namespace) -> None:
     planned = key.get("memory", {}).get("step", BASE_TRAINER)
     trainer = args.tr or (RECOMMENDED if planned == BASE_TRAINER else planned)
     find_trainer(trainer)
-    from nnuda.preprocessing.configurations import check_configurations, choose_configurations
+    from nnuda.plan_network import check_networks
+    from nnuda.preprocessing.configurations import choose_configurations
 
-    check_configurations(plans, args.c)
     configurations = choose_configurations(plans["dataset_name"], plans, args.c)
+    check_networks(plans, configurations)
     dataset_json = read_dataset_json(
         os.path.join(nnUNet_preprocessed, plans["dataset_name"], "dataset.json"), channels=True
     )

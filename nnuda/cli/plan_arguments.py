@@ -78,13 +78,16 @@ def read_request(
     choice = choose_plan(source.name, target.name, args.p, args.pl, args.gpu_memory_target, args.overwrite_plans_name)
     check_places(source, target, f"{choice.name}.json")
     find_trainer(args.tr)
+    from nnuda.plan_network import check_networks
     from nnuda.planning.make_key import pretrained_weights
     from nnuda.planning.plan import PlanRequest
     from nnuda.planning.plan_embeddings import check_trainer
-    from nnuda.preprocessing.configurations import check_configurations
+    from nnuda.preprocessing.configurations import check_configurations, choose_configurations
 
     base = load_plan(source.name, choice.base) if choice.base else None
     check_configurations(base, configurations)
+    if base:
+        check_networks(base, choose_configurations(source.name, base, configurations))
     old_key = (base or {}).get(KEY, {})
     chosen = old_key.get("settings", {}) if settings is None else settings
     validate_overrides(chosen)

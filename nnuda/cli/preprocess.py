@@ -46,6 +46,7 @@ def add_configurations(parser: argparse.ArgumentParser) -> None:
 
 def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: dict, overwrite: bool) -> None:
     """Both domains' cases; the source's only where they are missing."""
+    from nnuda.plan_network import check_networks
     from nnuda.planning.checks import check_dimension
     from nnuda.planning.fingerprint import REMEDY, fingerprint_file
     from nnuda.preprocessing.configurations import choose_configurations
@@ -54,6 +55,7 @@ def preprocess(args: argparse.Namespace, source: Domain, target: Domain, plans: 
 
     check_target_folder(plans, target)
     configurations = choose_configurations(source.name, plans, args.c)
+    check_networks(plans, configurations)
     check_dimension(configurations, plans, read_fingerprint(fingerprint_file(source.name, target.name), REMEDY))
     preprocess_source(source, plans, configurations, args.np)
     preprocess_target(target, plans, configurations, args.np, overwrite)

@@ -67,8 +67,7 @@ def load_plan(source_name: str, plans_name: str) -> dict:
     """Read an existing plan.
 
     Raises:
-        PlanningError: there is none of that name (lists those there are); it says another name; its networks cannot be
-            built.
+        PlanningError: there is none of that name (lists those there are), or it says another name.
         FileError, PlanKeyError: it is damaged, or no plan that nnU-Net can work by.
     """
     file = plan_file(source_name, plans_name)
@@ -86,21 +85,7 @@ def load_plan(source_name: str, plans_name: str) -> dict:
             f"{file}: expected plans_name {plans_name}, as the file is called; got {plans['plans_name']}. Give it "
             f"that name, or copy a plan with nnUDA_configure -d {source_name} --as NAME."
         )
-    _check_networks(plans, file)
     return plans
-
-
-def _check_networks(plans: dict, file: str) -> None:
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    from nnuda.plan_network import check_network
-
-    for name in plans["configurations"]:
-        configuration = PlansManager(plans).get_configuration(name)
-        try:
-            check_network(configuration, len(configuration.normalization_schemes))
-        except PlanningError as error:
-            raise PlanningError(f"{file}, configuration {name}: {error}") from error
 
 
 def existing_plans(source_name: str) -> list[str]:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from planning_pairs import RAS, SOURCE, TARGET, checksums, edit_json, run_stock, write_dataset, write_images
 
-from nnuda.cli import configure, extract_fingerprint, plan_and_preprocess, plan_experiment, preprocess
+from nnuda.cli import check, configure, extract_fingerprint, plan_and_preprocess, plan_experiment, preprocess
 from nnuda.files import FileError
 from nnuda.plan_key import KEY
 
@@ -265,6 +265,25 @@ def test_old_settings_of_a_copied_plan_are_checked(planned):
         edit_json(planned.of_source / "nnUNetPlans.json", **{KEY: {**plan[KEY], "settings": settings}})
         assert says in refused(configure, ["-d", "701", "--as", "x", "--set", "teacher.weight=1"])
     assert not (planned.of_source / "x.json").exists()
+
+
+def test_a_network_that_cannot_be_built_is_found_before_the_work(planned, monkeypatch):
+    """Of the configurations that are meant: of the others it may be built on another machine."""
+    plan = planned.plan()["configurations"]
+    plan["elsewhere"] = {
+        **plan["2d"],
+        "architecture": {**plan["2d"]["architecture"], "network_class_name": "a.Network"},
+    }
+    edit_json(planned.of_source / "nnUNetPlans.json", configurations=plan)
+    monkeypatch.setattr("nnuda.preprocessing.source.preprocess_source", lambda *_: pytest.fail("after the work"))
+    says = "Plan nnUNetPlans, configuration elsewhere: The plan's network a.Network cannot be built"
+    for command, arguments in (
+        (preprocess, ["-d", "701", "--clean"]),
+        (plan_and_preprocess, PAIR),
+        (check, ["--plan", "-d", "701"]),
+    ):
+        assert says in refused(command, [*arguments, "-c", "elsewhere"])
+    check.main(["--plan", "-d", "701", "-c", "2d"])
 
 
 def test_a_folder_that_leads_elsewhere_is_refused(planned, tmp_path):

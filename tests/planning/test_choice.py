@@ -8,6 +8,7 @@ from whole_plan import whole_plan
 
 from nnuda.errors import NnudaError, PlanningError
 from nnuda.plan_key import KEY
+from nnuda.plan_network import check_networks
 from nnuda.planning.choice import PlanChoice, choose_plan, existing_plans, load_plan
 
 
@@ -101,9 +102,9 @@ def test_a_plan_whose_network_cannot_be_built(folders, change, says):
     (architecture if "network_class_name" in change else architecture["arch_kwargs"]).update(change)
     edit_json(folders.of_source / "nnUNetPlans.json", configurations=plans["configurations"])
     with pytest.raises(
-        PlanningError, match=f"nnUNetPlans.json, configuration 2d: The plan's network .*{says}.* as it was"
+        PlanningError, match=f"Plan nnUNetPlans, configuration 2d: The plan's network .*{says}.* as it was"
     ):
-        load_plan(SOURCE, "nnUNetPlans")
+        check_networks(load_plan(SOURCE, "nnUNetPlans"), ["2d"])
 
 
 def test_the_same_command_twice(folders):
