@@ -147,7 +147,7 @@ def _request(arguments: argparse.Namespace, run: Run) -> Request:
             tuple(arguments.names or (THIS, BEFORE)),
         )
         for folder in folders.values():
-            find_predictions(run, folder, references=arguments.gt)
+            find_predictions(run, folder, references=arguments.gt, images=arguments.i)
     feature_cases = arguments.feature_cases
     if feature_cases is None:
         feature_cases = FEATURE_CASES if is_cheap(run) else 0
