@@ -53,18 +53,13 @@ def with_configuration(budget: Mapping[str, Any], plans: dict, dataset_json: dic
 
 
 def _check_network(plans: dict, name: str, dataset_json: dict) -> None:
-    import torch
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnuda.evaluation.scores import label_manager
-    from nnuda.plan_network import build_network
+    from nnuda.plan_network import check_network
 
     configuration = PlansManager(plans).get_configuration(name)
-    channels = dataset_json.get("channel_names", dataset_json.get("modality"))
-    heads = label_manager(dataset_json).num_segmentation_heads
     try:
-        with torch.device("meta"):  # nothing is drawn or reckoned
-            build_network(configuration, len(channels), heads)
+        check_network(configuration, len(dataset_json.get("channel_names", dataset_json.get("modality"))))
     except PlanningError as error:
         cause = error.__cause__
         raise BenchmarkError(
