@@ -206,7 +206,7 @@ def test_every_result_says_what_it_was():
     assert lines
     for line in lines:
         assert line["pair"] in ROWS["pairs"] and line["budget"] in ROWS["budgets"] and line["row"] in ROWS["rows"]
-        assert re.fullmatch(r"[0-9a-f]{7,40}", line["commit"]) and int(line["seed"]) >= 0
+        assert re.fullmatch(r"[0-9a-f]{7,40}", line["commit"]) and re.fullmatch(r"\d+b?", line["seed"])
         assert 0 <= float(line["worst"]) <= float(line["dice"]) <= 1
     keys = [tuple(line[name] for name in ("pair", "budget", "row", "seed", "class", "machine")) for line in lines]
     assert len(keys) == len(set(keys)), "a row was measured twice"

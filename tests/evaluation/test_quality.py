@@ -193,7 +193,7 @@ def trained(tmp_path, model) -> list[str]:
     ("words", "message"),
     [
         (["--second", "other", "other"], "--second: expected another folder; got .*other, which is there twice"),
-        (["--second", "target"], "--second: .*got the folder of --predictions itself"),
+        (["--second", "target"], "--second: expected another folder; got .*target, the folder of --predictions itself"),
         (["--second", "nowhere"], "Expected a folder of predictions; .*nowhere does not exist"),
         (["--second", "fewer"], "Expected the same cases in .*fewer; missing: c5"),
         (["--second", "others"], "Expected predictions with the labels of the model: .*others has .*liver"),
