@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization
+from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tqdm import tqdm
 
@@ -48,6 +50,10 @@ ESTIMATORS = ("soft_dice", "atc", "agreement")
 UNSHIFTED = (
     "It learnt without strong augmentation and is calibrated on source images as they are: where the domains differ, the "
     "estimate is too high."
+)
+TWO_MODALITIES = (
+    "one domain is CT and the other is not, where confidence on shifted source images says little: on two such pairs the "
+    "estimate was 0.2 and 0.4 too high"
 )
 CAUTION = (
     "An estimate, not a score: no label of the target was used. All estimators believe the network in one way or "
@@ -94,6 +100,11 @@ class Model:
         """Whether it learnt under strong augmentation; another network fails under it as it never does on a target."""
         return self.plans.get(KEY, {}).get("effective_settings", {}).get("training.augmentation") == "strong"
 
+    @property
+    def is_ct(self) -> list[bool]:
+        """Of each channel of the source."""
+        return is_ct(self.dataset_json.get("channel_names") or self.dataset_json.get("modality") or {})
+
     def can_calibrate(self, case: str) -> bool:
         """Whether a person drew a case's labels; where nobody drew any, every case."""
         prefix = self.dataset_json.get(PSEUDO_LABELS)
@@ -122,15 +133,25 @@ class Model:
         return find_reader(self.dataset_json, self.plans, example)
 
 
-def doubts_of(model: Model, on_trained_cases: bool, unshifted: str = "") -> list[str]:
+def is_ct(channel_names: Mapping[str, str]) -> list[bool]:
+    """Whether nnU-Net takes each channel for CT, by its name."""
+    return [get_normalization_scheme(name) is CTNormalization for name in channel_names.values()]
+
+
+def doubts_of(
+    model: Model, on_trained_cases: bool, unshifted: str = "", target_channels: Mapping[str, str] | None = None
+) -> list[str]:
     """Why an estimate cannot be called plausible, whatever comes out.
 
     Args:
         model: that predicted.
         on_trained_cases: whether it is calibrated on cases that the model was trained on.
         unshifted: why it is calibrated on source images as they are; empty where they are shifted.
+        target_channels: the target's channel names. Default: those that the model's plan has of it, if any.
     """
-    doubts = []
+    if target_channels is None:
+        target_channels = model.plans.get(KEY, {}).get("target", {}).get("channel_names", {})
+    doubts = [TWO_MODALITIES] if target_channels and model.is_ct != is_ct(target_channels) else []
     if on_trained_cases:
         doubts.append(
             "it is calibrated on cases that it was trained on, as fold all is, so that the estimate may be too high"

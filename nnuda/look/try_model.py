@@ -15,13 +15,12 @@ from batchgenerators.utilities.file_and_folder_operations import join
 from nnuda.commands import run_logged
 from nnuda.datasets import Domain, label_files, spread
 from nnuda.errors import LookError
-from nnuda.evaluation.quality import UNSHIFTED, calibrate, estimate_folder, held_out, read_model
+from nnuda.evaluation.quality import UNSHIFTED, calibrate, doubts_of, estimate_folder, held_out, read_model
 from nnuda.evaluation.shifted_source import predict_shifted
 from nnuda.predictor import load_predictor
 from nnuda.results import PLANS, find_checkpoint, find_fold, folds_in, plans_of_source
 
 SOURCE_CASES = 5
-SEEN = "Calibrated on cases that the model was trained on: the estimate may be too high."
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ def try_model(tried: Tried, source: Domain, target: Domain, cases: int, device: 
     if model.learnt_strong:
         shifted = _predict_shifted(as_source, tried, source, calibrating, device, work / "source_shifted")
     calibration = calibrate(str(work / "source_predictions"), _labels(source, work), model, "", shifted=shifted)
-    result = estimate_folder(str(work / "target_predictions"), second, model, calibration)
-    result["notes"] = [note for note in ("" if shifted else UNSHIFTED, "" if unseen else SEEN) if note]
+    doubts = doubts_of(model, not unseen, target_channels=target.channel_names)
+    result = estimate_folder(str(work / "target_predictions"), second, model, calibration, doubts=doubts)
+    result["notes"] = [] if shifted else [UNSHIFTED]
     return result
 
 

@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from nnuda.cli.estimate import main
-from nnuda.evaluation.estimate import DO_NOT_USE
-from nnuda.evaluation.quality import Model, calibrate, estimate_folder, held_out, without_nan
+from nnuda.evaluation.estimate import DO_NOT_USE, PLAUSIBLE
+from nnuda.evaluation.quality import Model, calibrate, doubts_of, estimate_folder, held_out, without_nan
 from nnuda.evaluation.reading import EvaluationError
 
 CLASSES = {"background": 0, "one": 1, "two": 2}
@@ -226,6 +226,33 @@ def test_calibration_on_cases_that_were_trained_on_is_said(trained, tmp_path, mo
         main(trained)
         reasons = json.loads((tmp_path / "target" / "nnuda_estimate.json").read_text())["reasons"]
         assert any("calibrated on cases that it was trained on" in reason for reason in reasons) is bool(trained_on)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "doubted"),
+    [
+        ("T1 MR", "CT", True),
+        ("CT", "T2 MR", True),
+        ("CT", "ct", False),
+        ("bSSFP MR", "LGE MR", False),
+        ("CT", None, False),
+    ],
+)
+def test_between_ct_and_another_modality_nothing_is_plausible(tmp_path, source, target, doubted):
+    """Measured: on such pairs failures were called good. A plan without a target, as of a round, tells nothing."""
+    key = {} if target is None else {"domain_adaptation": {"target": {"channel_names": {"0": target}}}}
+    dataset_json = {"labels": CLASSES, "file_ending": ".nii.gz", "channel_names": {"0": source}}
+    of_plan = Model(dataset_json, {"image_reader_writer": "SimpleITKIO", **key})
+    doubts = doubts_of(of_plan, on_trained_cases=False)
+    assert any("one domain is CT and the other is not" in doubt for doubt in doubts) is doubted
+    if target is not None:  # as nnUDA_look asks about a model of stock nnU-Net
+        plain = Model(dataset_json, {"image_reader_writer": "SimpleITKIO"})
+        assert doubts_of(plain, on_trained_cases=False, target_channels={"0": target}) == doubts
+    predict(tmp_path, "source", 0)
+    predict(tmp_path, "target", 1)
+    calibration = calibrate(str(tmp_path / "source"), str(tmp_path / "source_labels"), of_plan, "")
+    result = estimate_folder(str(tmp_path / "target"), [], of_plan, calibration, doubts=doubts)
+    assert not (doubted and result["verdict"] == PLAUSIBLE)
 
 
 def test_json_has_no_nan():
