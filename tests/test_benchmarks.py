@@ -78,6 +78,8 @@ def test_a_table_of_what_started_from_a_trained_model_by_hand(monkeypatch):
     assert trained.split(" | ")[1:] == ["start: source-only: nnU-Net's augmentation", "2", "0.30", "0.30 ± 0.07", " |"]
     # the gain is over the seed that both have
     assert adapted.split(" | ")[2:] == ["1", "0.50", "0.75", "+0.40 |"]
+    _, _, only = tables.deployed("2d_small").splitlines()
+    assert only.split(" | ")[1:] == ["0.30 ± 0.07", "0.75", "+0.40 |"]
     assert "adapt-from" not in tables.table("mscmr", "2d_small") and "0.75" not in tables.table("mscmr", "2d_small")
 
 

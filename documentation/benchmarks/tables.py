@@ -1,9 +1,9 @@
 """Writes the tables of the pages from results.csv and estimates.csv: python documentation/benchmarks/tables.py
 
 A page holds `<!-- benchmark: PAIR/BUDGET -->` and `<!-- end of benchmark -->`; what lies between is written here. In
-place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, `from/BUDGET` the rows that start from a trained model, `costs` a line for each trainer, and `one-piece` what
-postprocessing changed. So are the tables of
-estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
+place of PAIR/BUDGET, `summary/BUDGET` is a line for each pair, `from/BUDGET` the rows that start from a trained model,
+`deployed/BUDGET` a line for each pair of these, `costs` a line for each trainer, and `one-piece` what postprocessing
+changed. So are the tables of estimates.csv, between `<!-- estimates: PAIR/BUDGET -->`, or `<!-- estimates: summary -->`, and `<!-- end of estimates -->`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUMMARY = {
     "adapt": "`nnUDATrainerAdapt`",
 }
 DEPLOYED = {
-    "source-only": "Trained nnU-Net",
+    "source-only": "Trained nnU-Net (source-only)",
     "strong-from": "Then strong augmentation",
     "adapt-from": "Then `nnUDATrainerAdapt`",
 }
@@ -175,9 +175,7 @@ def by_pair(budgets: list[str], titles: dict[str, str]) -> str:
         if {"source-only", last} <= mean.keys():
             cells = [spread(list(mean[row].values())) if row in mean else "" for row in rows]
             body.append([described("pairs")[pair]["title"], *cells, gain(mean[last], mean["source-only"])])
-    gained = titles[last].removeprefix("Then ").replace("`nnUDATrainerAdapt`", "Adapt")
-    against = titles["source-only"][0].lower() + titles["source-only"][1:]
-    return markdown(["", *(titles[row] for row in rows), f"{gained} against {against}"], body)
+    return markdown(["", *(titles[row] for row in rows), "Adapt against source-only"], body)
 
 
 def costs() -> str:

@@ -187,7 +187,8 @@ def held_out(folder: str, fold: str) -> set[str]:
 
     Returns:
         The cases of its validation; where it was stopped before that, those of its fold in nnU-Net's splits_final.json;
-        without those that this fold trains on too, of which nnU-Net warns. Empty for fold all, which learns from every case, and where nothing tells.
+        without those that this fold trains on too, of which nnU-Net warns. Empty for fold all, which learns from every
+        case, and where nothing tells.
 
     Raises:
         FileError: a file of the model or the splits is damaged.
